@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
     @property
     def blank(self) -> bool:
-        return not self.raw.strip()
+        return not self.raw or self.raw.isspace()
 
 
 class Span(NamedTuple):
@@ -72,6 +72,15 @@ def state_of(path: Path) -> list[int]:
             f"cannot read {safe(path)}: {error.strerror}", "the request file is needed; check the path"
         ) from None
     return [found.st_size, found.st_mtime_ns]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open_regular(path) as file:
+        made = hashlib.sha256()
+        while block := file.read(BLOCK_BYTES):
+            made.update(block)
+        return made.hexdigest()
 
 
 def lines(path: Path) -> Iterator[Line]:

@@ -1,0 +1,190 @@
+"""The server: ASGI application, and `LocalServer`, which runs it in a thread for tests.
+
+    with LocalServer(data_dir, speed=100) as server:
+        client = OpenAI(base_url=server.base_url, api_key=server.key)
+        ...
+        rows = sqlite3.connect(server.database).execute("SELECT custom_id, answered FROM requests")
+
+The tables of `server.database` are described in `local_server.storage`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from local_server import routes_batches, routes_files, routes_proxy
+from local_server.connection import protocol
+from local_server.content import BrokenStream
+from local_server.errors import ApiError, service_unavailable
+from local_server.models import Echo, EchoEmbed, Registry
+from local_server.rehearsal import Rehearsal
+from local_server.routes_files import UploadSlots
+from local_server.routing import BASE_PATH, outside
+from local_server.settings import ModelSpec, Settings
+from local_server.storage import Database, StorageError
+from local_server.worker import Worker
+
+HOST = "127.0.0.1"  # never reachable from another machine
+SHUTDOWN_SECONDS = 1  # for answers that are being sent when the server stops
+_ROUTES = [*routes_files.ROUTES, *routes_batches.ROUTES]
+
+
+class App:
+    """The application and everything it holds.  Closing the database is the business of whoever runs it."""
+
+    def __init__(self, data_dir: Path, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(data_dir, settings.max_database_bytes)
+        self.registry = Registry()
+        self.rehearsal = Rehearsal(settings)
+        self.worker = Worker(settings, self.database, self.registry, self.rehearsal)
+        self.upload_slots = UploadSlots(
+            settings.max_concurrent_uploads, settings.max_waiting_uploads, settings.max_upload_wait
+        )
+        self.notes: list[str] = []
+        self._closing: list[Callable[[], Any]] = []
+        self._add_models()
+        self.worker.recover()
+
+    def _add_models(self) -> None:
+        settings = self.settings
+        if settings.builtin_models:
+            self.registry.add("echo", Echo())
+            self.registry.add("echo-embed", EchoEmbed())
+        for name, spec in settings.models.items():
+            if not settings.upstream:
+                self.registry.add(name, EchoEmbed(spec) if spec.type == "EMBEDDINGS" else Echo(spec))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except ApiError as error:
+            response = error.response()
+        except StorageError:
+            response = ApiError(500, "Internal server error").response()
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.scope["path"]
+        if self.rehearsal.outage() is not None:
+            raise service_unavailable("The service is temporarily unavailable. Please retry later.")
+        below = path.removeprefix(BASE_PATH)
+        if not path.startswith(f"{BASE_PATH}/") or below == "/":
+            return outside(request.method, path)
+        for route in _ROUTES:
+            match = route.match(below)
+            if match:
+                return await route.answer(self, request, match)
+        if below == "/models":
+            return routes_proxy.models(self, request)
+        return await routes_proxy.direct_call(self, request, below)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self.worker.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.worker.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class LocalServer:
+    """A server on loopback.  `port` 0 takes a free one; further settings as in `local_server.settings`."""
+
+    def __init__(self, data_dir: Path | str, port: int = 0, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.failure: StorageError | None = None
+        self.app = App(Path(data_dir), self.settings)
+        self.database = self.app.database.path
+        self._socket = _listen(port)
+        self.port: int = self._socket.getsockname()[1]
+        self.base_url = f"http://{HOST}:{self.port}{BASE_PATH}"
+        self.app.worker.base_url = self.base_url
+        self.app.database.on_failure = self._fail
+        config = uvicorn.Config(
+            self.app,
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            http=protocol(self._hang_up),
+            ws="none",
+            lifespan="on",
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_keep_alive=60,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self.run, name="local-server", daemon=True)
+
+    @property
+    def key(self) -> str:
+        return self.settings.users[0].key
+
+    def _hang_up(self) -> bool:
+        outage = self.app.rehearsal.outage()
+        return outage is not None and outage.drop
+
+    def _fail(self, failure: StorageError) -> None:
+        """The disk is full or gone: a server that cannot keep what it accepts says so and stops."""
+        if self.failure is None:
+            self.failure = failure
+            print(f"local server: {failure}", file=sys.stderr, flush=True)
+            self._server.should_exit = True
+
+    def run(self) -> None:
+        """Serves until `stop`, a signal (in the main thread), or a failure of the storage."""
+        try:
+            self._server.run([self._socket])
+        finally:
+            self._socket.close()
+            self.app.database.close()
+
+    def start(self) -> LocalServer:
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the local server did not start")
+            self._thread.join(0.002)
+        return self
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    def __enter__(self) -> LocalServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -86,6 +86,7 @@ class NotFound(Failure):
 
 class Temporary(Failure):
     code = ExitCode.TEMPORARY
+    retry_after: float | None = None  # seconds the server asked to wait, if it did
 
 
 class Clock:
@@ -203,10 +204,10 @@ class Progress:
         self._what, self._total, self._unit = what, total, unit
         self._done = 0
         self._started = self._shown = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+        self.terminal = sys.stderr.isatty()
         self._bar: Any = None
         self._wrote_line = False
-        if self._terminal and not _Voice.quiet:
+        if self.terminal and not _Voice.quiet:
             try:
                 from tqdm import tqdm
             except ImportError:
@@ -219,18 +220,18 @@ class Progress:
             self._bar.update(amount)
             return
         now = time.monotonic()
-        if now - self._started < 2 or now - self._shown < (0.5 if self._terminal else self.LINE_EVERY_SECONDS):
+        if now - self._started < 2 or now - self._shown < (0.5 if self.terminal else self.LINE_EVERY_SECONDS):
             return
         self._shown = now
         if _Voice.quiet:
             return
         rate = self._done / (now - self._started)
-        text = f"{self._what}: {_scaled(self._done)} of {_scaled(self._total)} {self._unit}, {_scaled(rate)} {self._unit}/s"
+        text = f"{self._what}: {_scaled(self._done)} of {_scaled(self._total)} {self._unit}, {_scaled(rate)}/s"
         if rate and self._total >= self._done:
             text += f", {int((self._total - self._done) / rate)} s left"
-        sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else text + "\n")
+        sys.stderr.write(f"\r\x1b[K{text}" if self.terminal else text + "\n")
         sys.stderr.flush()
-        self._wrote_line = self._terminal
+        self._wrote_line = self.terminal
 
     def close(self) -> None:
         if self._bar is not None:
@@ -258,7 +259,7 @@ def _scaled(number: float) -> str:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Writes `path` so that it appears whole or not at all: temporary name, flush, fsync, rename, fsync of the folder."""
+    """Writes `path` so that it appears whole or not at all: temporary name, fsync, rename, fsync of the folder."""
     path = Path(os.path.realpath(path))  # a link stays a link, its target is replaced
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.31,<3"]
+# ///
+"""Cancel a job's batches, or single batches by their ids. What was answered already is kept.
+
+Reads:   the job of the request file, or raw batch ids; DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional).
+Writes:  the job record: the job is marked, so that nothing submits its rest by accident. --resume lifts the mark.
+Stdout:  a line for each batch: its id and status; --json: one object.
+Money:   none. Batches that have ended are left alone.
+
+Examples:
+  cancel_batch.py reviews.jsonl
+  cancel_batch.py reviews.jsonl --resume
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from doubleword.contract import Clock, ExitCode, answer, parser, run
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    flags = parser(__doc__)
+    flags.add_argument("target", metavar="REQUESTS", nargs="+", help="the request file, or raw batch ids")
+    flags.add_argument("--resume", action="store_true", help="lift the mark: the rest may be submitted again")
+    args = flags.parse_args(arguments)
+
+    from doubleword import cancelling, raw_ids
+    from doubleword.api import Api
+    from doubleword.contract import WrongUsage, next_command, say
+    from doubleword.job import Job
+
+    lines: list[cancelling.Cancelled] = []
+    if args.resume:
+        if len(args.target) != 1 or raw_ids.id_in(args.target[0]):
+            raise WrongUsage("--resume takes one request file", "")
+        job = Job.need(Path(args.target[0]))
+        with job.locked(clock):
+            job.note(job.latest, cancelled_at=None)
+        say("the mark is lifted")
+        jobs = [job]
+    else:
+        api, jobs = Api(clock), []
+        for target in args.target:
+            raw = raw_ids.id_in(target)
+            job = raw_ids.watched(api, raw) if raw else Job.need(Path(target))
+            lines += cancelling.cancel(api, job)
+            jobs.append(job)
+    for line in lines:
+        say(line.text)
+    facts = {
+        "job": str(jobs[0].path) if jobs[0].id else None,
+        "cancelled": not args.resume,
+        "batches": [line.facts for line in lines],
+        "not_submitted": sum(len(job.unsubmitted()) for job in jobs if job.id),
+        "next": jobs[0].next_step() if jobs[0].id else next_command("download.py", args.target[0]),
+    }
+    answer([f"{line.facts['batch_id']} {line.facts['status']}" for line in lines], facts)
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,377 @@
+"""The HTTP API: session, key, retries, one function for each endpoint, id forms.
+
+Facts about the server come from its source (doublewordai/control-layer v10.13.1) and recorded runs:
+errors on files and batches are mostly plain text; a wrong base URL answers 200 with a web page; no
+call takes an idempotency key, so a POST that may have been carried out is never repeated here.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import itertools
+import json
+import math
+import os
+import random
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from .contract import VERSION, BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, WrongUsage, safe
+
+if TYPE_CHECKING:
+    import requests
+
+    from .request_file import PartBody
+
+DEFAULT_BASE_URL = "https://api.doubleword.ai/v1"
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+# requests uses the connect time-out for each write, too. A server that stores while it reads may pause a stream for
+# longer than 10 s; and its answer to an upload comes only after everything is stored.
+UPLOAD_SECONDS = (60.0, 900.0)
+RETRIES = 5
+RETRY_WITHIN_SECONDS = 120.0
+RETRY_AFTER_CAP_SECONDS = 300.0
+PAGE_LIMIT = 101  # the server's own cap; larger values are cut to it silently
+TEMPORARY_STATUSES = {408, 409, 425, 429, 499}
+
+
+class Unclear(Temporary):
+    """No usable answer to a call that changes something: the server may or may not have acted."""
+
+
+class Busy(Temporary):
+    """429: nothing was done."""
+
+
+def bare_id(text: str) -> str | None:
+    """The id that `text` names, or None if it names none.
+
+    The server's ids are bare UUIDs and it refuses prefixed ones (400), but its webhooks and documents write
+    `batch_<uuid>` and `file-<uuid>`. A prefixed id that is no UUID is passed on whole: another version may use it.
+    """
+    prefixed = re.fullmatch(r"(?:file|batch|batch_req)[-_](.+)", text)
+    try:
+        return str(uuid.UUID(prefixed[1] if prefixed else text))
+    except ValueError:
+        return text if prefixed and re.fullmatch(r"[A-Za-z0-9_-]+", text) else None
+
+
+def _segment(text: str) -> str:
+    """An id as one segment of a path: an edited record must not reach other paths."""
+    return quote(text, safe="")
+
+
+def base_url() -> str:
+    """The configured base URL. Raises WrongUsage for one the key must not be sent to."""
+    url = (os.environ.get("DOUBLEWORD_BASE_URL") or DEFAULT_BASE_URL).strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise WrongUsage(f"DOUBLEWORD_BASE_URL is {safe(url)!r}", f"expected a URL such as {DEFAULT_BASE_URL}")
+    if parts.username or parts.password:
+        raise WrongUsage("DOUBLEWORD_BASE_URL holds a user name or password", "the key goes into DOUBLEWORD_API_KEY")
+    if parts.scheme == "http" and not _loopback(parts.hostname):
+        raise WrongUsage(f"the key is not sent over plain http to {safe(parts.hostname)}", "use https")
+    return url
+
+
+def _loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def retry_after(response: requests.Response, clock: Clock) -> float | None:
+    """Seconds the server asks to wait, from a number or an HTTP date, at most the cap; None if it asks for nothing."""
+    value = response.headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - clock.now()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), RETRY_AFTER_CAP_SECONDS) if math.isfinite(seconds) else None
+
+
+class Api:
+    """One configured connection. Raises NotAllowed without a key or without the requests package."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.retries = RETRIES
+        self.deadline = math.inf  # by clock.monotonic(): no wait for a retry goes beyond it
+        self.base = base_url()
+        self.is_loopback = _loopback(urlsplit(self.base).hostname or "")
+        if not os.environ.get("DOUBLEWORD_API_KEY", "").strip():
+            raise NotAllowed(
+                "DOUBLEWORD_API_KEY is not set",
+                "ask the user for a key and to set it in the environment (in OpenClaw: the skill's settings)",
+            )
+        try:
+            import requests
+        except ImportError:
+            raise NotAllowed(
+                "the Python package requests is not installed", "python3 -m pip install requests (or use: uv run)"
+            ) from None
+        self._requests = requests
+        self._session = self._new_session()
+
+    def _new_session(self) -> requests.Session:
+        key = os.environ["DOUBLEWORD_API_KEY"].strip()
+
+        class Key(self._requests.auth.AuthBase):  # type: ignore[name-defined,misc]
+            # As a header the key would be replaced by a ~/.netrc entry for the host; as an AuthBase it is not.
+            def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+                request.headers["Authorization"] = f"Bearer {key}"
+                return request
+
+        session = self._requests.Session()
+        session.auth = Key()
+        session.headers["User-Agent"] = f"doubleword-batches/{VERSION}"
+        # A loopback server is plain http: a proxy from the environment would see the key.
+        session.trust_env = not self.is_loopback
+        return session
+
+    # --- sending ---
+
+    def _send(self, method: str, path: str, fresh: bool = False, **options: Any) -> requests.Response:
+        """One request, no retry, no redirect. Raises Temporary if nothing was sent, Unclear if it may have been."""
+        options.setdefault("timeout", (CONNECT_SECONDS, READ_SECONDS))
+        # A connection kept alive may have been closed by the server: a POST on it would fail in the unclear way.
+        session = self._new_session() if fresh else self._session
+        try:
+            return session.request(method, self.base + path, allow_redirects=False, **options)
+        except self._requests.RequestException as error:
+            text = f"{method} {path.split('?')[0]}: {_reason(error)}"
+            if _nothing_sent(error):
+                raise Temporary(f"cannot reach {safe(self.base)}: {text}", "check the network and the URL") from None
+            raise Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later") from None
+
+    def _retried(self, send: Callable[[], requests.Response], doing: str) -> requests.Response:
+        """A call that may be repeated: 5 retries within 120 s; a Retry-After is waited for, up to 300 s."""
+        own_waits, asked_waits = 0.0, 0.0
+        for attempt in itertools.count():
+            try:
+                response = send()
+                failure = self._failure(response, doing)
+                if failure is None:
+                    return response
+                response.close()
+            except Temporary as error:
+                failure = error
+            if not isinstance(failure, Temporary) or attempt >= self.retries:
+                raise failure
+            asked = failure.retry_after
+            pause = asked if asked is not None else min(2.0**attempt, 30) * (0.5 + random.random())  # noqa: S311
+            own_waits += 0.0 if asked is not None else pause
+            asked_waits += asked or 0.0
+            late = self.clock.monotonic() + pause > self.deadline
+            if late or own_waits > RETRY_WITHIN_SECONDS or asked_waits > RETRY_AFTER_CAP_SECONDS:
+                raise failure
+            self.clock.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _failure(self, response: requests.Response, doing: str) -> Failure | None:
+        """What an HTTP status means for the caller; None for 2xx. The one place that decides it."""
+        status = response.status_code
+        if 200 <= status < 300:
+            if response.headers.get("content-type", "").startswith("text/html"):
+                return WrongUsage(
+                    f"{safe(self.base)} answers with a web page, not the API",
+                    f"check DOUBLEWORD_BASE_URL; the default is {DEFAULT_BASE_URL}",
+                )
+            return None
+        said = words(response)
+        what = f"{doing}: the server said {status}: {said or 'nothing more'}"
+        if 300 <= status < 400:
+            return WrongUsage(
+                f"{what}; redirects are not followed, so that the key stays put", "check DOUBLEWORD_BASE_URL"
+            )
+        if status == 405 or "parse onwards model" in said:
+            return WrongUsage(what, f"no such API path: check DOUBLEWORD_BASE_URL; the default is {DEFAULT_BASE_URL}")
+        if status == 403 and re.search(r"\bmodel\b", said, re.IGNORECASE):
+            return BadInput(what, "list_models.py shows the models this key may use")
+        if status in (401, 402, 403):
+            return NotAllowed(what, {402: "ask the user to add credit"}.get(status, "ask the user to check the key"))
+        if status == 404:
+            return NotFound(what, "check the id")
+        if status in TEMPORARY_STATUSES or status >= 500:
+            failure = (Busy if status == 429 else Unclear)(what, "the same command again later")
+            failure.retry_after = retry_after(response, self.clock)
+            return failure
+        return BadInput(what, "fix the input")
+
+    def _read(self, path: str, doing: str, **query: Any) -> dict[str, Any]:
+        return self._object(self._retried(lambda: self._send("GET", path, params=query), doing), doing)
+
+    def _object(self, response: requests.Response, doing: str) -> dict[str, Any]:
+        try:
+            found = json.loads(response.content)
+        except (ValueError, self._requests.RequestException):
+            found = None
+        if not isinstance(found, dict):
+            raise Unclear(f"{doing}: the answer is no JSON object", "the same command again later")
+        return found
+
+    def _changed(self, method: str, path: str, doing: str, **options: Any) -> dict[str, Any]:
+        """A call that changes something: sent once. A definite no is raised as such, all else as Unclear."""
+        response = self._send(method, path, fresh=True, **options)
+        failure = self._failure(response, doing)
+        # 404, 408, 409, 499 and redirects can come from something in between after the server has acted.
+        if failure and (response.status_code < 400 or response.status_code in (404, 408, 409, 499)):
+            failure = Unclear(failure.what, failure.next_step)
+        if failure:
+            raise failure
+        found = self._object(response, doing)
+        if not isinstance(found.get("id"), str) or not found["id"]:
+            raise Unclear(f"{doing}: the answer has no id", "the same command again later")
+        return found
+
+    # --- endpoints ---
+
+    def models(self) -> list[dict[str, Any]]:
+        """GET /models, unpaginated: {id, object, created, owned_by, supported_reasoning_efforts?} each."""
+        found = self._read("/models", "list models").get("data")
+        return [m for m in found if isinstance(m, dict)] if isinstance(found, list) else []
+
+    def upload(self, name: str, body: PartBody) -> dict[str, Any]:
+        """POST /files. The answer comes after the server has stored everything. Uploads are free."""
+        form = _MultipartFile(name, body)
+        headers = {"Content-Type": f"multipart/form-data; boundary={form.boundary}"}
+        return self._changed("POST", "/files", f"upload {name}", data=form, headers=headers, timeout=UPLOAD_SECONDS)
+
+    def file(self, file_id: str) -> dict[str, Any]:
+        return self._read(f"/files/{_segment(file_id)}", f"file {file_id}")
+
+    def files_named(self, name: str) -> list[dict[str, Any]]:
+        """The input files uploaded under exactly this name, newest first."""
+        found = self._read("/files", "list files", search=name, purpose="batch", limit=PAGE_LIMIT).get("data")
+        return [f for f in found or [] if isinstance(f, dict) and f.get("filename") == name]
+
+    def delete_file(self, file_id: str) -> None:
+        """DELETE /files/{id}: cancels its live batches and makes every later POST on it fail. Gone already is fine."""
+        try:
+            self._retried(lambda: self._send("DELETE", f"/files/{_segment(file_id)}"), f"delete file {file_id}").close()
+        except NotFound:
+            pass
+
+    def estimate(self, file_id: str, window: str) -> dict[str, Any]:
+        """The server's guess of a file's cost: {total_requests, total_estimated_cost: "0.1", ...}; "0" = no price."""
+        return self._read(f"/files/{_segment(file_id)}/cost-estimate", "cost estimate", completion_window=window)
+
+    def create_batch(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> dict[str, Any]:
+        """POST /batches: spends money, so it is sent once and never repeated here."""
+        body = {
+            "input_file_id": file_id,
+            "endpoint": endpoint,
+            "completion_window": window,
+            "metadata": metadata,
+        }
+        return self._changed("POST", "/batches", "create batch", json=body)
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        return self._read(f"/batches/{_segment(batch_id)}", f"batch {batch_id}")
+
+    def batches(self, pages: int, **query: Any) -> Iterator[dict[str, Any]]:
+        """GET /batches, newest first, at most so many pages of 101."""
+        after, seen = None, set()
+        for _ in range(pages):
+            page = self._read(
+                "/batches", "list batches", **query, limit=PAGE_LIMIT, **({"after": after} if after else {})
+            )
+            found = page.get("data")
+            # An unknown cursor is ignored and gives page 1 again: stop at the first batch seen twice.
+            for batch in found if isinstance(found, list) else []:
+                if not isinstance(batch, dict) or not isinstance(batch.get("id"), str) or batch["id"] in seen:
+                    return
+                seen.add(batch["id"])
+                after = batch["id"]
+                yield batch
+            if not page.get("has_more") or not found:
+                return
+
+    def cancel(self, batch_id: str) -> dict[str, Any]:
+        """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""
+        doing = f"cancel batch {batch_id}"
+        return self._object(
+            self._retried(lambda: self._send("POST", f"/batches/{_segment(batch_id)}/cancel"), doing), doing
+        )
+
+    def content(self, file_id: str, skip: int) -> Iterator[bytes]:
+        """GET /files/{id}/content from line `skip` (the server ignores `offset`); Unclear when the body is cut."""
+        doing, query = f"content of file {file_id}", {"skip": skip} if skip else {}
+        path = f"/files/{_segment(file_id)}/content"
+        response = self._retried(lambda: self._send("GET", path, params=query, stream=True), doing)
+        try:
+            yield from response.iter_content(256 * 1024)
+        except self._requests.RequestException as error:
+            raise Unclear(f"{doing}: the body was cut: {_reason(error)}", "the same command again later") from None
+        finally:
+            response.close()
+
+
+class _MultipartFile:
+    """A multipart body of known length with the file streamed: requests' own `files=` reads all of it into memory."""
+
+    def __init__(self, name: str, body: PartBody) -> None:
+        self.boundary = uuid.uuid4().hex
+        self._body = body
+        head = (
+            f'--{self.boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+            f'--{self.boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        )
+        self._head = head.encode("ascii")
+        self._tail = f"\r\n--{self.boundary}--\r\n".encode("ascii")
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._body) + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        yield from self._body
+        yield self._tail
+
+
+def words(response: requests.Response) -> str:
+    """The server's own words in an error answer, cleaned: plain text mostly, JSON in three shapes for the rest."""
+    try:
+        text = next(iter(response.iter_content(16 * 1024)), b"").decode("utf-8", "replace")
+    except OSError:  # requests' exceptions are OSErrors: the error's body was cut
+        return ""
+    if response.headers.get("content-type", "").startswith("text/html"):
+        return "(a web page)"
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return safe(text)
+    if isinstance(found, dict):
+        inner = found.get("error")
+        found = inner.get("message") if isinstance(inner, dict) else found.get("message") or inner or found
+    return safe(found)
+
+
+def _chain(error: BaseException | None) -> Iterable[BaseException]:
+    """The error, what urllib3 wrapped in it, and so on inwards."""
+    while error is not None:
+        yield error
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error.__cause__
+        error = inner
+
+
+def _nothing_sent(error: BaseException) -> bool:
+    """Whether the request cannot have reached the server: name look-up, connect or TLS certificate failed."""
+    names = {type(e).__name__ for e in _chain(error)}
+    return bool(
+        names & {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "SSLCertVerificationError"}
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost words of a nested network error."""
+    inner = list(_chain(error))[-1]
+    return safe(inner, 200) or type(inner).__name__

@@ -1,0 +1,398 @@
+"""The job record: what is known of one job, on disk at once when it is learnt, and the lock on it.
+
+`reviews.job.json` lies beside `reviews.jsonl`. It is for people to read, holds no secret, and is the
+only memory a job has: every script loads it, does what is missing, and notes what it learnt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from .contract import BadInput, Clock, NotFound, Temporary, next_command, safe, whole_file
+from .request_file import state_of
+
+if TYPE_CHECKING:
+    from .validation import Report
+
+RECORD_VERSION = 1
+LOCK_WAIT_SECONDS = 10.0
+
+# A status word the server may add later counts as "still running", never as done.
+ENDED = frozenset({"completed", "failed", "cancelled", "expired"})
+
+
+class Batch(TypedDict, total=False):
+    """One batch as last seen. Times are Unix seconds."""
+
+    id: str
+    status: str
+    total: int
+    completed: int
+    failed: int
+    created_at: float
+    cancelled_at: float  # by the server's clock; 0 if it was not cancelled
+    started: bool
+    output_file_id: str | None
+    error_file_id: str | None
+    changed_at: float  # when status or counts were last seen to change, by our clock
+    cancel_seen_at: float  # when it was first seen cancelled or cancelling, by our clock
+    fetched: dict[str, Any]  # what of it lies in the spool; see results.py
+
+
+class Part(TypedDict):
+    """A range of lines of the request file, and what became of it."""
+
+    part: int
+    first_line: int
+    last_line: int
+    start: int
+    end: int
+    requests: int
+    sha256: str
+    upload: dict[str, Any] | None  # {name, file_id or null, given: the user's own file id}
+    estimates: dict[str, str]  # completion window -> USD, as the server guessed it
+    submission: dict[str, Any] | None  # {id, sent_at, tearing}: an intent, written before the POST
+    batch: Batch | None
+    other_batches: list[Batch]  # of the same content: later ones that were cancelled; their results count
+    again: bool  # the user asked for a second batch although another job has one
+
+
+class Attempt(TypedDict):
+    """One request file of the job. The first holds every request, later ones what needs another try."""
+
+    attempt: int
+    request_file: str
+    state: list[int]
+    sha256: str
+    size: int
+    requests: int
+    models: dict[str, int]
+    endpoint: str
+    input_tokens: int
+    cancelled_at: float | None
+    origin: list[list[int]]  # runs [part of attempt 1, count], in order; empty for attempt 1
+    parts: list[Part]
+
+
+def ended(part: Part) -> bool:
+    """Whether the part's batch has reached an end."""
+    return part["batch"] is not None and part["batch"].get("status") in ENDED
+
+
+class Job:
+    """The record of one job, loaded. Change it through `note`, which also writes it."""
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path = path
+        self.record = record
+        self._mutex = threading.RLock()
+        self._lock_depth = 0
+
+    # --- where things lie ---
+
+    @staticmethod
+    def path_of(request_file: Path) -> Path:
+        """The record's path for a request file, an attempt's file, or the record itself."""
+        name = request_file.name
+        if name.endswith(".job.json"):
+            return request_file
+        stem = name[: -len(".jsonl")] if name.endswith(".jsonl") else name
+        first = request_file.with_name(re.sub(r"\.attempt-\d+$", "", stem) + ".job.json")
+        return first if first.exists() else request_file.with_name(stem + ".job.json")
+
+    def beside(self, ending: str) -> Path:
+        """A file of this job: `beside("results.jsonl")` is `reviews.results.jsonl`."""
+        return self.path.with_name(self.path.name[: -len("job.json")] + ending)
+
+    def request_file(self, attempt: Attempt | None = None) -> Path:
+        return self.path.with_name((attempt or self.attempts[0])["request_file"])
+
+    # --- reading and making ---
+
+    @classmethod
+    def load(cls, request_file: Path) -> Job | None:
+        """The job of a request file, or None if it has no record. Raises BadInput for a damaged or newer one."""
+        path = cls.path_of(request_file)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError:
+            text = ""
+        try:
+            record = json.loads(text)
+            version = record["version"]
+            if isinstance(version, int) and version > RECORD_VERSION:
+                raise BadInput(
+                    f"{safe(path)} was written by a newer version of this skill (record {version})",
+                    "use that version for this job",
+                )
+            _check_shape(record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(
+                f"{safe(path)} is damaged ({type(error).__name__}: {safe(error, 100)}); it is the memory of this job",
+                f"restore it from a backup, or move it away and run {next_command('create_batch.py', request_file)}"
+                " --adopt, which finds the job's batches by their content",
+            ) from None
+        return cls(path, record)
+
+    @classmethod
+    def need(cls, request_file: Path) -> Job:
+        """`load`, where a record must exist. Raises NotFound otherwise."""
+        job = cls.load(request_file)
+        if job is None:
+            if not request_file.exists():
+                raise NotFound(
+                    f"there is no file {safe(request_file)}, and it is no file or batch id", "check the path"
+                )
+            raise NotFound(
+                f"{safe(request_file)} has no job record ({cls.path_of(request_file).name})",
+                f"{next_command('upload.py', request_file)} begins the job",
+            )
+        return job
+
+    @classmethod
+    def create(
+        cls,
+        request_file: Path,
+        report: Report,
+        source: dict[str, Any] | None,
+        part_requests: int,
+        part_bytes: int,
+        clock: Clock | None = None,
+    ) -> Job:
+        """A new record for a checked request file; the same content again is a no-op.
+
+        Raises BadInput if other content was already uploaded under this name.
+        """
+        old = cls.load(request_file)
+        if old is not None and any(part["upload"] for _, part in old.parts()):
+            if old.attempts[0]["sha256"] == report.sha256:
+                return old
+            raise BadInput(
+                f"{safe(request_file)} was already uploaded with other content; its job must stay as it is",
+                "give the new request file another name",
+            )
+        limits = {"part_requests": part_requests, "part_bytes": part_bytes}
+        record = {
+            "version": RECORD_VERSION,
+            "job": uuid.uuid4().hex,
+            "created_at": (clock or Clock()).now(),
+            "source": source,
+            "options": limits,
+            "downloaded": None,
+            "attempts": [new_attempt(1, request_file, report)],
+        }
+        job = cls(cls.path_of(request_file), record)
+        job.save()
+        return job
+
+    # --- what is in it ---
+
+    @property
+    def id(self) -> str:
+        return str(self.record["job"])
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return self.record["attempts"]  # type: ignore[no-any-return]
+
+    @property
+    def latest(self) -> Attempt:
+        return self.attempts[-1]
+
+    def parts(self) -> Iterator[tuple[Attempt, Part]]:
+        """Every part of every attempt, in order."""
+        for attempt in self.attempts:
+            for part in attempt["parts"]:
+                yield attempt, part
+
+    def submitted(self) -> list[Part]:
+        """The parts that have a batch, of all attempts."""
+        return [part for _, part in self.parts() if part["batch"]]
+
+    def unsubmitted(self) -> list[Part]:
+        """The parts still to be submitted: of the latest attempt alone, for it holds what earlier ones left."""
+        return [part for part in self.latest["parts"] if not part["batch"]]
+
+    def next_step(self) -> str | None:
+        """The exact next command for this job, or None when it is done."""
+        file = self.request_file()
+        waiting = self.unsubmitted()
+        if waiting and not self.latest["cancelled_at"]:
+            uploaded = all(part["upload"] and part["upload"]["file_id"] for part in waiting)
+            return next_command("create_batch.py" if uploaded else "upload.py", file)
+        if not all(ended(part) for part in self.submitted()):
+            return next_command("poll.py", file)
+        done = self.record["downloaded"]
+        if self.submitted() and (done is None or done["attempts"] != len(self.attempts)):
+            return next_command("download.py", file)
+        if done and done["retryable"]:
+            return next_command("retry_failed.py", file)
+        return None
+
+    # --- writing ---
+
+    def note(self, target: Any = None, **facts: Any) -> None:
+        """Learns facts about a part, batch or attempt of this record (or the record itself) and writes them at once."""
+        with self._mutex:
+            (self.record if target is None else target).update(facts)
+            self.save()
+
+    def save(self) -> None:
+        """Writes the record so that it is on disk when this returns."""
+        with self._mutex, whole_file(self.path) as file:
+            file.write(json.dumps(self.record, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+
+    @contextmanager
+    def locked(self, clock: Clock) -> Iterator[None]:
+        """Holds the lock on the record, for writing it and for sends; reads the record anew once it is held.
+
+        Raises Temporary if another copy holds it for 10 s, BadInput where the file system has no locks.
+        """
+        if self._lock_depth:
+            self._lock_depth += 1
+            try:
+                yield
+            finally:
+                self._lock_depth -= 1
+            return
+        with lock(self.path.with_name(f".{self.path.name}.lock"), clock):
+            fresh = Job.load(self.path)
+            if fresh is not None:
+                self.record = fresh.record
+            self._remove_leftovers()
+            self._lock_depth = 1
+            try:
+                yield
+            finally:
+                self._lock_depth = 0
+
+    def _remove_leftovers(self) -> None:
+        """Temporary files of copies that were killed while writing the record."""
+        for left in self.path.parent.glob(f".{_literal(self.path.name)}.*.tmp"):
+            left.unlink(missing_ok=True)
+
+
+def new_attempt(number: int, request_file: Path, report: Report, origin: list[list[int]] | None = None) -> Attempt:
+    """An attempt's entry for a request file that was just checked."""
+    parts = [
+        Part(
+            part=index,
+            first_line=span.first_line,
+            last_line=span.last_line,
+            start=span.start,
+            end=span.end,
+            requests=span.requests,
+            sha256=span.sha256,
+            upload=None,
+            estimates={},
+            submission=None,
+            batch=None,
+            other_batches=[],
+            again=False,
+        )
+        for index, span in enumerate(report.spans, 1)
+    ]
+    return Attempt(
+        attempt=number,
+        request_file=request_file.name,
+        state=state_of(request_file),
+        sha256=report.sha256,
+        size=report.size,
+        requests=report.requests,
+        models=report.models,
+        endpoint=report.endpoint,
+        input_tokens=report.input_tokens,
+        cancelled_at=None,
+        origin=origin or [],
+        parts=parts,
+    )
+
+
+def _literal(name: str) -> str:
+    """A file name with the characters that a glob pattern would read otherwise made literal."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _check_shape(record: Any) -> None:
+    """Raises KeyError, TypeError or ValueError if a hand-edited record lacks what the scripts rely on."""
+    if not (isinstance(record["job"], str) and re.fullmatch(r"[0-9a-f]{32}", record["job"])):
+        raise ValueError("job is not an id")
+    if not record["attempts"]:
+        raise ValueError("no attempts")
+    record["source"], record["options"]["part_requests"], record["options"]["part_bytes"], record["downloaded"]
+    for attempt in record["attempts"]:
+        for key in Attempt.__annotations__:
+            attempt[key]
+        if Path(attempt["request_file"]).name != attempt["request_file"]:
+            raise ValueError("request_file is not a plain name")
+        for part in attempt["parts"]:
+            for key in Part.__annotations__:
+                part[key]
+            if not 0 <= int(part["start"]) < int(part["end"]) or len(part["sha256"]) != 64:
+                raise ValueError(f"part {part['part']} has no sound byte range or hash")
+            if part["batch"] is not None and not isinstance(part["batch"]["id"], str):
+                raise ValueError(f"part {part['part']} has a batch without an id")
+
+
+@contextmanager
+def lock(path: Path, clock: Clock) -> Iterator[None]:
+    """Holds an exclusive lock on a lock file; the system drops it when the process dies, however it dies."""
+    deadline = clock.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if _try_lock(handle, path) and _same_file(handle, path):
+                os.ftruncate(handle, 0)
+                os.write(handle, f"process {os.getpid()}\n".encode())
+                yield
+                return
+            holder = os.read(handle, 100).decode("utf-8", "replace").strip()
+        finally:
+            os.close(handle)
+        if clock.monotonic() >= deadline:
+            raise Temporary(
+                f"another copy is at work on this job ({safe(holder) or 'just starting'}; {safe(path.name)})",
+                "let it finish or stop it, then the same command again",
+            )
+        clock.sleep(0.2)
+
+
+def _try_lock(handle: int, path: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise BadInput(
+            f"{safe(path.parent)} cannot lock files ({error.strerror}); without a lock a job could be paid twice",
+            "move the job's files to a local disk",
+        ) from None
+    return True
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    """Whether the locked file is still the one under this name: somebody may have deleted it in between."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False

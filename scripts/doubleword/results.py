@@ -1,0 +1,343 @@
+"""Coverage, order and merge: one outcome for every request of the job, in the order of the request file.
+
+`completed` is not success: a completed batch can hold failures, and the server counts answers that are no
+JSON as completed. After this, every custom_id is exactly one of result, error, or missing with a reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .contract import BadInput, ExitCode, Progress, plural, safe, whole_file
+from .job import Attempt, Batch, Job, Part, ended
+from .request_file import open_regular, state_of
+from .response_body import Tokens, is_cut, text_of, tokens
+from .spool import spool_files
+
+loads: Callable[[bytes], Any]
+try:
+    import orjson
+
+    loads = orjson.loads
+except ImportError:
+    loads = json.loads
+
+# Repeating these cannot help: the request itself is refused.
+PERMANENT = frozenset({"http_400", "http_401", "http_403", "http_413", "http_422"})
+# The key stands first in the lines this skill writes, and no valid line names it twice.
+_ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
+
+
+class Outcome(NamedTuple):
+    """What one line of a spool says of one request; the line itself stays there, at offset and length."""
+
+    is_result: bool
+    spool: Path
+    offset: int
+    length: int
+    batch_id: str
+    kind: str = ""
+    status: int | None = None
+    text: str = ""
+    cut: bool = False
+    empty: bool = False
+    used: Tokens = Tokens(0, 0)
+
+
+class Covered(NamedTuple):
+    """One request of the job with its outcome; without one, `missing` says why."""
+
+    line: int
+    custom_id: str
+    attempt: int
+    outcome: Outcome | None
+    missing: str
+
+    @property
+    def kind(self) -> str:
+        """ "" for a result, else the kind of error or the reason why it is missing."""
+        return self.outcome.kind if self.outcome else self.missing
+
+
+@dataclass
+class Summary:
+    """The counts of a merge. `results` + sum(`errors`) + sum(`missing`) is the number of requests."""
+
+    requests: int = 0
+    results: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    unexpected: int = 0
+    cut: int = 0
+    empty: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if not self.requests or self.results < self.requests or self.unexpected:
+            return ExitCode.INCOMPLETE
+        return ExitCode.DONE
+
+    @property
+    def retryable(self) -> int:
+        """How many requests without a result another attempt could bring one for."""
+        kinds = {**self.errors, **self.missing}
+        return sum(count for kind, count in kinds.items() if kind not in PERMANENT)
+
+    def count(self, covered: Covered) -> None:
+        self.requests += 1
+        outcome = covered.outcome
+        if outcome is None:
+            self.missing[covered.missing] = self.missing.get(covered.missing, 0) + 1
+        elif outcome.is_result:
+            self.results += 1
+            self.cut += outcome.cut
+            self.empty += outcome.empty
+            self.prompt_tokens += outcome.used.prompt
+            self.completion_tokens += outcome.used.completion
+        else:
+            self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
+            self.examples.setdefault(
+                outcome.kind, f"line {covered.line}, {safe(covered.custom_id, 64)}: {outcome.text}"
+            )
+
+
+# --- one line of the server's --------------------------------------------------------------------
+
+
+def outcomes(job: Job, batch: Batch) -> Iterator[tuple[str, Outcome]]:
+    """(custom_id, outcome) for every line in a batch's spool."""
+    for spool in spool_files(job, batch):
+        if not spool.exists():
+            continue
+        offset = 0
+        with spool.open("rb") as file:
+            for raw in file:
+                try:
+                    line = loads(raw)
+                    custom_id = line["custom_id"]
+                except (ValueError, KeyError, TypeError):
+                    custom_id, line = "", {}
+                place = {"spool": spool, "offset": offset, "length": len(raw), "batch_id": batch["id"]}
+                yield str(custom_id), _outcome(line, place)
+                offset += len(raw)
+
+
+def _outcome(line: dict[str, Any], place: dict[str, Any]) -> Outcome:
+    """A result needs a 2xx status, no error, and an object as its body; all else is an error."""
+    response, error = line.get("response"), line.get("error")
+    if error is not None or not isinstance(response, dict):
+        kind, status, text = _error(error)
+        return Outcome(False, **place, kind=kind, status=status, text=text)
+    status, body = response.get("status_code"), response.get("body")
+    if not isinstance(status, int) or not 200 <= status < 300:
+        return Outcome(False, **place, kind=f"http_{safe(status, 10)}", status=None, text=safe(body))
+    if not isinstance(body, dict):
+        # The server counts a web page, an event stream or an empty body as completed.
+        return Outcome(False, **place, kind="not_json", status=status, text=safe(body) or "(an empty body)")
+    return Outcome(True, **place, status=status, cut=is_cut(body), empty=not text_of(body).strip(), used=tokens(body))
+
+
+def _error(error: Any) -> tuple[str, int | None, str]:
+    """(kind, status, text) of an error: {code, message} as documented, or the JSON in a string that is really sent."""
+    message = error.get("message") if isinstance(error, dict) else error
+    try:
+        reason = json.loads(str(message))
+        kind, details = reason["type"], reason.get("details") or {}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        code = error.get("code") if isinstance(error, dict) else None
+        return re.sub(r"\W+", "_", safe(code, 40).lower()) if code else "error", None, safe(message)
+    if not isinstance(details, dict):
+        return re.sub(r"\W+", "_", safe(kind, 40)), None, safe(details)
+    status, text = details.get("status"), details.get("body", details.get("error", kind))
+    try:
+        inner = json.loads(text)["error"]
+        text = inner["message"] if isinstance(inner, dict) else inner
+    except (ValueError, TypeError, KeyError):
+        pass
+    if isinstance(status, int):
+        return f"http_{status}", status, safe(text)
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", re.sub(r"\W+", "_", safe(kind, 40))).lower(), None, safe(text)
+
+
+# --- every request of the job --------------------------------------------------------------------
+
+
+def cover(job: Job, summary: Summary) -> Iterator[Covered]:
+    """Every request of the job in input order, with its outcome; also fills in the summary.
+
+    A result beats an error; of several results the one of the lowest attempt stands, of several errors the latest.
+    Memory holds the outcomes of one part of the first attempt and of what covers it in later ones.
+    """
+    first = job.attempts[0]
+    known = state_of(job.request_file()) == first["state"]
+    cached = functools.lru_cache(maxsize=4)(lambda number, index: _later_part(job, number, index))
+    counted: set[tuple[int, int]] = set()
+    with Progress("merge", first["requests"], "requests") as progress:
+        for part in first["parts"]:
+            ids = list(request_ids(job.request_file(), part, check=not known))
+            found: dict[str, Outcome] = {}
+            attempt_of: dict[str, int] = {}
+            missing = {custom_id: _missing(part) for _, custom_id in ids}
+            summary.unexpected += _take(found, _part_outcomes(job, part), missing)
+            for number, index in _later_parts(job, part["part"]):
+                later, members, reason, unexpected = cached(number, index)
+                if (number, index) not in counted:
+                    counted.add((number, index))
+                    summary.unexpected += unexpected
+                again = [custom_id for custom_id in members if custom_id in missing]
+                missing.update(dict.fromkeys(again, reason))
+                attempt_of.update(dict.fromkeys(again, number))
+                _take(found, ((i, o) for i, o in later if i in missing), missing)
+            for line, custom_id in ids:
+                covered = Covered(
+                    line, custom_id, attempt_of.get(custom_id, 1), found.get(custom_id), missing[custom_id]
+                )
+                summary.count(covered)
+                yield covered
+            progress.add(len(ids))
+
+
+def _take(found: dict[str, Outcome], new: Any, ids: dict[str, str]) -> int:
+    """Merges outcomes; returns how many distinct ids are none of `ids`."""
+    unexpected = set()
+    for custom_id, outcome in new:
+        if custom_id not in ids:
+            unexpected.add(custom_id)
+            continue
+        before = found.get(custom_id)
+        if before is None or not before.is_result:
+            found[custom_id] = outcome
+    return len(unexpected)
+
+
+def _part_outcomes(job: Job, part: Part) -> Iterator[tuple[str, Outcome]]:
+    for batch in ([part["batch"]] if part["batch"] else []) + part["other_batches"]:
+        yield from outcomes(job, batch)
+
+
+def _later_part(job: Job, number: int, index: int) -> tuple[list[tuple[str, Outcome]], list[str], str, int]:
+    """(outcomes, custom_ids, reason for missing ones, unexpected ids) of a part of a later attempt."""
+    attempt = job.attempts[number - 1]
+    part = attempt["parts"][index]
+    known = state_of(job.request_file(attempt)) == attempt["state"]
+    ids = [custom_id for _, custom_id in request_ids(job.request_file(attempt), part, check=not known)]
+    found = list(_part_outcomes(job, part))
+    unexpected = {custom_id for custom_id, _ in found} - set(ids)
+    return [(i, o) for i, o in found if i not in unexpected], ids, _missing(part), len(unexpected)
+
+
+def _later_parts(job: Job, first_part: int) -> Iterator[tuple[int, int]]:
+    """(attempt number, index of the part) of later attempts that hold requests of a part of the first attempt.
+
+    A later attempt keeps the order of the first, so its `origin` runs [part of attempt 1, count] tell by counting.
+    """
+    for attempt in job.attempts[1:]:
+        start = 0
+        for origin, count in attempt["origin"]:
+            if origin == first_part:
+                yield from ((attempt["attempt"], i) for i in _parts_between(attempt, start, start + count))
+            start += count
+
+
+def _parts_between(attempt: Attempt, start: int, end: int) -> Iterator[int]:
+    begins = 0
+    for index, part in enumerate(attempt["parts"]):
+        if begins < end and start < begins + part["requests"]:
+            yield index
+        begins += part["requests"]
+
+
+def _missing(part: Part) -> str:
+    if part["batch"] is None:
+        return "not_submitted"
+    if not ended(part):
+        return "running"
+    return "cancelled" if part["batch"].get("status") == "cancelled" else "not_returned"
+
+
+def request_ids(path: Path, part: Part, check: bool = False) -> Iterator[tuple[int, str]]:
+    """(physical line, custom_id) of each request of a part. With `check`, raises BadInput if the bytes changed."""
+    digest, number, position = hashlib.sha256(), part["first_line"] - 1, part["start"]
+    with open_regular(path) as file:
+        file.seek(position)
+        while position < part["end"]:
+            raw = file.readline()
+            number, position = number + 1, position + len(raw)
+            if check:
+                digest.update(raw)
+            if not raw.strip():
+                if not raw:
+                    break
+                continue
+            yield number, _custom_id(raw, path, number)
+    if check and digest.hexdigest() != part["sha256"]:
+        raise BadInput(f"{safe(path)} changed since it was uploaded", "restore it: its order and ids are needed")
+
+
+def _custom_id(raw: bytes, path: Path, number: int) -> str:
+    found = _ID_FIRST.match(raw)
+    try:
+        return found[1].decode() if found else str(loads(raw)["custom_id"])
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(f"{safe(path)} line {number} is not what was uploaded", "restore the file") from None
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def write(job: Job, results: Path, errors: Path) -> Summary:
+    """Writes both files whole. Raises BadInput rather than replace a results file by one with fewer."""
+    summary = Summary()
+    readers: dict[Path, Any] = {}
+    try:
+        with whole_file(errors) as bad, whole_file(results) as good:
+            for covered in cover(job, summary):
+                outcome = covered.outcome
+                if outcome and outcome.is_result:
+                    reader = readers.get(outcome.spool) or readers.setdefault(
+                        outcome.spool, outcome.spool.open("rb", buffering=0)
+                    )
+                    reader.seek(outcome.offset)
+                    good.write(reader.read(outcome.length))
+                else:
+                    bad.write(json.dumps(_error_line(covered), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            _refuse_fewer(results, summary.results)
+    finally:
+        for reader in readers.values():
+            reader.close()
+    return summary
+
+
+def _error_line(covered: Covered) -> dict[str, Any]:
+    outcome = covered.outcome
+    return {
+        "custom_id": covered.custom_id,
+        "kind": covered.kind,
+        "status": outcome.status if outcome else None,
+        "text": outcome.text if outcome else f"missing: {covered.missing.replace('_', ' ')}",
+        "line": covered.line,
+        "attempt": covered.attempt,
+        "batch_id": outcome.batch_id if outcome else None,
+    }
+
+
+def _refuse_fewer(results: Path, count: int) -> None:
+    if not results.exists():
+        return
+    with results.open("rb") as file:
+        held = sum(1 for _ in file)
+    if held > count:
+        raise BadInput(
+            f"{safe(results.name)} holds {plural(held, 'result')}, this download brought {count}; the file stays",
+            "move it away to have the smaller one",
+        )

@@ -1,0 +1,106 @@
+"""Planning the next attempt: the requests without a result, in input order, copied from the request file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from . import raw_ids, results, spool, validation
+from .api import Api
+from .contract import BadInput, Clock, ExitCode, Failure, NotFound, next_command, safe, whole_file
+from .job import Job, ended, new_attempt
+
+
+class StillOpen(Failure):
+    """An attempt has not ended: planning another could pay for the same request twice."""
+
+    code = ExitCode.STILL_RUNNING
+
+
+class Plan(NamedTuple):
+    """The attempt's request file (None: nothing to retry), its requests by kind, and what was left out."""
+
+    path: Path | None
+    requests: int
+    kinds: dict[str, int]
+    left_out: dict[str, int]
+
+
+def job_of_raw(batch_id: str, clock: Clock) -> Job:
+    return raw_ids.job_of_batch(Api(clock), batch_id)
+
+
+def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int, clock: Clock) -> Plan:
+    """Writes the next attempt's request file and adds the attempt to the record. The lock must be held."""
+    _require_ended(job)
+    if len(job.attempts) >= max_attempts:
+        raise BadInput(f"this job has had {len(job.attempts)} attempts", "look at the errors; or raise --max-attempts")
+    if not _fetched(job):
+        spool.fetch(Api(clock), job)
+    summary = results.Summary()
+    kinds: dict[str, int] = {}
+    left_out: dict[str, int] = {}
+    origin: list[list[int]] = []
+    path = job.beside(f"attempt-{len(job.attempts) + 1}.jsonl")
+    first = job.attempts[0]
+    with job.request_file().open("rb") as source, whole_file(path) as file:
+        ends = iter(first["parts"])
+        part = next(ends)
+        line = 0
+        source.seek(part["start"])
+        for covered in results.cover(job, summary):
+            if covered.line > part["last_line"] or line == 0:
+                if line:
+                    part = next(ends)
+                source.seek(part["start"])
+                line = part["first_line"] - 1
+            while line < covered.line:
+                raw, line = source.readline(), line + 1
+            if not covered.kind:
+                continue
+            if (covered.kind in results.PERMANENT and not permanent) or (only and covered.kind not in only):
+                left_out[covered.kind] = left_out.get(covered.kind, 0) + 1
+                continue
+            kinds[covered.kind] = kinds.get(covered.kind, 0) + 1
+            file.write(raw if raw.endswith(b"\n") else raw + b"\n")
+            if origin and origin[-1][0] == part["part"]:
+                origin[-1][1] += 1
+            else:
+                origin.append([part["part"], 1])
+    if not origin:
+        path.unlink()
+        return Plan(None, 0, kinds, left_out)
+    options = job.record["options"]
+    report = validation.check(path, part_requests=options["part_requests"], part_bytes=options["part_bytes"])
+    report.require(path)
+    with_attempt = [*job.attempts, new_attempt(len(job.attempts) + 1, path, report, origin)]
+    job.note(attempts=with_attempt)
+    return Plan(path, report.requests, kinds, left_out)
+
+
+def _require_ended(job: Job) -> None:
+    if not job.submitted():
+        raise NotFound("nothing of this job has been submitted yet", job.next_step() or "")
+    running = [part for part in job.submitted() if not ended(part)]
+    if running:
+        raise StillOpen(
+            f"{len(running)} batch(es) of this job have not ended", next_command("poll.py", job.request_file())
+        )
+    waiting = job.unsubmitted()
+    if any(part["submission"] for part in waiting):
+        raise StillOpen(
+            "whether a part was submitted is still unclear", next_command("run_batch.py", job.request_file())
+        )
+    if waiting and not job.latest["cancelled_at"]:
+        raise StillOpen(
+            f"{len(waiting)} part(s) of this job are not submitted yet",
+            next_command("run_batch.py", job.request_file()),
+        )
+    if not job.request_file().exists():
+        raise BadInput(f"the request file {safe(job.request_file())} is gone; its requests are needed", "restore it")
+    if not job.attempts[0]["endpoint"]:
+        raise BadInput("the input of this batch was deleted on the server", "make the requests anew from their source")
+
+
+def _fetched(job: Job) -> bool:
+    return all(part["batch"] and (part["batch"].get("fetched") or {}).get("whole") for part in job.submitted())

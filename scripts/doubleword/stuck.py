@@ -1,0 +1,66 @@
+"""Batches that will not move by themselves: naming them, and tearing them up when the user asks for it."""
+
+from __future__ import annotations
+
+from .api import Api
+from .contract import NotAllowed, plural, safe, say
+from .job import ENDED, Batch, Job, Part
+from .submission import seen
+
+# A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
+# stand still for long while the service retries failing requests, which it does for hours; an hour is worth a word.
+STUCK_SECONDS = {"validating": 900.0, "cancelling": 900.0, "in_progress": 3600.0}
+LAST_ANSWERS_SECONDS = 30.0  # after a deletion what is in flight may still land, for some seconds
+
+
+def why(job: Job, now: float) -> str | None:
+    """What to tell about the first batch that is stuck, or None. `now` is in Unix seconds."""
+    return next((text for part in job.submitted() if (text := _why(part["batch"], now))), None)
+
+
+def _why(batch: Batch | None, now: float) -> str | None:
+    if batch is None or batch.get("status") not in STUCK_SECONDS:
+        return None
+    status = batch["status"]
+    since = {"validating": batch.get("created_at"), "cancelling": batch.get("cancel_seen_at")}.get(status)
+    seconds = now - (since or batch.get("changed_at") or now)
+    if seconds < STUCK_SECONDS[status]:
+        return None
+    reason = "the service has most likely lost it"
+    if status == "in_progress":
+        reason = "its counts do not move: the service retries failing requests for hours, or the model has been removed"
+    return f"batch {safe(batch['id'])} is stuck: {status} for {seconds / 60:.0f} minutes; {reason}"
+
+
+def replace(api: Api, job: Job) -> None:
+    """Tears up the stuck batches: their input files are deleted, which cancels them and fences off late sends.
+
+    A part whose batch answered nothing is free to be submitted anew; otherwise the answers are kept and the part has
+    ended, so that retry_failed.py plans what it left. The lock must be held.
+    """
+    found = [part for part in job.latest["parts"] if _why(part["batch"], api.clock.now())]
+    if not found:
+        say("no batch is stuck: nothing to replace")
+    for part in found:
+        _tear_up(api, job, part)
+
+
+def _tear_up(api: Api, job: Job, part: Part) -> None:
+    batch, upload = part["batch"], part["upload"]
+    assert batch is not None
+    if upload is None or upload["given"]:
+        raise NotAllowed(
+            f"batch {safe(batch['id'])} runs on a file that this job did not upload; it is not deleted",
+            "cancel it instead",
+        )
+    now = seen(api.batch(batch["id"]), api.clock, batch)
+    if now["status"] not in ENDED:
+        api.delete_file(upload["file_id"])
+        api.clock.sleep(LAST_ANSWERS_SECONDS)
+        now = seen(api.batch(batch["id"]), api.clock, now)
+    if now["completed"] or now["failed"]:
+        job.note(part, batch={**now, "status": now["status"] if now["status"] in ENDED else "cancelled"})
+        say(f"batch {safe(batch['id'])} was ended; its {plural(now['completed'], 'answer')} are kept")
+        return
+    job.note(part, batch=None, other_batches=[*part["other_batches"], now], submission=None, upload=None, estimates={})
+    say(f"batch {safe(batch['id'])} was torn up; it had answered nothing")

@@ -1,0 +1,193 @@
+"""Looking at a job's batches until they end: politely, through outages, within a bound.
+
+A round costs one listing of up to 101 batches at a time, and at most one more request. Ends are read
+from the status alone: `expired_at` is set by the server on batches that finished in time, too.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from . import stuck
+from .api import Api
+from .contract import NotFound, Progress, Temporary, plural, say
+from .job import ENDED, Attempt, Job, Part, ended
+from .submission import DEAD, drop, known_batches, metadata_of, seen
+
+INTERVAL_SECONDS = 30.0
+OUTAGE_INTERVAL_CAP_SECONDS = 300.0
+YOUNG_SECONDS = 300.0  # a read replica may not know a batch yet
+
+
+def look(api: Api, job: Job) -> None:
+    """One round: learns the status of every batch that has not ended, and looks for second batches of its content."""
+    listed: list[dict[str, Any]] = []
+    single: dict[str, Any] | None = None
+    attempt, open_parts = _open(job)
+    if open_parts:
+        pages = -(-len(attempt["parts"]) // 101)
+        if len(open_parts) > 1 or not _compared(open_parts[0]):
+            listed = list(api.batches(pages, search=attempt["sha256"]))
+        found = {batch["id"]: batch for batch in listed}
+        # The list says `finalizing` for up to 10 s when the batch itself is done.
+        unsure = [p for p in open_parts if found.get(_id(p), {}).get("status") in (None, "finalizing")]
+        if len(open_parts) == 1 or unsure:
+            single = _one(api, (unsure or open_parts)[0])
+    fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
+    try:
+        with job.locked(api.clock):
+            if _learn(api, job, fresh):
+                job.save()
+            if listed:
+                _resolve_seconds(api, job, listed)
+    except Temporary as error:
+        say(f"{error.what}: the statuses are not written down this time")
+        _learn(api, job, fresh)
+
+
+def _open(job: Job) -> tuple[Attempt, list[Part]]:
+    for attempt in job.attempts:
+        parts = [part for part in attempt["parts"] if part["batch"] and not ended(part)]
+        if parts:
+            return attempt, parts
+    return job.latest, []
+
+
+def _id(part: Part) -> str:
+    assert part["batch"] is not None
+    return part["batch"]["id"]
+
+
+def _compared(part: Part) -> bool:
+    return part["submission"] is None or bool(part["submission"].get("compared"))
+
+
+def _one(api: Api, part: Part) -> dict[str, Any]:
+    try:
+        return api.batch(_id(part))
+    except NotFound as error:
+        if part["batch"] and api.clock.now() - part["batch"].get("created_at", 0) < YOUNG_SECONDS:
+            raise Temporary(f"{error.what} (it is young: the server may not list it yet)", "look again") from None
+        raise
+
+
+def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]]) -> bool:
+    """Takes the statuses into the record in memory; whether that changed it."""
+    changed = False
+    for part in job.submitted():
+        if _id(part) in fresh:
+            new = seen(fresh[_id(part)], api.clock, part["batch"])
+            changed = changed or new != part["batch"]
+            part["batch"] = new
+    return changed
+
+
+def _resolve_seconds(api: Api, job: Job, listed: list[dict[str, Any]]) -> None:
+    """Two machines that submitted at the same moment: the later batch of a content is cancelled on both."""
+    known = known_batches(job)
+    by_content: dict[str, list[dict[str, Any]]] = {}
+    for batch in listed:
+        tags = metadata_of(batch)
+        if batch["id"] not in known and batch.get("status") not in DEAD and "dwb_again" not in tags:
+            by_content.setdefault(str(tags.get("dwb_content")), []).append(batch)
+    for part in job.submitted():
+        own = next((batch for batch in listed if batch["id"] == _id(part)), None)
+        if part["submission"] and not part["submission"].get("compared") and own is not None:
+            job.note(part["submission"], compared=True)
+        others = by_content.get(part["sha256"], [])
+        if not others or part["again"] or own is None or own.get("status") in DEAD:
+            continue
+        first, *later = sorted([own, *others], key=lambda b: (b.get("created_at") or 0, b["id"]))
+        job.note(part, batch=seen(first, api.clock, part["batch"]))
+        for batch in later:
+            drop(api, job, part, batch)
+
+
+# --- waiting -----------------------------------------------------------------------------------
+
+
+def wait(api: Api, job: Job, interval: float, deadline: float) -> None:
+    """Looks until every batch has ended, one is stuck, or `deadline` (by clock.monotonic()) has come.
+
+    Raises Temporary only if no status could be learnt in all that time.
+    """
+    learnt, failures, shown = False, 0, ""
+    api.deadline, api.retries = deadline, 0  # a round is one try: the next round is the retry
+    with Progress("wait", sum(part["requests"] for part in job.submitted()), "requests") as progress:
+        finished = 0
+        while True:
+            pause = interval
+            try:
+                look(api, job)
+                learnt, failures = True, 0
+            except Temporary as error:
+                failures += 1
+                pause = min(interval * 2 ** (failures - 1), OUTAGE_INTERVAL_CAP_SECONDS)
+                pause = max(pause, error.retry_after or 0.0)
+                say(f"{error.what}; looking again in {pause:.0f} s")
+                last_error = error
+            finished, before = sum(counts(job)[1:]), finished
+            # On a terminal the bar tells the counts, and a line only says that a status changed.
+            line = str(statuses(job)) if progress.terminal else summary_line(job)
+            if learnt and line != shown:
+                shown = line
+                say(summary_line(job))
+            if progress.terminal:
+                progress.add(finished - before)
+            if all(ended(part) for part in job.submitted()) or stuck.why(job, api.clock.now()):
+                return
+            pause *= 1 + random.random() / 10  # noqa: S311 - jitter, so that many machines do not ask at once
+            if api.clock.monotonic() + pause > deadline:
+                if not learnt:
+                    raise last_error
+                return
+            api.clock.sleep(pause)
+
+
+def counts(job: Job) -> tuple[int, int, int]:
+    """(requests submitted, completed, failed) over all batches, as the server counts them."""
+    batches = [part["batch"] for part in job.submitted() if part["batch"]]
+    total = sum(part["requests"] for part in job.submitted())
+    return total, sum(b.get("completed", 0) for b in batches), sum(b.get("failed", 0) for b in batches)
+
+
+def statuses(job: Job) -> dict[str, int]:
+    """How many parts are in which status; those without a batch are `not_submitted`."""
+    found: dict[str, int] = {}
+    for _, part in job.parts():
+        word = (part["batch"] or {}).get("status", "unknown") if part["batch"] else "not_submitted"
+        found[word] = found.get(word, 0) + 1
+    return found
+
+
+def status_word(job: Job) -> str:
+    """One word for the whole job: the batches' status where they agree, else the least finished one."""
+    found = [part["batch"].get("status", "unknown") for part in job.submitted() if part["batch"]]
+    running = [word for word in found if word not in ENDED]
+    for words in (running, [word for word in found if word != "completed"], found):
+        if words:
+            return words[0]
+    return "not_submitted"
+
+
+def summary_line(job: Job) -> str:
+    total, completed, failed = counts(job)
+    words = ", ".join(f"{count} {word}" for word, count in statuses(job).items())
+    failures = f", {failed} failed" if failed else ""
+    return f"{completed + failed} of {plural(total, 'request')} done{failures}; batches: {words}"
+
+
+def facts_of(part: Part) -> dict[str, Any]:
+    """What --json tells of a part's batch."""
+    batch = part["batch"] or {}
+    facts = {key: batch.get(key) for key in ("status", "total", "completed", "failed")}
+    return {"part": part["part"], "batch_id": batch.get("id"), **facts}
+
+
+def polite(api: Api, interval: float) -> float:
+    """The interval between looks: never under 30 s, except on this machine's own server."""
+    if interval < INTERVAL_SECONDS and not api.is_loopback:
+        say(f"looking every {INTERVAL_SECONDS:.0f} s: more often is not polite")
+        return INTERVAL_SECONDS
+    return max(interval, 0.1)

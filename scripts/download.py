@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.31,<3"]
+# ///
+"""Fetch a job's results, check that every request is accounted for, and put them in input order.
+
+Reads:   the job of the request file, or a raw batch id (its input is fetched for the order);
+         DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional).
+Writes:  REQUESTS.results.jsonl (the server's lines, in input order), REQUESTS.errors.jsonl (one line for each
+         request without a result: custom_id, kind, status, text), REQUESTS.spool/ (what was received; an
+         interrupted download goes on from there), and with --csv the source's rows with the answers beside them.
+Stdout:  the path of each file written, a line each; --json: one object.
+Exit:    0 every request has a result; 9 some failed or are missing; 8 still running (nothing written, unless
+         --partial, which writes REQUESTS.partial.jsonl); 7 nothing at all came back.
+Money:   none.
+
+Examples:
+  download.py reviews.jsonl --csv labelled.csv
+  download.py trial.jsonl --show 5
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from doubleword.contract import Clock, answer, parser, run
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    flags = parser(__doc__)
+    flags.add_argument("requests", metavar="REQUESTS", help="the request file, or a raw batch id")
+    flags.add_argument(
+        "--csv", type=Path, metavar="OUT", help="also write the source's rows with the answers (.csv, .tsv)"
+    )
+    flags.add_argument("--answer-column", default="answer", metavar="NAME", help="name of the added column (answer)")
+    flags.add_argument("--show", type=int, default=0, metavar="N", help="print the first N prompts and answers")
+    flags.add_argument("--partial", action="store_true", help="while it runs: what there is so far")
+    args = flags.parse_args(arguments)
+
+    from doubleword import delivery, raw_ids
+    from doubleword.api import Api
+    from doubleword.job import Job
+
+    api = Api(clock)
+    raw = raw_ids.id_in(args.requests)
+    job = raw_ids.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
+    delivered = delivery.deliver(api, job, args.csv, args.answer_column, args.show, args.partial)
+    answer([str(path) for path in delivered.paths], delivered.facts(job))
+    return delivered.code
+
+
+if __name__ == "__main__":
+    run(main)

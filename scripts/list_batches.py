@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.31,<3"]
+# ///
+"""List the account's batches and the jobs recorded in a folder, in one table, with the next command for each.
+
+Reads:   DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional); the job records (*.job.json) of the folder.
+         With --local the jobs alone, and no key is needed.
+Stdout:  a line each, columns separated by tabs: batch id (or -), status, done/requests, failed, job, created, next
+         command; --json: one object.
+Money:   none.
+
+Examples:
+  list_batches.py
+  list_batches.py --local --folder ~/jobs
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from doubleword.contract import Clock, ExitCode, answer, parser, run
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    flags = parser(__doc__)
+    flags.add_argument("--local", action="store_true", help="the jobs of the folder alone; asks no server")
+    flags.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to look for jobs (here)")
+    flags.add_argument("--search", metavar="TEXT", help="batches whose metadata, file name or id hold this text")
+    flags.add_argument("--limit", type=int, default=20, metavar="N", help="newest batches of the account (20)")
+    args = flags.parse_args(arguments)
+
+    from doubleword import listing
+
+    rows = listing.rows(clock, args.folder, args.local, args.search, args.limit)
+    answer(["\t".join(listing.columns(row)) for row in rows], {"batches": rows, "next": None})
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    run(main)

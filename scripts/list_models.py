@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.31,<3"]
+# ///
+"""List the models that this key may use. Also the quickest way to find out whether the key is right.
+
+Reads:   DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional).
+Stdout:  a model name a line; --json: one object. Prices are not in the API: upload.py shows an estimate.
+Money:   none.
+
+Example:
+  list_models.py --search instruct
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from collections.abc import Sequence
+
+from doubleword.contract import Clock, ExitCode, answer, parser, run
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    flags = parser(__doc__)
+    flags.add_argument("--search", default="", metavar="TEXT", help="only names that contain this, in any case")
+    args = flags.parse_args(arguments)
+
+    from doubleword.api import Api
+    from doubleword.contract import safe, say
+
+    found = [safe(model.get("id", ""), 200) for model in Api(clock).models()]
+    names = sorted(name for name in found if args.search.lower() in name.lower())
+    say(f"the key is accepted; {len(names)} of {len(found)} models")
+    answer(names, {"models": names, "next": None})
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    run(main)

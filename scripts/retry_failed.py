@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.31,<3"]
+# ///
+"""Plan the next attempt of a job from the requests that failed, were cancelled, or are missing.
+
+Reads:   the job of the request file, or a raw batch id; its spool. The server is asked only for what download.py
+         has not fetched yet (DOUBLEWORD_API_KEY).
+Writes:  REQUESTS.attempt-2.jsonl (then -3, ...), and the job record. Nothing that succeeded is ever sent again.
+Stdout:  the path of the attempt's request file; --json: one object. Nothing to retry: no line.
+Money:   none: run_batch.py then runs the attempt.
+
+Requests that can never succeed by being repeated (refused with 400, 401, 403, 413, 422) are left out.
+
+Examples:
+  retry_failed.py reviews.jsonl
+  retry_failed.py reviews.jsonl --only http_500 --only timeout
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from doubleword.contract import Clock, ExitCode, answer, parser, run
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    flags = parser(__doc__)
+    flags.add_argument("requests", metavar="REQUESTS", help="the request file, or a raw batch id")
+    flags.add_argument(
+        "--only", action="append", metavar="KIND", help="only this kind, as in the errors file; repeatable"
+    )
+    flags.add_argument("--include-permanent", action="store_true", help="also those that were refused for good")
+    flags.add_argument("--max-attempts", type=int, default=5, metavar="N", help="refuse to plan more attempts (5)")
+    args = flags.parse_args(arguments)
+
+    from doubleword import raw_ids, retry
+    from doubleword.contract import next_command, plural, say
+    from doubleword.job import Job
+
+    raw = raw_ids.id_in(args.requests)
+    job = retry.job_of_raw(raw, clock) if raw else Job.need(Path(args.requests))
+    with job.locked(clock):
+        plan = retry.plan(job, args.only, args.include_permanent, args.max_attempts, clock)
+    for kind, count in plan.left_out.items():
+        say(f"left out: {plural(count, 'request')} ({kind})")
+    if plan.path is None:
+        say("nothing to retry")
+    else:
+        say(f"attempt {len(job.attempts)}: {plural(plan.requests, 'request')}")
+    facts = {
+        "job": str(job.path),
+        "attempt": len(job.attempts),
+        "request_file": str(plan.path) if plan.path else None,
+        "requests": plan.requests,
+        "kinds": plan.kinds,
+        "left_out": plan.left_out,
+        "next": next_command("run_batch.py", job.request_file()) if plan.path else None,
+    }
+    answer([str(plan.path)] if plan.path else [], facts)
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.31,<3"]
+# ///
+"""Run whatever is left of a job: upload, submit, wait, download. This spends money.
+
+Reads:   the request file, its job record if there is one, DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional).
+Writes:  the job record and what download.py writes.
+Stdout:  the path of each results file, a line each (the status while it still runs); --json: one object.
+Exit:    what stopped it, else that of download.py: 0, 9 or 7; 8 still running: the same command goes on.
+Money:   yes. Killed and run again, it goes on; nothing is paid twice.
+
+Examples:
+  run_batch.py reviews.jsonl --max-cost 5 --csv labelled.csv
+  run_batch.py reviews.jsonl --completion-window 1h --timeout-seconds 600
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from doubleword.contract import Clock, ExitCode, answer, parser, run
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    flags = parser(__doc__)
+    flags.add_argument("requests", type=Path, metavar="REQUESTS", help="the request file")
+    flags.add_argument("--completion-window", default="24h", metavar="W", help="24h (default, cheaper) or 1h")
+    flags.add_argument("--max-cost", metavar="USD", help="stop (exit 4) if the server's estimate is over this")
+    flags.add_argument("--csv", type=Path, metavar="OUT", help="also write the source's rows with the answers")
+    flags.add_argument("--answer-column", default="answer", metavar="NAME", help="name of the added column (answer)")
+    flags.add_argument("--show", type=int, default=0, metavar="N", help="print the first N prompts and answers")
+    flags.add_argument("--interval-seconds", type=float, default=30.0, metavar="S", help="between looks (30)")
+    flags.add_argument("--timeout-seconds", type=float, default=1500.0, metavar="S", help="stop waiting after (1500)")
+    flags.add_argument("--part-requests", type=int, metavar="N", help="requests in a part, at most (50,000)")
+    flags.add_argument("--part-bytes", type=int, metavar="N", help="bytes in a part, at most (200,000,000)")
+    flags.add_argument("--jobs", type=int, default=2, metavar="N", help="parts uploaded at once (2)")
+    args = flags.parse_args(arguments)
+
+    from doubleword import delivery, pipeline, stuck, watch
+    from doubleword.api import Api, Busy
+    from doubleword.contract import next_command, say
+    from doubleword.job import ended
+
+    deadline = clock.monotonic() + args.timeout_seconds
+    limit = pipeline.usd(args.max_cost)
+    job = pipeline.prepare(args.requests, args.part_requests, args.part_bytes)
+    api = Api(clock)
+    interval = watch.polite(api, args.interval_seconds)
+    while True:
+        busy = None
+        try:
+            with job.locked(clock):
+                pipeline.submit_parts(api, job, args.completion_window, None, limit, args.jobs, patience=0)
+        except Busy as error:
+            busy = error  # the service has no room for more now: what runs goes on, the rest is tried again
+            if not any(not ended(part) for part in job.submitted()) and clock.monotonic() >= deadline:
+                raise
+            say(f"{error.what}; waiting")
+        pause = busy.retry_after or pipeline.CAPACITY_WAIT_SECONDS if busy else 0.0
+        watch.wait(api, job, interval, min(deadline, clock.monotonic() + pause) if busy else deadline)
+        if not busy or clock.monotonic() + pause > deadline:
+            break
+
+    if job.unsubmitted() or not all(ended(part) for part in job.submitted()):
+        text = stuck.why(job, clock.now())
+        if text:
+            say(text)
+        word = watch.status_word(job)
+        say(watch.summary_line(job))
+        again = next_command("run_batch.py", *arguments)
+        answer([word], delivery.Delivered([], ExitCode.STILL_RUNNING, word).facts(job) | {"next": again})
+        return ExitCode.STILL_RUNNING
+    delivered = delivery.deliver(api, job, args.csv, args.answer_column, args.show, partial=False)
+    answer([str(path) for path in delivered.paths], delivered.facts(job))
+    return delivered.code
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.31,<3"]
+# ///
+"""Upload a request file, in as many parts as the API needs, and show what it would cost.
+
+Reads:   the request file (checked first; nothing is sent if it does not pass), DOUBLEWORD_API_KEY,
+         DOUBLEWORD_BASE_URL (optional). A file made elsewhere is welcome; a raw file id is looked up.
+Writes:  the job record beside it, REQUESTS.job.json.
+Stdout:  the file id of each part, a line each; --json: one object.
+Money:   none. Uploads are free, and running this again uploads only what is missing.
+
+Examples:
+  upload.py reviews.jsonl
+  upload.py reviews.jsonl --completion-window 1h --json
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from doubleword.contract import Clock, ExitCode, answer, parser, run
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    flags = parser(__doc__)
+    flags.add_argument("requests", metavar="REQUESTS", help="the request file, or the raw id of a file")
+    flags.add_argument("--completion-window", default="24h", metavar="W", help="window to estimate for: 24h or 1h")
+    flags.add_argument("--part-requests", type=int, metavar="N", help="requests in a part, at most (50,000)")
+    flags.add_argument("--part-bytes", type=int, metavar="N", help="bytes in a part, at most (200,000,000)")
+    flags.add_argument("--jobs", type=int, default=2, metavar="N", help="parts uploaded at once (2)")
+    args = flags.parse_args(arguments)
+
+    from doubleword import pipeline, raw_ids
+    from doubleword.api import Api
+    from doubleword.contract import say
+
+    raw = raw_ids.id_in(args.requests)
+    if raw:
+        job = raw_ids.job_of_file(Api(clock), raw)
+    else:
+        job = pipeline.prepare(Path(args.requests), args.part_requests, args.part_bytes)
+    api = Api(clock)
+    with job.locked(clock):
+        pipeline.upload_parts(api, job, args.completion_window, args.jobs)
+
+    attempt = job.latest
+    ids = [part["upload"]["file_id"] for part in attempt["parts"] if part["upload"]]
+    cost = pipeline.estimated_cost(attempt["parts"], args.completion_window)
+    models = ", ".join(attempt["models"])
+    say(
+        f"uploaded {attempt['requests']} requests in {len(ids)} part(s), model {models}, "
+        f"window {args.completion_window}: {pipeline.cost_text(cost)}"
+    )
+    facts = {
+        "job": str(job.path),
+        "attempt": attempt["attempt"],
+        "requests": attempt["requests"],
+        "models": attempt["models"],
+        "completion_window": args.completion_window,
+        "estimated_cost_usd": None if cost is None else str(cost),
+        "file_ids": ids,
+        "next": job.next_step(),
+    }
+    answer(ids, facts)
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    run(main)

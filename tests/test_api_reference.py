@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from local_server.app import LocalServer
 from real_server.server import RealServer
 
 REFERENCE = Path(__file__).parent.parent / "references" / "api_reference.md"
@@ -177,6 +178,14 @@ def test_it_shows_no_key_only_the_name_of_the_variable() -> None:
     for shown in re.findall(r"Authorization: Bearer ([^\s`\"]+)", text):
         assert shown == "$DOUBLEWORD_API_KEY"
     assert not re.search(r"\bsk-\w", text)
+
+
+def test_the_examples_do_on_the_local_server_what_they_say(tmp_path: Path) -> None:
+    with LocalServer(tmp_path / "data", real_model=False) as server:
+        environment = {"DOUBLEWORD_BASE_URL": server.base_url, "DOUBLEWORD_API_KEY": server.key}
+        session = paste_examples(tmp_path, environment, model="echo")
+
+    assert_session_went_as_documented(session)
 
 
 @pytest.mark.real

@@ -140,7 +140,9 @@ def plural(count: int, noun: str) -> str:
 
 def next_command(script: str, *arguments: str | Path) -> str:
     """The exact command line that runs a sibling script from where this one was started."""
-    folder = Path(sys.argv[0]).parent if sys.argv[0].endswith(".py") else Path(__file__).parent.parent
+    folder = Path(sys.argv[0]).parent
+    if not (folder / script).exists():  # not started as one of the scripts
+        folder = Path(__file__).parent.parent
     python = sys.executable or "python3"
     known = shutil.which("python3")
     if known and Path(known).parent == Path(python).parent:

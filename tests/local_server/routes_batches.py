@@ -62,7 +62,9 @@ async def create(call: Call) -> Response:
             raise ApiError(403, f"Insufficient permissions to Create batch using file {file_id}")
         _check_models(call, connection, file, window)
         _check_volume(call, connection, file, window)
-        return batch_store.insert(connection, call.user.email, file, endpoint, window, seconds_of(window), kept)
+        return batch_store.insert(
+            connection, call.user.email, file, endpoint, window, seconds_of(window), call.app.settings.window_speed, kept
+        )
 
     batch = await call.app.database.write(work)
     call.app.worker.populate(batch["seq"])

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from starlette.responses import Response
 
 from local_server import file_store
+from local_server.connection import DRAINED_BYTES
 from local_server.content import file_content
 from local_server.errors import ApiError, file_not_found, too_many_requests
 from local_server.query import list_limit, page_of, parse_uuid
@@ -51,7 +52,7 @@ async def create(call: Call) -> Response:
     settings, database = call.app.settings, call.app.database
     declared = int(call.request.headers.get("content-length") or 0)
     if settings.max_file_size and declared > settings.max_file_size + FRAMING_BYTES:
-        raise ApiError(413, f"File exceeds the maximum allowed size of {settings.max_file_size} bytes", CLOSE)
+        raise ApiError(413, f"File exceeds the maximum allowed size of {settings.max_file_size} bytes")
     async with call.app.upload_slots:
         upload = Upload(
             call.request.headers.get("content-type", ""), settings, call.app.registry, database.data_dir
@@ -70,18 +71,17 @@ async def create(call: Call) -> Response:
 
 
 async def _read(call: Call, upload: Upload) -> None:
-    complete = False
+    declared = int(call.request.headers.get("content-length") or 2**62)
+    received = 0
     try:
         async for chunk in call.request.stream():
-            if not chunk:
-                complete = True
+            received += len(chunk)
             upload.feed(chunk)
-        complete = True
-        upload.finish()
     except ApiError as error:
-        if not complete:
+        if declared - received > DRAINED_BYTES:
             error.headers |= CLOSE
         raise
+    upload.finish()
 
 
 async def list_(call: Call) -> Response:

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local_server import replies
-from local_server.errors import ACCOUNT_TOO_LOW, ApiError, compact, proxy_error
+from local_server.errors import ACCOUNT_TOO_LOW, compact, proxy_error
 from local_server.replies import Reply
 from local_server.routing import bearer, chunked
+from local_server.strict_json import dumps_sorted
 
 if TYPE_CHECKING:
     from local_server.app import App
@@ -85,11 +86,6 @@ def _relay(path: str, asked: dict[str, Any], reply: Reply) -> Response:
     value, _, _ = replies.finish(f"/v1{path}", str(uuid.uuid4()), reply, asked)
     if isinstance(value, str):
         return Response(reply.raw(), reply.status, headers)
-    text = replies.body_text(value).encode() if path == "/chat/completions" else compact(value)
     if path == "/chat/completions":
-        return Response(text, reply.status, headers)
-    return chunked(reply.status, text, headers)
-
-
-def method_of_unknown(error: ApiError) -> Response:
-    return error.response()
+        return Response(dumps_sorted(value), reply.status, headers)
+    return chunked(reply.status, compact(value), headers)

@@ -90,6 +90,7 @@ class Outage:
 @dataclass
 class Settings:
     speed: float = 1.0
+    window_speed: float = 1.0  # divides completion windows; the times shown stay as if it did not
 
     users: list[User] = field(default_factory=lambda: [User(LOCAL_KEY)])
 

@@ -23,6 +23,7 @@ batches
     metadata TEXT       JSON, what the client sent (reserved keys dropped)
     population TEXT     queued, running, done, or void (cancelled before it began: it never will)
     total, completed, failed, canceled   counts of requests
+    deadline            expires_at, or sooner where windows are made to pass faster
     created_at, expires_at, started_at, finalizing_at, completed_at, failed_at, cancelling_at,
     cancelled_at, deleted_at
 requests   one row for each line of a batch, once it is populated
@@ -77,7 +78,7 @@ CREATE TABLE IF NOT EXISTS batches (
     completion_window TEXT NOT NULL, input INTEGER NOT NULL, input_file_id TEXT NOT NULL,
     input_filename TEXT NOT NULL, metadata TEXT NOT NULL, population TEXT NOT NULL, total INTEGER NOT NULL,
     completed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, canceled INTEGER NOT NULL DEFAULT 0,
-    created_at REAL NOT NULL, expires_at REAL NOT NULL, started_at REAL, finalizing_at REAL, completed_at REAL,
+    created_at REAL NOT NULL, expires_at REAL NOT NULL, deadline REAL NOT NULL, started_at REAL, finalizing_at REAL, completed_at REAL,
     failed_at REAL, cancelling_at REAL, cancelled_at REAL, deleted_at REAL);
 CREATE INDEX IF NOT EXISTS batches_of_user ON batches (user, seq);
 CREATE INDEX IF NOT EXISTS batches_of_input ON batches (input);
@@ -85,7 +86,7 @@ CREATE TABLE IF NOT EXISTS requests (
     seq INTEGER PRIMARY KEY, batch INTEGER NOT NULL, id TEXT NOT NULL, custom_id TEXT NOT NULL,
     model TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
     answered INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS requests_by_state ON requests (batch, state);
+CREATE INDEX IF NOT EXISTS requests_by_state ON requests (batch, state, model);
 CREATE TABLE IF NOT EXISTS answers (
     seq INTEGER PRIMARY KEY, batch INTEGER NOT NULL, kind TEXT NOT NULL, completed_at REAL NOT NULL,
     id TEXT NOT NULL, line BLOB NOT NULL, prompt_tokens INTEGER NOT NULL DEFAULT 0,

@@ -19,6 +19,7 @@ from local_server.request_lines import RequestLine, read_line
 from local_server.settings import Settings
 
 SPOOL_BYTES = 4_000_000  # smaller uploads stay in memory, larger ones go to a temporary file
+BLOCK_BYTES = 500_000  # lines that are written and read back together
 FRAMING_BYTES = 10 * 1024  # what the form may add to the file before the Content-Length alone is refused
 BAD_BOUNDARY = "Invalid multipart request: Invalid `boundary` for `multipart/form-data` request"
 BAD_FORM = "Failed to read multipart upload: Error parsing `multipart/form-data` request"
@@ -143,6 +144,8 @@ class _Lines:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._rest: list[str] = []  # the beginning of a line that has not ended yet
         self._rest_size = 0
+        self._block: list[tuple[str, str, str, int, bytes]] = []
+        self._block_size = 0
         self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=spool_dir)
         self.size = 0
         self.count = 0
@@ -184,9 +187,7 @@ class _Lines:
     def finish(self) -> None:
         """A sequence cut off at the very end is dropped, as the real server does."""
         self._line("".join(self._rest))
-        maximum = self._settings.max_requests_per_file
-        if maximum and self.count > maximum:
-            raise ApiError(400, f"File contains {self.count} requests, which exceeds the maximum of {maximum}")
+        self._end_block()
 
     def _line(self, text: str) -> None:
         text = text.strip()
@@ -197,12 +198,24 @@ class _Lines:
             raise ApiError(400, f"File contains {maximum + 1} requests, which exceeds the maximum of {maximum}")
         line = read_line(text, self.count + 1, self._registry.type_of, self._settings.max_body_size)
         self.count += 1
-        marshal.dump((line.custom_id, line.model, line.url, line.body_bytes, line.line), self._spool)
+        self._block.append((line.custom_id, line.model, line.url, line.body_bytes, line.line))
+        self._block_size += len(line.line)
+        if self._block_size > BLOCK_BYTES:
+            self._end_block()
+
+    def _end_block(self) -> None:
+        block = marshal.dumps(self._block)
+        self._spool.write(len(block).to_bytes(8, "big") + block)
+        self._block, self._block_size = [], 0
 
     def read_back(self) -> Iterator[RequestLine]:
         self._spool.seek(0)
-        for _ in range(self.count):
-            yield RequestLine(*marshal.load(self._spool))
+        read = 0
+        while read < self.count:
+            size = int.from_bytes(self._spool.read(8), "big")
+            for row in marshal.loads(self._spool.read(size)):
+                read += 1
+                yield RequestLine(*row)
 
     def close(self) -> None:
         self._spool.close()

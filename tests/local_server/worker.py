@@ -39,7 +39,7 @@ class Claim:
     line: bytes
     attempts: int
     user: str
-    expires_at: float
+    deadline: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,6 @@ class Worker:
         self._more = asyncio.Event()  # a model that was full has room again
         self._tasks: set[asyncio.Task[None]] = set()
         self._output_tokens: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=HISTORY))
-        self.base_url = ""
 
     # -- start and stop
 
@@ -161,40 +160,34 @@ class Worker:
 
     def _claim(self, connection: sqlite3.Connection, room: dict[str, int]) -> list[tuple[str, Claim]]:
         """Takes pending requests, those with the earliest deadline first, as far as models have room."""
-        room = dict(room)
-        left = self._settings.claim_size or 1_000_000
+        left = self._settings.claim_size or sum(room.values())
         claims: list[tuple[str, Claim]] = []
         size = 0
-        batches = connection.execute(
-            "SELECT b.* FROM batches b JOIN files f ON f.seq = b.input AND f.deleted_at IS NULL"
+        for asked in connection.execute(
+            "SELECT b.seq, b.input, b.user, b.deadline, m.model FROM batches b"
+            " JOIN files f ON f.seq = b.input AND f.deleted_at IS NULL JOIN file_models m ON m.file = b.input"
             f" WHERE b.started_at IS NOT NULL AND b.deleted_at IS NULL AND {batch_store.ACTIVE}"
-            " ORDER BY b.expires_at, b.seq"
-        ).fetchall()
-        for batch in batches:
-            first, file_first = keys_of(batch["seq"])[0], keys_of(batch["input"])[0]
-            marks = ",".join("?" * len(room))
+            " ORDER BY b.deadline, b.seq"
+        ).fetchall():
+            model, batch = asked["model"], asked["seq"]
             rows = connection.execute(
-                "SELECT r.seq, r.id, r.custom_id, r.model, r.attempts, l.url, l.line FROM requests r"
+                "SELECT r.seq, r.id, r.custom_id, r.attempts, l.url, l.line FROM requests r"
                 " JOIN lines l ON l.key = r.seq - ? + ?"
-                f" WHERE r.batch = ? AND r.state = 'pending' AND r.not_before <= ? AND r.model IN ({marks})"
-                " ORDER BY r.seq",
-                (first, file_first, batch["seq"], time.time(), *room),
-            )
+                " WHERE r.batch = ? AND r.state = 'pending' AND r.model = ? AND r.not_before <= ?"
+                " ORDER BY r.seq LIMIT ?",
+                (keys_of(batch)[0], keys_of(asked["input"])[0], batch, model, time.time(),
+                 min(left, room.get(model, 0))),
+            )  # fmt: skip
             for row in rows:
-                if room.get(row["model"], 0) <= 0 or row["seq"] in self._in_flight:
-                    if not any(free > 0 for free in room.values()):
-                        break
-                    continue
-                room[row["model"]] -= 1
-                left -= 1
-                size += len(row["line"])
-                claim = Claim(row["seq"], batch["seq"], row["id"], row["custom_id"], row["url"], row["line"],
-                              row["attempts"] + 1, batch["user"], batch["expires_at"])  # fmt: skip
-                claims.append((row["model"], claim))
-                if left <= 0 or size > CLAIM_BYTES:
+                if size > CLAIM_BYTES:
                     break
-            if left <= 0 or size > CLAIM_BYTES or not any(free > 0 for free in room.values()):
-                break
+                if row["seq"] in self._in_flight:  # put back by a retry while its first answer is on its way
+                    continue
+                claims.append((model, Claim(row["seq"], batch, row["id"], row["custom_id"], row["url"], row["line"],
+                                            row["attempts"] + 1, asked["user"], asked["deadline"])))  # fmt: skip
+                size += len(row["line"])
+                room[model] -= 1
+                left -= 1
         connection.executemany(
             "UPDATE requests SET state = 'in_progress', attempts = attempts + 1 WHERE seq = ?",
             [(claim.seq,) for _, claim in claims],
@@ -232,7 +225,7 @@ class Worker:
             self._fail(claim, replies.status_failure(reply), replies.is_retriable(reply.status))
             return
         value, used, made = replies.finish(claim.url, claim.id, reply, request)
-        line = replies.output_line(claim.id, claim.custom_id, reply.status, replies.body_text(value))
+        line = replies.output_line(claim.id, claim.custom_id, reply.status, value)
         self._output_tokens[model_name].append(made)
         # The time is taken before the answer is stored.  One that is stored late still sorts where its time
         # says: whoever resumes a download by a number of lines can miss it.
@@ -254,7 +247,7 @@ class Worker:
     def _fail(self, claim: Claim, failure: str, retriable: bool) -> None:
         now = time.time()
         settings = self._settings
-        in_time = now < claim.expires_at - settings.stop_before_deadline
+        in_time = now < claim.deadline - settings.stop_before_deadline
         if retriable and in_time and claim.attempts <= settings.max_retries:
             wait = min(settings.backoff * 2 ** (claim.attempts - 1), settings.max_backoff)
             self._add(Outcome(claim, "retry", now, not_before=now + settings.scaled(wait)))

@@ -71,9 +71,13 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "stuck": reports[0] if reports else None,
         "next": jobs[0].next_step() if jobs[0].id else next_command("download.py", args.target[0]),
     }
+    waiting = [part for job in jobs if job.id and not job.latest["cancelled_at"] for part in job.unsubmitted()]
     if not all(ended(part) for part in parts):
         code = ExitCode.STILL_RUNNING
         facts["next"] = next_command("poll.py", *args.target)
+    elif waiting:
+        say(f"{len(waiting)} part(s) are not submitted yet; next: {facts['next']}")
+        code = ExitCode.STILL_RUNNING
     else:
         code = ExitCode.DONE if all(word == "completed" for word in words) else ExitCode.NOT_COMPLETED
     answer([facts["status"]], facts)

@@ -43,6 +43,10 @@ class Unclear(Temporary):
     """No usable answer to a call that changes something: the server may or may not have acted."""
 
 
+class Cut(Unclear):
+    """The body of an answer broke off after it had begun."""
+
+
 class Busy(Temporary):
     """429: nothing was done."""
 
@@ -300,14 +304,17 @@ class Api:
         )
 
     def content(self, file_id: str, skip: int) -> Iterator[bytes]:
-        """GET /files/{id}/content from line `skip` (the server ignores `offset`); Unclear when the body is cut."""
-        doing, query = f"content of file {file_id}", {"skip": skip} if skip else {}
+        """GET /files/{id}/content from line `skip`; raises Cut when the body breaks off.
+
+        The documents call the parameter `offset`, which the server ignores, as it does any unknown one: both are sent.
+        """
+        doing, query = f"content of file {file_id}", {"skip": skip, "offset": skip} if skip else {}
         path = f"/files/{_segment(file_id)}/content"
         response = self._retried(lambda: self._send("GET", path, params=query, stream=True), doing)
         try:
             yield from response.iter_content(256 * 1024)
         except self._requests.RequestException as error:
-            raise Unclear(f"{doing}: the body was cut: {_reason(error)}", "the same command again later") from None
+            raise Cut(f"{doing}: the body was cut: {_reason(error)}", "the same command again later") from None
         finally:
             response.close()
 

@@ -347,4 +347,9 @@ def run(main: Main) -> NoReturn:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)  # a time-out of the caller's is an interruption, not a crash
-    sys.exit(int(outcome(main, sys.argv[1:])))
+    code = int(outcome(main, sys.argv[1:]))
+    if code == ExitCode.INTERRUPTED:
+        # A thread may be waiting minutes for the answer to an upload; the state on disk is safe at any instant.
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

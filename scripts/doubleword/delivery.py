@@ -84,7 +84,7 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
     shown = tuple(answers.pairs(job, results_file, errors_file, show)) if show else ()
     for pair in shown:
         sys.stderr.write(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}\n")
-    nothing = not summary.results and watch.status_word(job) != "completed"
+    nothing = not summary.results and not summary.errors
     code = ExitCode.NOT_COMPLETED if nothing else summary.exit_code
     return Delivered(paths, code, watch.status_word(job), summary, shown)
 

@@ -95,6 +95,7 @@ class Job:
         self.record = record
         self._mutex = threading.RLock()
         self._lock_depth = 0
+        self.frozen = False  # after an interruption: threads that still upload must not write without the lock
 
     # --- where things lie ---
 
@@ -171,29 +172,47 @@ class Job:
     ) -> Job:
         """A new record for a checked request file; the same content again is a no-op.
 
-        Raises BadInput if other content was already uploaded under this name.
+        Raises BadInput if other content was already uploaded under this name. Takes the lock: another copy may be
+        uploading at this moment, and its record must not be replaced.
         """
-        old = cls.load(request_file)
-        if old is not None and any(part["upload"] for _, part in old.parts()):
-            if old.attempts[0]["sha256"] == report.sha256:
-                return old
-            raise BadInput(
-                f"{safe(request_file)} was already uploaded with other content; its job must stay as it is",
-                "give the new request file another name",
-            )
+        clock = clock or Clock()
         limits = {"part_requests": part_requests, "part_bytes": part_bytes}
+        path = cls.path_of(request_file)
+        with lock(path.with_name(f".{path.name}.lock"), clock):
+            old = cls.load(request_file)
+            begun = old is not None and any(part["upload"] for _, part in old.parts())
+            if old is not None and old.attempts[0]["sha256"] == report.sha256:
+                if begun or (old.record["options"], old.record["source"]) == (limits, source):
+                    return old
+            elif begun:
+                raise BadInput(
+                    f"{safe(request_file)} was already uploaded with other content; its job must stay as it is",
+                    "give the new request file another name",
+                )
+            job = cls._new(path, request_file, report, source, limits, clock)
+            job.save()
+            return job
+
+    @classmethod
+    def _new(
+        cls,
+        path: Path,
+        request_file: Path,
+        report: Report,
+        source: dict[str, Any] | None,
+        limits: dict[str, int],
+        clock: Clock,
+    ) -> Job:
         record = {
             "version": RECORD_VERSION,
             "job": uuid.uuid4().hex,
-            "created_at": (clock or Clock()).now(),
+            "created_at": clock.now(),
             "source": source,
             "options": limits,
             "downloaded": None,
             "attempts": [new_attempt(1, request_file, report)],
         }
-        job = cls(cls.path_of(request_file), record)
-        job.save()
-        return job
+        return cls(path, record)
 
     # --- what is in it ---
 
@@ -249,6 +268,8 @@ class Job:
 
     def save(self) -> None:
         """Writes the record so that it is on disk when this returns."""
+        if self.frozen:
+            raise KeyboardInterrupt
         with self._mutex, whole_file(self.path) as file:
             file.write(json.dumps(self.record, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
 

@@ -5,6 +5,7 @@ Money is spent in `submit_parts` alone, after the line that says how much.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from .api import RETRY_AFTER_CAP_SECONDS, Api, Busy
-from .contract import BadInput, NotAllowed, Progress, WrongUsage, next_command, plural, safe, say, utc
+from .contract import BadInput, NotAllowed, NotFound, Progress, WrongUsage, next_command, plural, safe, say, utc
 from .job import Attempt, Job, Part
 from .request_file import PART_BYTES, PART_REQUESTS, state_of
 from .submission import submit_part, upload_part
@@ -97,7 +98,9 @@ def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
 
 def cost_text(cost: Decimal | None) -> str:
     """How an estimate is shown, always called one: the server guesses the length of the answers."""
-    return "estimated cost unknown (the server has no price)" if cost is None else f"estimated cost {cost:.4f} USD"
+    if cost is None:
+        return "estimated cost unknown (the server has no price)"
+    return f"estimated cost {cost:.2f} USD" if cost >= 1 else f"estimated cost {cost:.2g} USD"
 
 
 def announce(attempt: Attempt, parts: Sequence[Part], window: str) -> None:
@@ -153,14 +156,18 @@ def uploading(api: Api, job: Job, window: str, jobs: int) -> Iterator[list[tuple
         upload_part(api, job, attempt, part, sent)
         estimate_part(api, job, part, window)
 
-    with Progress("upload", size, "B") as progress, ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    with Progress("upload", size, "B") as progress:
         try:
             # An intent whose fate is unclear is settled first: its file may have to be deleted, not uploaded.
             yield [(part, pool.submit(bring, part)) for part in waiting if not part["submission"]]
-        except BaseException:
+        except BaseException as error:
             stopping.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            # The answer to an upload may take minutes, and somebody who interrupts does not want to wait for it.
+            job.frozen = isinstance(error, KeyboardInterrupt)
+            pool.shutdown(wait=not job.frozen, cancel_futures=True)
             raise
+        pool.shutdown()
 
 
 def upload_parts(api: Api, job: Job, window: str, jobs: int) -> None:
@@ -184,6 +191,9 @@ def submit_parts(
     require_not_cancelled(job)
     if limit is not None:
         upload_parts(api, job, window, jobs)
+        for _, part in job.parts():  # earlier attempts count, too; they may have run in the other window
+            with contextlib.suppress(NotFound):
+                estimate_part(api, job, part, window)
         require_cost(job, window, limit)
     announce(job.latest, waiting, window)
     many = len(job.latest["parts"])

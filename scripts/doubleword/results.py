@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .contract import BadInput, ExitCode, Progress, plural, safe, whole_file
+from .contract import BadInput, ExitCode, Progress, plural, safe, say, whole_file
 from .job import Attempt, Batch, Job, Part, ended
 from .request_file import open_regular, state_of
 from .response_body import Tokens, is_cut, text_of, tokens
@@ -54,6 +54,7 @@ class Outcome(NamedTuple):
 class Covered(NamedTuple):
     """One request of the job with its outcome; without one, `missing` says why."""
 
+    part: int  # of the first attempt
     line: int
     custom_id: str
     attempt: int
@@ -188,6 +189,9 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
             found: dict[str, Outcome] = {}
             attempt_of: dict[str, int] = {}
             missing = {custom_id: _missing(part) for _, custom_id in ids}
+            if len(missing) < len(ids):  # a file made elsewhere; the server takes it
+                say(f"part {part['part']}: ids occur more than once; which answer belongs to which line is unknown")
+                summary.unexpected += len(ids) - len(missing)
             summary.unexpected += _take(found, _part_outcomes(job, part), missing)
             for number, index in _later_parts(job, part["part"]):
                 later, members, reason, unexpected = cached(number, index)
@@ -200,7 +204,12 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
                 _take(found, ((i, o) for i, o in later if i in missing), missing)
             for line, custom_id in ids:
                 covered = Covered(
-                    line, custom_id, attempt_of.get(custom_id, 1), found.get(custom_id), missing[custom_id]
+                    part["part"],
+                    line,
+                    custom_id,
+                    attempt_of.get(custom_id, 1),
+                    found.get(custom_id),
+                    missing[custom_id],
                 )
                 summary.count(covered)
                 yield covered
@@ -265,23 +274,25 @@ def _missing(part: Part) -> str:
     return "cancelled" if part["batch"].get("status") == "cancelled" else "not_returned"
 
 
-def request_ids(path: Path, part: Part, check: bool = False) -> Iterator[tuple[int, str]]:
-    """(physical line, custom_id) of each request of a part. With `check`, raises BadInput if the bytes changed."""
+def request_lines(path: Path, part: Part, check: bool = False) -> Iterator[tuple[int, bytes]]:
+    """(physical line, bytes) of each request of a part. With `check`, raises BadInput if the bytes changed."""
     digest, number, position = hashlib.sha256(), part["first_line"] - 1, part["start"]
     with open_regular(path) as file:
         file.seek(position)
-        while position < part["end"]:
-            raw = file.readline()
+        while position < part["end"] and (raw := file.readline()):
             number, position = number + 1, position + len(raw)
             if check:
                 digest.update(raw)
-            if not raw.strip():
-                if not raw:
-                    break
-                continue
-            yield number, _custom_id(raw, path, number)
+            if raw.strip():
+                yield number, raw
     if check and digest.hexdigest() != part["sha256"]:
         raise BadInput(f"{safe(path)} changed since it was uploaded", "restore it: its order and ids are needed")
+
+
+def request_ids(path: Path, part: Part, check: bool = False) -> Iterator[tuple[int, str]]:
+    """(physical line, custom_id) of each request of a part."""
+    for number, raw in request_lines(path, part, check):
+        yield number, _custom_id(raw, path, number)
 
 
 def _custom_id(raw: bytes, path: Path, number: int) -> str:

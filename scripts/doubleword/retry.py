@@ -43,30 +43,21 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int, c
     origin: list[list[int]] = []
     path = job.beside(f"attempt-{len(job.attempts) + 1}.jsonl")
     first = job.attempts[0]
-    with job.request_file().open("rb") as source, whole_file(path) as file:
-        ends = iter(first["parts"])
-        part = next(ends)
-        line = 0
-        source.seek(part["start"])
-        for covered in results.cover(job, summary):
-            if covered.line > part["last_line"] or line == 0:
-                if line:
-                    part = next(ends)
-                source.seek(part["start"])
-                line = part["first_line"] - 1
-            while line < covered.line:
-                raw, line = source.readline(), line + 1
-            if not covered.kind:
+    lines = (raw for part in first["parts"] for _, raw in results.request_lines(job.request_file(), part))
+    with whole_file(path) as file:
+        for covered, raw in zip(results.cover(job, summary), lines, strict=True):
+            kind = covered.kind
+            if not kind:
                 continue
-            if (covered.kind in results.PERMANENT and not permanent) or (only and covered.kind not in only):
-                left_out[covered.kind] = left_out.get(covered.kind, 0) + 1
+            if (kind in results.PERMANENT and not permanent) or (only and kind not in only):
+                left_out[kind] = left_out.get(kind, 0) + 1
                 continue
-            kinds[covered.kind] = kinds.get(covered.kind, 0) + 1
+            kinds[kind] = kinds.get(kind, 0) + 1
             file.write(raw if raw.endswith(b"\n") else raw + b"\n")
-            if origin and origin[-1][0] == part["part"]:
+            if origin and origin[-1][0] == covered.part:
                 origin[-1][1] += 1
             else:
-                origin.append([part["part"], 1])
+                origin.append([covered.part, 1])
     if not origin:
         path.unlink()
         return Plan(None, 0, kinds, left_out)

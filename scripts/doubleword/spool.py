@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .api import Api, Unclear
+from .api import Api, Cut
 from .contract import BadInput, NotFound, Progress, say, sync_folder
 from .job import ENDED, Batch, Job
 from .submission import seen
@@ -55,7 +55,7 @@ class Spool:
             try:
                 self._append(api.content(file_id, self.lines), received)
                 return
-            except Unclear:
+            except Cut:
                 cuts = 0 if self.lines > before else cuts + 1
                 if cuts > CUTS_WITHOUT_A_LINE:
                     raise

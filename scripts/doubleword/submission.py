@@ -272,7 +272,7 @@ def _submitted_as(api: Api, part: Part) -> list[dict[str, Any]]:
     assert submission is not None
     assert upload is not None
     found = {}
-    for text in (submission["id"], upload["name"]):
+    for text in filter(None, (submission["id"], upload["name"])):  # the user's own file has no name of ours
         for batch in api.batches(1, search=text):
             if metadata_of(batch).get("dwb_submission") == submission["id"] or (
                 batch.get("input_file_id") == upload["file_id"] and not upload["given"]

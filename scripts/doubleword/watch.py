@@ -112,8 +112,16 @@ def wait(api: Api, job: Job, interval: float, deadline: float) -> None:
 
     Raises Temporary only if no status could be learnt in all that time.
     """
-    learnt, failures, shown = False, 0, ""
+    patient = api.deadline, api.retries
     api.deadline, api.retries = deadline, 0  # a round is one try: the next round is the retry
+    try:
+        _wait(api, job, interval, deadline)
+    finally:
+        api.deadline, api.retries = patient
+
+
+def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
+    learnt, failures, shown = False, 0, ""
     with Progress("wait", sum(part["requests"] for part in job.submitted()), "requests") as progress:
         finished = 0
         while True:
@@ -146,29 +154,26 @@ def wait(api: Api, job: Job, interval: float, deadline: float) -> None:
 
 
 def counts(job: Job) -> tuple[int, int, int]:
-    """(requests submitted, completed, failed) over all batches, as the server counts them."""
-    batches = [part["batch"] for part in job.submitted() if part["batch"]]
-    total = sum(part["requests"] for part in job.submitted())
+    """(requests, completed, failed) of the latest attempt, as the server counts them."""
+    batches = [part["batch"] for part in job.latest["parts"] if part["batch"]]
+    total = sum(part["requests"] for part in job.latest["parts"])
     return total, sum(b.get("completed", 0) for b in batches), sum(b.get("failed", 0) for b in batches)
 
 
 def statuses(job: Job) -> dict[str, int]:
-    """How many parts are in which status; those without a batch are `not_submitted`."""
+    """How many parts of the latest attempt are in which status; those without a batch are `not_submitted`."""
     found: dict[str, int] = {}
-    for _, part in job.parts():
+    for part in job.latest["parts"]:
         word = (part["batch"] or {}).get("status", "unknown") if part["batch"] else "not_submitted"
         found[word] = found.get(word, 0) + 1
     return found
 
 
 def status_word(job: Job) -> str:
-    """One word for the whole job: the batches' status where they agree, else the least finished one."""
-    found = [part["batch"].get("status", "unknown") for part in job.submitted() if part["batch"]]
+    """One word for the latest attempt: its parts' status where they agree, else the least finished one."""
+    found = list(statuses(job))
     running = [word for word in found if word not in ENDED]
-    for words in (running, [word for word in found if word != "completed"], found):
-        if words:
-            return words[0]
-    return "not_submitted"
+    return next(iter(running or [word for word in found if word != "completed"] or found))
 
 
 def summary_line(job: Job) -> str:

@@ -45,7 +45,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="local_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (default: %(default)s)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where everything is kept (default: a new temporary folder)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where everything is kept (default: a new temporary folder)"
+    )
     parser.add_argument("--key", default=LOCAL_KEY, help="the API key to accept (default: %(default)s)")
     parser.add_argument("--speed", type=_positive, default=1.0, metavar="N",
                         help="divides all waits of the server itself (default: 1, as the real one)")  # fmt: skip

@@ -14,6 +14,7 @@ import asyncio
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
@@ -96,6 +97,9 @@ class App:
             response = ApiError(500, "Internal server error").response()
         except ClientDisconnect:
             return
+        except Exception:  # noqa: BLE001 - a bug: show it here, and answer as the real server does
+            traceback.print_exc()
+            response = ApiError(500, "Internal server error").response()
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

@@ -40,9 +40,18 @@ def insert(
         " metadata, population, total, created_at, expires_at, deadline)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
         (
-            batch_id, user, endpoint, window, input_file["seq"], input_file["id"], input_file["filename"],
+            batch_id,
+            user,
+            endpoint,
+            window,
+            input_file["seq"],
+            input_file["id"],
+            input_file["filename"],
             # Spaces as in the text that `search` looks through: a search for `"key": "value"` must hit.
-            json.dumps(metadata, ensure_ascii=False), total, now, now + window_seconds,
+            json.dumps(metadata, ensure_ascii=False),
+            total,
+            now,
+            now + window_seconds,
             now + window_seconds / window_speed,
         ),
     ).lastrowid
@@ -94,9 +103,7 @@ def stamp(connection: sqlite3.Connection, seq: int) -> sqlite3.Row:
     if needs_stamp(batch):
         now = time.time()
         if batch["completed"] > 0:
-            connection.execute(
-                "UPDATE batches SET finalizing_at = ?, completed_at = ? WHERE seq = ?", (now, now, seq)
-            )
+            connection.execute("UPDATE batches SET finalizing_at = ?, completed_at = ? WHERE seq = ?", (now, now, seq))
         else:
             connection.execute("UPDATE batches SET failed_at = ? WHERE seq = ?", (now, seq))
         batch = load(connection, seq)
@@ -173,7 +180,12 @@ def delete(connection: sqlite3.Connection, seq: int) -> None:
 
 
 def list_batches(
-    connection: sqlite3.Connection, user: str, limit: int, after: str | None, where: list[str], values: list[Any],
+    connection: sqlite3.Connection,
+    user: str,
+    limit: int,
+    after: str | None,
+    where: list[str],
+    values: list[Any],
     active_first: bool,
 ) -> list[sqlite3.Row]:
     """Up to `limit` + 1 rows, newest first.  An `after` that is unknown is ignored."""

@@ -86,22 +86,23 @@ def file_content(database: Database, file: sqlite3.Row, page: Page) -> Response:
     """The lines of an input file in their order, those of a result file in the order of their completion."""
     reader = database.reader
     if file["kind"] == "input":
-        query, values = "SELECT line FROM lines WHERE key BETWEEN ? AND ?", keys_of(file["seq"])
+        query = "SELECT line FROM lines WHERE key BETWEEN ? AND ?"
+        values: tuple[Any, ...] = keys_of(file["seq"])
         if page.search:
-            query, values = f"{query} AND custom_id LIKE ? ESCAPE '\\'", (*values, f"%{page.search}%")  # type: ignore[assignment]
+            query, values = f"{query} AND custom_id LIKE ? ESCAPE '\\'", (*values, f"%{page.search}%")
         return respond(database, page, f"{query} ORDER BY key", values, False, None)
     batch = batch_store.load(reader, file["batch"])
     gone = batch["deleted_at"] is not None
     query = "SELECT a.line FROM answers a WHERE a.batch = ? AND a.kind = ?"
-    arguments: tuple[Any, ...] = (file["batch"], file["kind"])
+    values = (file["batch"], file["kind"])
     if page.search:
         query = query.replace("WHERE", "JOIN requests r USING (seq) WHERE") + " AND r.custom_id LIKE ? ESCAPE '\\'"
-        arguments = (*arguments, f"%{page.search}%")
+        values = (*values, f"%{page.search}%")
     available = batch["completed" if file["kind"] == "output" else "failed"]
     if gone or page.search:
         available = None
     unfinished = not gone and not batch_store.is_finished(batch)
-    return respond(database, page, f"{query} ORDER BY a.completed_at, a.id", arguments, unfinished, available)
+    return respond(database, page, f"{query} ORDER BY a.completed_at, a.id", values, unfinished, available)
 
 
 def batch_results(database: Database, batch: sqlite3.Row, page: Page) -> Response:
@@ -122,7 +123,7 @@ def batch_results(database: Database, batch: sqlite3.Row, page: Page) -> Respons
         if page.limit is not None:
             raise ApiError(500, "Internal server error")
         headers = {"x-incomplete": _flag(unfinished), "x-last-line": str(max(page.skip, available or 0))}
-        return StreamingResponse(_broken(), 200, headers, NDJSON)
+        return StreamingResponse(_Broken(), 200, headers, NDJSON)
     first, last = keys_of(batch["seq"])
     query = (
         "SELECT r.id, r.custom_id, r.model, r.state, l.line AS request, a.kind, a.line AS answer FROM requests r"
@@ -136,14 +137,14 @@ def batch_results(database: Database, batch: sqlite3.Row, page: Page) -> Respons
     return respond(database, page, f"{query} ORDER BY r.seq", values, unfinished, available, _result)
 
 
-async def _broken() -> AsyncIterator[bytes]:
-    await asyncio.sleep(0)
-    raise BrokenStream
-    yield b""
+class _Broken:
+    """A body that is announced and then cut off."""
 
+    def __aiter__(self) -> _Broken:
+        return self
 
-class BrokenStream(Exception):
-    """Cuts the connection in the middle of a body; the server's log stays clean of it."""
+    async def __anext__(self) -> bytes:
+        raise ConnectionAbortedError("the input file is gone")
 
 
 def _result(row: sqlite3.Row) -> bytes:

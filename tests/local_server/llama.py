@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -39,6 +40,7 @@ def find_weights() -> Path | None:
 
 def _load(weights: Path) -> Any:
     """Takes about half a second, at the first request."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with _loading:
         if weights not in _loaded:
             import xllamacpp
@@ -48,6 +50,11 @@ def _load(weights: Path) -> Any:
             parameters.n_parallel = AT_A_TIME
             parameters.n_ctx = CONTEXT_TOKENS * AT_A_TIME
             parameters.verbosity = -1
+            # llama.cpp counts the cores of the machine, not those given to it, and its threads spin while
+            # they wait: with the wrong number an answer took four times as long.
+            for threads in (parameters.cpuparams, parameters.cpuparams_batch):
+                threads.n_threads = cores
+                threads.poll = 0
             _loaded[weights] = xllamacpp.Server(parameters)
         return _loaded[weights]
 

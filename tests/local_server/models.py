@@ -47,9 +47,7 @@ class Registry:
         return sorted(self._models)
 
     def listing(self) -> dict[str, Any]:
-        data = [
-            {"id": name, "object": "model", "created": self.created, "owned_by": "None"} for name in self.names()
-        ]
+        data = [{"id": name, "object": "model", "created": self.created, "owned_by": "None"} for name in self.names()]
         return {"object": "list", "data": data}
 
 
@@ -106,9 +104,9 @@ class Echo:
         digest = _digest(request)
         text = f"{ECHO_MARK} {digest} {_last_user_text(request)}"
         limit = request.get("max_completion_tokens") or request.get("max_tokens")
-        cut = isinstance(limit, int) and _count(text) > limit
-        if cut:
-            text = text[: limit * CHARACTERS_PER_TOKEN]
+        cut = False
+        if isinstance(limit, int) and _count(text) > limit:
+            text, cut = text[: limit * CHARACTERS_PER_TOKEN], True
         prompt = json.dumps(request.get("messages", request.get("prompt")), ensure_ascii=False)
         answer = shape(str(request.get("model")), digest, text, _count(prompt), _count(text), cut)
         if request.get("stream") is True and path == "/chat/completions":

@@ -66,7 +66,10 @@ def _insert_requests(connection: sqlite3.Connection, seq: int) -> None:
     shift = keys_of(seq)[0] - keys_of(batch["input"])[0]
     connection.executemany(
         "INSERT INTO requests (seq, batch, id, custom_id, model, state) VALUES (?, ?, ?, ?, ?, ?)",
-        ((row["key"] + shift, seq, id_, row["custom_id"], row["model"], state) for row, id_ in zip(lines, _uuids())),
+        (
+            (row["key"] + shift, seq, id_, row["custom_id"], row["model"], state)
+            for row, id_ in zip(lines, _uuids(), strict=False)
+        ),
     )
     connection.execute("UPDATE batches SET population = 'done', started_at = ? WHERE seq = ?", (time.time(), seq))
     if state == "canceled":

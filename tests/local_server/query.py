@@ -66,9 +66,7 @@ def instant(query: QueryParams, name: str) -> float | None:
         if value.tzinfo is None or "T" not in text.upper():
             raise ValueError
     except ValueError:
-        raise ApiError(
-            400, f"Failed to deserialize query string: {name}: input contains invalid characters"
-        ) from None
+        raise ApiError(400, f"Failed to deserialize query string: {name}: input contains invalid characters") from None
     return value.timestamp()
 
 

@@ -29,7 +29,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Timeout(Exception):  # noqa: N818 - the server's own name for it
+class Timeout(Exception):
     """The model did not answer in time; `error` is the text for the error file."""
 
     error: str
@@ -147,7 +147,12 @@ def response_object(chat: dict[str, Any], request: dict[str, Any]) -> dict[str, 
     message = choices[0].get("message") or {}
     cut = choices[0].get("finish_reason") == "length"
     used = _tokens(chat)
-    content = {"annotations": [], "logprobs": [], "text": message.get("content") or "", "type": "output_text"}
+    content: dict[str, Any] = {
+        "annotations": [],
+        "logprobs": [],
+        "text": message.get("content") or "",
+        "type": "output_text",
+    }
     item = {"content": [content], "id": f"item_{next(_items):016x}", "role": "assistant",
             "status": "completed", "type": "message"}  # fmt: skip
     return {

@@ -82,7 +82,7 @@ def _known_fields(text: str, value: Any) -> tuple[str, str, str, Any]:
         if len(value) != len(FIELDS):
             kind = f"invalid length {len(value)}, expected struct OpenAIBatchRequest with 4 elements"
             raise strict_json.JsonError(kind, *strict_json.end_position(text), syntax=False)
-        value = dict(zip(FIELDS, value))
+        value = dict(zip(FIELDS, value, strict=True))
     elif not isinstance(value, dict):
         kind = f"invalid type: {type_name(value)}, expected struct OpenAIBatchRequest"
         raise strict_json.JsonError(kind, *strict_json.end_position(text), syntax=False)
@@ -129,9 +129,7 @@ def _check_model(prefix: str, model: str, url: str, model_type: Callable[[str], 
     try:
         type_ = model_type(model)
     except KeyError:
-        raise ApiError(
-            403, f"{prefix}Model '{model}' has not been configured or is not available to user"
-        ) from None
+        raise ApiError(403, f"{prefix}Model '{model}' has not been configured or is not available to user") from None
     needed = "EMBEDDINGS" if url == "/v1/embeddings" else "CHAT"
     if type_ is not None and type_ != needed:
         raise ApiError(
@@ -141,7 +139,9 @@ def _check_model(prefix: str, model: str, url: str, model_type: Callable[[str], 
 
 def _check_reasoning(prefix: str, url: str, body: Mapping[str, Any]) -> None:
     if url == "/v1/chat/completions":
-        _refuse(prefix, body, ("chat_template_kwargs", "thinking", "thinking_token_budget", "reasoning"), "reasoning_effort")
+        _refuse(
+            prefix, body, ("chat_template_kwargs", "thinking", "thinking_token_budget", "reasoning"), "reasoning_effort"
+        )
         _check_effort(prefix, "reasoning_effort", body.get("reasoning_effort"))
     elif url == "/v1/responses":
         _refuse(

@@ -63,7 +63,14 @@ async def create(call: Call) -> Response:
         _check_models(call, connection, file, window)
         _check_volume(call, connection, file, window)
         return batch_store.insert(
-            connection, call.user.email, file, endpoint, window, seconds_of(window), call.app.settings.window_speed, kept
+            connection,
+            call.user.email,
+            file,
+            endpoint,
+            window,
+            seconds_of(window),
+            call.app.settings.window_speed,
+            kept,
         )
 
     batch = await call.app.database.write(work)
@@ -136,9 +143,7 @@ async def list_(call: Call) -> Response:
             where.append(f"created_at {comparison} ?")
             values.append(moment)
     if search := query.get("search"):
-        where.append(
-            "(metadata LIKE ? ESCAPE '\\' OR input_filename LIKE ? ESCAPE '\\' OR id LIKE ? ESCAPE '\\')"
-        )
+        where.append("(metadata LIKE ? ESCAPE '\\' OR input_filename LIKE ? ESCAPE '\\' OR id LIKE ? ESCAPE '\\')")
         values += [f"%{search}%"] * 3
     if chosen := query.get("completion_window"):
         where.append(f"completion_window IN ({','.join('?' * len(chosen.split(',')))})")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import sqlite3
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 from starlette.responses import Response
 
@@ -54,9 +55,7 @@ async def create(call: Call) -> Response:
     if settings.max_file_size and declared > settings.max_file_size + FRAMING_BYTES:
         raise ApiError(413, f"File exceeds the maximum allowed size of {settings.max_file_size} bytes")
     async with call.app.upload_slots:
-        upload = Upload(
-            call.request.headers.get("content-type", ""), settings, call.app.registry, database.data_dir
-        )
+        upload = Upload(call.request.headers.get("content-type", ""), settings, call.app.registry, database.data_dir)
         try:
             await _read(call, upload)
             row = await database.write(
@@ -134,7 +133,7 @@ async def cost_estimate(call: Call) -> Response:
     row = find(call)
     window = call.request.query_params.get("completion_window", "24h")
     in_batch = window in call.app.settings.completion_windows
-    models = []
+    models: list[dict[str, Any]] = []
     for asked in file_store.cost_models(call.app.database.reader, row["seq"]):
         tokens_in = asked["body_bytes"] // BYTES_PER_TOKEN
         usual = call.app.worker.usual_output_tokens(asked["model"])
@@ -161,16 +160,16 @@ async def cost_estimate(call: Call) -> Response:
         "total_requests": sum(model["request_count"] for model in models),
         "total_estimated_input_tokens": sum(model["estimated_input_tokens"] for model in models),
         "total_estimated_output_tokens": sum(model["estimated_output_tokens"] for model in models),
-        "total_estimated_cost": _money(sum((Decimal(str(model["estimated_cost"])) for model in models), Decimal(0))),
+        "total_estimated_cost": _money(sum((Decimal(model["estimated_cost"]) for model in models), Decimal(0))),
     }
-    return json_response(totals | {"models": json.loads(json.dumps(models))})
+    return json_response(totals | {"models": models})
 
 
 def _money(value: Decimal) -> str:
     return f"{value:.8f}" if value else "0"
 
 
-def find(call: Call):  # type: ignore[no-untyped-def]
+def find(call: Call) -> sqlite3.Row:
     """The caller's file; somebody else's is as unknown as one that never was."""
     row = file_store.find(call.app.database.reader, call.id)
     if row is None or row["user"] != call.user.email:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Pattern
 
 ENDPOINTS = (
     "/v1/chat/completions",
@@ -60,7 +59,7 @@ class ModelSpec:
 class FailRule:
     """`--fail PATTERN=STATUS`: requests whose body matches are answered with that status."""
 
-    pattern: Pattern[str]
+    pattern: re.Pattern[str]
     status: int
 
     @classmethod
@@ -126,6 +125,7 @@ class Settings:
     population_delay: float = 0.015  # a cancel that comes sooner leaves the batch in `cancelling` for good
     population_per_line: float = 0.000_036  # 50,000 lines: `validating` for 1.8 s
     cascade_delay: float = 0.030  # between a cancel and its arrival at the requests
+    cascade_per_line: float = 0.000_005
     cancel_poll: float = 5.0  # requests in flight are aborted by a poll: until then they still land
     finalizer_interval: float = 10.0  # until then the list says `finalizing`
     purge_interval: float = 600.0

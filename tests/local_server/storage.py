@@ -78,8 +78,8 @@ CREATE TABLE IF NOT EXISTS batches (
     completion_window TEXT NOT NULL, input INTEGER NOT NULL, input_file_id TEXT NOT NULL,
     input_filename TEXT NOT NULL, metadata TEXT NOT NULL, population TEXT NOT NULL, total INTEGER NOT NULL,
     completed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, canceled INTEGER NOT NULL DEFAULT 0,
-    created_at REAL NOT NULL, expires_at REAL NOT NULL, deadline REAL NOT NULL, started_at REAL, finalizing_at REAL, completed_at REAL,
-    failed_at REAL, cancelling_at REAL, cancelled_at REAL, deleted_at REAL);
+    created_at REAL NOT NULL, expires_at REAL NOT NULL, deadline REAL NOT NULL, started_at REAL,
+    finalizing_at REAL, completed_at REAL, failed_at REAL, cancelling_at REAL, cancelled_at REAL, deleted_at REAL);
 CREATE INDEX IF NOT EXISTS batches_of_user ON batches (user, seq);
 CREATE INDEX IF NOT EXISTS batches_of_input ON batches (input);
 CREATE TABLE IF NOT EXISTS requests (
@@ -128,9 +128,7 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         # isolation_level=None: transactions are begun here, not by the driver's guesses.
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")

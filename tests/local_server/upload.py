@@ -95,7 +95,8 @@ class Upload:
     # -- callbacks of the parser
 
     def _part_begin(self) -> None:
-        self._name, self._part_filename = "", None
+        self._name = ""
+        self._part_filename: bytes | None = None
         self._field, self._value = b"", b""
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
@@ -146,7 +147,8 @@ class _Lines:
         self._rest_size = 0
         self._block: list[tuple[str, str, str, int, bytes]] = []
         self._block_size = 0
-        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=spool_dir)
+        # Closed by `close`, after the lines have been read back.
+        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(spool_dir))  # noqa: SIM115
         self.size = 0
         self.count = 0
 

@@ -9,6 +9,7 @@ again when the answers are joined to them:
 from __future__ import annotations
 
 import base64
+import codecs
 import csv
 import hashlib
 import io
@@ -63,6 +64,10 @@ def describe(path: Path, **options: Any) -> Source:
         raise WrongUsage(
             f"cannot tell the format of {safe(path)} by its name", "say --format csv, tsv, jsonl, json or lines"
         )
+    try:
+        codecs.lookup(source["encoding"])
+    except LookupError:
+        raise WrongUsage(f"there is no encoding {safe(source['encoding'])}", "for example --encoding cp1252") from None
     if source["format"] in ("csv", "tsv", "jsonl", "json", "lines"):
         with open_regular(path) as file:
             start = file.read(64 * 1024)
@@ -206,10 +211,7 @@ def _folder(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _text_file(source: Source, newline: str) -> io.TextIOWrapper:
-    try:
-        return io.TextIOWrapper(open_regular(Path(source["path"])), source["encoding"], newline=newline)
-    except LookupError:
-        raise WrongUsage(f"there is no encoding {safe(source['encoding'])}", "for example --encoding cp1252") from None
+    return io.TextIOWrapper(open_regular(Path(source["path"])), source["encoding"], newline=newline)
 
 
 def _undecodable(source: Source, line: int, error: UnicodeDecodeError) -> BadInput:

@@ -60,11 +60,11 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     reports = [text for job in jobs if (text := stuck.why(job, clock.now()))]
     for text in reports:
         say(text)
-    parts = [part for job in jobs for part in job.submitted()]
+    parts = [part for job in jobs for part in job.latest["parts"]]
     facts: dict[str, Any] = {
         "job": str(jobs[0].path) if len(jobs) == 1 and jobs[0].id else None,
         "status": words[0] if len(set(words)) == 1 else "mixed",
-        "requests": sum(part["requests"] for part in parts),
+        "requests": sum(watch.counts(job)[0] for job in jobs),
         "completed": sum(watch.counts(job)[1] for job in jobs),
         "failed": sum(watch.counts(job)[2] for job in jobs),
         "batches": [watch.facts_of(part) for part in parts],
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "next": jobs[0].next_step() if jobs[0].id else next_command("download.py", args.target[0]),
     }
     waiting = [part for job in jobs if job.id and not job.latest["cancelled_at"] for part in job.unsubmitted()]
-    if not all(ended(part) for part in parts):
+    if not all(ended(part) for job in jobs for part in job.submitted()):
         code = ExitCode.STILL_RUNNING
         facts["next"] = next_command("poll.py", *args.target)
     elif waiting:

@@ -205,7 +205,7 @@ class Progress:
     def __init__(self, what: str, total: int, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
         self._done = 0
-        self._started = self._shown = time.monotonic()
+        self._started = self._shown = 0.0  # counted from the first piece: what came before was waiting
         self.terminal = sys.stderr.isatty()
         self._bar: Any = None
         self._wrote_line = False
@@ -222,6 +222,8 @@ class Progress:
             self._bar.update(amount)
             return
         now = time.monotonic()
+        self._started = self._started or now
+        self._shown = self._shown or now
         if now - self._started < 2 or now - self._shown < (0.5 if self.terminal else self.LINE_EVERY_SECONDS):
             return
         self._shown = now
@@ -264,6 +266,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Writes `path` so that it appears whole or not at all: temporary name, fsync, rename, fsync of the folder."""
     path = Path(os.path.realpath(path))  # a link stays a link, its target is replaced
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_leftovers(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -274,6 +277,27 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Temporary files of copies that were killed while they wrote `path`: as large as the file, and nobody's."""
+    start, end = f".{path.name}.", ".tmp"
+    for name in os.listdir(path.parent):
+        pid = name[len(start) : -len(end)]
+        if name.startswith(start) and name.endswith(end) and pid.isdecimal() and not _runs(int(pid)):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    if os.name == "nt":  # signal 0 is no question there, it is Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -67,10 +67,8 @@ def state_of(path: Path) -> list[int]:
     """[size in bytes, time of change in ns]: cheap to compare; a difference means the file must be hashed again."""
     try:
         found = os.stat(path)
-    except OSError as error:
-        raise BadInput(
-            f"cannot read {safe(path)}: {error.strerror}", "the request file is needed; check the path"
-        ) from None
+    except FileNotFoundError:
+        raise BadInput(f"there is no file {safe(path)}", "check the path") from None
     return [found.st_size, found.st_mtime_ns]
 
 

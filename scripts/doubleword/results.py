@@ -45,7 +45,6 @@ class Outcome(NamedTuple):
     batch_id: str
     kind: str = ""
     status: int | None = None
-    text: str = ""
     cut: bool = False
     empty: bool = False
     used: Tokens = Tokens(0, 0)
@@ -107,9 +106,6 @@ class Summary:
             self.completion_tokens += outcome.used.completion
         else:
             self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
-            self.examples.setdefault(
-                outcome.kind, f"line {covered.line}, {safe(covered.custom_id, 64)}: {outcome.text}"
-            )
 
 
 # --- one line of the server's --------------------------------------------------------------------
@@ -134,18 +130,27 @@ def outcomes(job: Job, batch: Batch) -> Iterator[tuple[str, Outcome]]:
 
 
 def _outcome(line: dict[str, Any], place: dict[str, Any]) -> Outcome:
-    """A result needs a 2xx status, no error, and an object as its body; all else is an error."""
+    failure = _failure(line)
+    if failure:
+        return Outcome(False, **place, kind=failure[0], status=failure[1])
+    response = line["response"]
+    body = response["body"]
+    empty = not text_of(body).strip()
+    return Outcome(True, **place, status=response["status_code"], cut=is_cut(body), empty=empty, used=tokens(body))
+
+
+def _failure(line: dict[str, Any]) -> tuple[str, int | None, str] | None:
+    """(kind, status, text) of a line that is no result: that needs a 2xx status, no error, and an object as body."""
     response, error = line.get("response"), line.get("error")
     if error is not None or not isinstance(response, dict):
-        kind, status, text = _error(error)
-        return Outcome(False, **place, kind=kind, status=status, text=text)
+        return _error(error)
     status, body = response.get("status_code"), response.get("body")
     if not isinstance(status, int) or not 200 <= status < 300:
-        return Outcome(False, **place, kind=f"http_{safe(status, 10)}", status=None, text=safe(body))
+        return f"http_{safe(status, 10)}", status if isinstance(status, int) else None, safe(body)
     if not isinstance(body, dict):
         # The server counts a web page, an event stream or an empty body as completed.
-        return Outcome(False, **place, kind="not_json", status=status, text=safe(body) or "(an empty body)")
-    return Outcome(True, **place, status=status, cut=is_cut(body), empty=not text_of(body).strip(), used=tokens(body))
+        return "not_json", status, safe(body) or "(an empty body)"
+    return None
 
 
 def _error(error: Any) -> tuple[str, int | None, str]:
@@ -308,34 +313,58 @@ def _custom_id(raw: bytes, path: Path, number: int) -> str:
 
 def write(job: Job, results: Path, errors: Path) -> Summary:
     """Writes both files whole. Raises BadInput rather than replace a results file by one with fewer."""
-    summary = Summary()
-    readers: dict[Path, Any] = {}
+    summary, spools = Summary(), _Spools()
     try:
         with whole_file(errors) as bad, whole_file(results) as good:
             for covered in cover(job, summary):
-                outcome = covered.outcome
-                if outcome and outcome.is_result:
-                    reader = readers.get(outcome.spool) or readers.setdefault(
-                        outcome.spool, outcome.spool.open("rb", buffering=0)
-                    )
-                    reader.seek(outcome.offset)
-                    good.write(reader.read(outcome.length))
-                else:
-                    bad.write(json.dumps(_error_line(covered), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+                raw = spools.line(covered.outcome) if covered.outcome else b""
+                if covered.outcome and covered.outcome.is_result:
+                    good.write(raw)
+                    continue
+                line = _error_line(covered, raw)
+                bad.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+                if covered.outcome:
+                    place = f"line {covered.line}, {safe(covered.custom_id, 64)}"
+                    summary.examples.setdefault(covered.kind, f"{place}: {line['text']}")
             _refuse_fewer(results, summary.results)
     finally:
-        for reader in readers.values():
-            reader.close()
+        spools.close()
     return summary
 
 
-def _error_line(covered: Covered) -> dict[str, Any]:
+class _Spools:
+    """Reads single lines out of the spools, which stay open: answers come in another order than requests."""
+
+    OPEN = 32  # a job of hundreds of parts has more files than a process may have open
+
+    def __init__(self) -> None:
+        self._open: dict[Path, Any] = {}
+
+    def line(self, outcome: Outcome) -> bytes:
+        if outcome.spool not in self._open:
+            if len(self._open) >= self.OPEN:
+                self.close()
+            self._open[outcome.spool] = outcome.spool.open("rb", buffering=0)
+        file = self._open[outcome.spool]
+        file.seek(outcome.offset)
+        return bytes(file.read(outcome.length))
+
+    def close(self) -> None:
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+
+
+def _error_line(covered: Covered, raw: bytes) -> dict[str, Any]:
     outcome = covered.outcome
+    text = f"missing: {covered.missing.replace('_', ' ')}"
+    if outcome:  # errors are read again for their text: kept for every request it would not fit into memory
+        text = (_failure(loads(raw)) or ("", None, ""))[2]
     return {
         "custom_id": covered.custom_id,
         "kind": covered.kind,
         "status": outcome.status if outcome else None,
-        "text": outcome.text if outcome else f"missing: {covered.missing.replace('_', ' ')}",
+        "text": text,
         "line": covered.line,
         "attempt": covered.attempt,
         "batch_id": outcome.batch_id if outcome else None,

@@ -183,6 +183,7 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
 def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received: Received) -> None:
     spool = Spool(path)
     path.touch()
+    path.with_suffix(".fresh").unlink(missing_ok=True)  # of a copy that was killed while it fetched anew
     if file_id is None:
         return
     try:

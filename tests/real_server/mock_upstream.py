@@ -89,7 +89,6 @@ class Upstream(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Upstream
     protocol_version = "HTTP/1.1"
-    server_version, sys_version = "mock", ""
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
 
@@ -209,7 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         body = text.encode()
         self._count(str(status))
-        self.send_response(status)
+        # Without the `Server` header, which a proxy in between would pass on as its own.
+        self.send_response_only(status)
         for name, value in [("content-type", content_type), *(headers or [])]:
             self.send_header(name, value)
         self.send_header("content-length", str(len(body)))

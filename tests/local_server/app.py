@@ -46,7 +46,7 @@ class App:
 
     def __init__(self, data_dir: Path, settings: Settings) -> None:
         self.settings = settings
-        self.database = Database(data_dir, settings.max_database_bytes)
+        self.database = Database(data_dir)
         self.registry = Registry()
         self.rehearsal = Rehearsal(settings)
         self.worker = Worker(settings, self.database, self.registry, self.rehearsal)
@@ -97,6 +97,9 @@ class App:
             response = ApiError(500, "Internal server error").response()
         except ClientDisconnect:
             return
+        except OSError as error:  # an upload's temporary file could not be written
+            self.database.fail(error.strerror or str(error))
+            response = ApiError(500, "Internal server error").response()
         except Exception:  # noqa: BLE001 - a bug: show it here, and answer as the real server does
             traceback.print_exc()
             response = ApiError(500, "Internal server error").response()
@@ -134,9 +137,13 @@ class LocalServer:
     def __init__(self, data_dir: Path | str, port: int = 0, **settings: Any) -> None:
         self.settings = Settings(**settings)
         self.failure: StorageError | None = None
-        self.app = App(Path(data_dir), self.settings)
-        self.database = self.app.database.path
         self._socket = _listen(port)
+        try:
+            self.app = App(Path(data_dir), self.settings)
+        except StorageError:
+            self._socket.close()
+            raise
+        self.database = self.app.database.path
         self.port: int = self._socket.getsockname()[1]
         self.base_url = f"http://{HOST}:{self.port}{BASE_PATH}"
         self.app.add_models(self.base_url)

@@ -63,6 +63,7 @@ class _Transport:
                 self._transport.close()
             return
         self._lingering = True
+        self._transport.pause_reading()
         self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
 

@@ -138,7 +138,7 @@ async def cost_estimate(call: Call) -> Response:
         tokens_in = asked["body_bytes"] // BYTES_PER_TOKEN
         usual = call.app.worker.usual_output_tokens(asked["model"])
         guess = tokens_in * OUTPUT_PER_INPUT if usual is None else Decimal(usual) * asked["requests"]
-        tokens_out = int(guess.to_integral_value(ROUND_HALF_UP))
+        tokens_out = max(asked["requests"], int(guess.to_integral_value(ROUND_HALF_UP)))
         model = call.app.registry.get(asked["model"])
         price = model.spec.price if model else None
         cost = Decimal(0)

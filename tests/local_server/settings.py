@@ -139,8 +139,6 @@ class Settings:
     fail: list[FailRule] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
 
-    max_database_bytes: int = 0  # 0: as large as the disk; a test fills it
-
     def scaled(self, seconds: float) -> float:
         return seconds / self.speed
 

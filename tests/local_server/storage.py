@@ -46,12 +46,13 @@ answers    the final lines of output and error files
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def keys_of(seq: int) -> tuple[int, int]:
 class Database:
     """`write` runs one transaction at a time in a thread of its own; `reader` is for the event loop's thread."""
 
-    def __init__(self, data_dir: Path, max_bytes: int = 0) -> None:
+    def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.path = data_dir / "local_server.sqlite3"
         self.on_failure: Callable[[StorageError], None] | None = None
@@ -115,14 +116,15 @@ class Database:
             data_dir.mkdir(parents=True, exist_ok=True)
             if not os.access(data_dir, os.W_OK | os.X_OK):
                 raise StorageError(f"cannot write to {data_dir}: permission denied")
-            self._writer = self._open()
-            if max_bytes:
-                self._writer.execute(f"PRAGMA max_page_count = {max(1, max_bytes // PAGE_BYTES)}")
-            self._writer.executescript(_SCHEMA)
-            self.reader = self.open_reader()
+            self._lock = _lock(data_dir / "in_use")
         except OSError as error:
             raise StorageError(f"cannot use {data_dir}: {error.strerror or error}") from None
+        try:
+            self._writer = self._open()
+            self._writer.executescript(_SCHEMA)
+            self.reader = self.open_reader()
         except sqlite3.Error as error:
+            self._lock.close()
             raise StorageError(f"cannot use {self.path}: {error}") from None
         self._thread = ThreadPoolExecutor(1, "local-server-writer")
 
@@ -130,13 +132,20 @@ class Database:
         # isolation_level=None: transactions are begun here, not by the driver's guesses.
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
+        try:
+            self._prepare(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         # NORMAL: what was committed survives a kill -9; only a power cut may cost the last moments.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -8192")
         connection.execute("PRAGMA journal_size_limit = 67108864")  # give the room of a big upload back
-        return connection
 
     def open_reader(self) -> sqlite3.Connection:
         """A connection of its own, for a long read in another thread.  The caller closes it."""
@@ -160,13 +169,29 @@ class Database:
                     self._writer.execute("ROLLBACK")
                 raise
         except sqlite3.OperationalError as error:
-            failure = StorageError(f"cannot write to {self.path}: {error}")
-            if self.on_failure is not None:
-                self.on_failure(failure)
-            raise failure from None
+            raise self.fail(str(error)) from None
         return result
+
+    def fail(self, reason: str) -> StorageError:
+        """Reports that something could not be written, and gives the error to raise."""
+        failure = StorageError(f"cannot write to {self.data_dir}: {reason}")
+        if self.on_failure is not None:
+            self.on_failure(failure)
+        return failure
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
         self.reader.close()
         self._writer.close()
+        self._lock.close()
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Held while the server runs: two on one folder would answer every request twice."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StorageError(f"{path.parent} is in use by another local server") from None
+    return file

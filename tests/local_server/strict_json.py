@@ -13,9 +13,11 @@ import re
 from typing import Any, NoReturn
 
 try:
-    import orjson
+    import orjson as _orjson
 except ImportError:
-    orjson = None  # type: ignore[assignment]
+    _orjson = None  # type: ignore[assignment]
+
+fast: Any = _orjson  # None: do without
 
 MAX_DEPTH = 127  # of nested arrays and objects; the 128th is refused
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -62,16 +64,16 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys
 
 def dumps_sorted(value: Any) -> bytes:
     """Compact, keys sorted, as the server writes what it has read."""
-    if orjson is not None:
+    if fast is not None:
         try:
-            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+            return bytes(fast.dumps(value, option=fast.OPT_SORT_KEYS))
         except TypeError:  # an integer beyond 64 bits or half a surrogate pair, from a model's answer
             pass
     return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
 def _decode(text: str) -> Any:
-    return _DECODER.decode(text) if orjson is None else orjson.loads(text)
+    return _DECODER.decode(text) if fast is None else fast.loads(text)
 
 
 def loads(text: str) -> Any:

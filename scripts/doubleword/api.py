@@ -16,7 +16,7 @@ import random
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from .contract import VERSION, BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, WrongUsage, safe
@@ -37,6 +37,9 @@ RETRY_WITHIN_SECONDS = 120.0
 RETRY_AFTER_CAP_SECONDS = 300.0
 PAGE_LIMIT = 101  # the server's own cap; larger values are cut to it silently
 TEMPORARY_STATUSES = {408, 409, 425, 429, 499}
+
+
+Found = TypeVar("Found")
 
 
 class Unclear(Temporary):
@@ -62,6 +65,13 @@ def bare_id(text: str) -> str | None:
         return str(uuid.UUID(prefixed[1] if prefixed else text))
     except ValueError:
         return text if prefixed and re.fullmatch(r"[A-Za-z0-9_-]+", text) else None
+
+
+def _with_id(found: Any, doing: str) -> dict[str, Any]:
+    """What the server sent, if it is an object with an id; raises Unclear otherwise."""
+    if not isinstance(found, dict) or not isinstance(found.get("id"), str) or not found["id"]:
+        raise Unclear(f"{doing}: the answer has no id", "the same command again later")
+    return found
 
 
 def _segment(text: str) -> str:
@@ -153,19 +163,15 @@ class Api:
                 raise Temporary(f"cannot reach {safe(self.base)}: {text}", "check the network and the URL") from None
             raise Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later") from None
 
-    def _retried(self, send: Callable[[], requests.Response], doing: str) -> requests.Response:
+    def _retried(self, call: Callable[[], Found]) -> Found:
         """A call that may be repeated: 5 retries within 120 s; a Retry-After is waited for, up to 300 s."""
         own_waits, asked_waits = 0.0, 0.0
         for attempt in itertools.count():
             try:
-                response = send()
-                failure = self._failure(response, doing)
-                if failure is None:
-                    return response
-                response.close()
+                return call()
             except Temporary as error:
                 failure = error
-            if not isinstance(failure, Temporary) or attempt >= self.retries:
+            if attempt >= self.retries:
                 raise failure
             asked = failure.retry_after
             pause = asked if asked is not None else min(2.0**attempt, 30) * (0.5 + random.random())  # noqa: S311
@@ -176,6 +182,15 @@ class Api:
                 raise failure
             self.clock.sleep(pause)
         raise AssertionError("unreachable")
+
+    def _accepted(self, method: str, path: str, doing: str, **options: Any) -> requests.Response:
+        """One request whose answer is a 2xx; anything else is raised."""
+        response = self._send(method, path, **options)
+        failure = self._failure(response, doing)
+        if failure:
+            response.close()
+            raise failure
+        return response
 
     def _failure(self, response: requests.Response, doing: str) -> Failure | None:
         """What an HTTP status means for the caller; None for 2xx. The one place that decides it."""
@@ -208,7 +223,25 @@ class Api:
         return BadInput(what, "fix the input")
 
     def _read(self, path: str, doing: str, **query: Any) -> dict[str, Any]:
-        return self._object(self._retried(lambda: self._send("GET", path, params=query), doing), doing)
+        return self._retried(lambda: self._object(self._accepted("GET", path, doing, params=query), doing))
+
+    def _identified(self, path: str, doing: str) -> dict[str, Any]:
+        """What a GET of one thing gives: an object with an id."""
+        return self._retried(lambda: _with_id(self._object(self._accepted("GET", path, doing), doing), doing))
+
+    def _page(self, path: str, doing: str, **query: Any) -> dict[str, Any]:
+        """A page of a listing. One that is not a list of things with ids is no answer: taken for an empty list it
+        would say that a batch does not exist."""
+
+        def read() -> dict[str, Any]:
+            page = self._object(self._accepted("GET", path, doing, params=query), doing)
+            if not isinstance(page.get("data"), list):
+                raise Unclear(f"{doing}: the answer has no list", "the same command again later")
+            for item in page["data"]:
+                _with_id(item, doing)
+            return page
+
+        return self._retried(read)
 
     def _object(self, response: requests.Response, doing: str) -> dict[str, Any]:
         try:
@@ -228,17 +261,14 @@ class Api:
             failure = Unclear(failure.what, failure.next_step)
         if failure:
             raise failure
-        found = self._object(response, doing)
-        if not isinstance(found.get("id"), str) or not found["id"]:
-            raise Unclear(f"{doing}: the answer has no id", "the same command again later")
-        return found
+        return _with_id(self._object(response, doing), doing)
 
     # --- endpoints ---
 
     def models(self) -> list[dict[str, Any]]:
         """GET /models, unpaginated: {id, object, created, owned_by, supported_reasoning_efforts?} each."""
-        found = self._read("/models", "list models").get("data")
-        return [m for m in found if isinstance(m, dict)] if isinstance(found, list) else []
+        found: list[dict[str, Any]] = self._page("/models", "list models")["data"]
+        return found
 
     def upload(self, name: str, body: PartBody) -> dict[str, Any]:
         """POST /files. The answer comes after the server has stored everything. Uploads are free."""
@@ -247,17 +277,18 @@ class Api:
         return self._changed("POST", "/files", f"upload {name}", data=form, headers=headers, timeout=UPLOAD_SECONDS)
 
     def file(self, file_id: str) -> dict[str, Any]:
-        return self._read(f"/files/{_segment(file_id)}", f"file {file_id}")
+        return self._identified(f"/files/{_segment(file_id)}", f"file {file_id}")
 
     def files_named(self, name: str) -> list[dict[str, Any]]:
         """The input files uploaded under exactly this name, newest first."""
-        found = self._read("/files", "list files", search=name, purpose="batch", limit=PAGE_LIMIT).get("data")
-        return [f for f in found or [] if isinstance(f, dict) and f.get("filename") == name]
+        page = self._page("/files", "list files", search=name, purpose="batch", limit=PAGE_LIMIT)
+        return [file for file in page["data"] if file.get("filename") == name]
 
     def delete_file(self, file_id: str) -> None:
         """DELETE /files/{id}: cancels its live batches and makes every later POST on it fail. Gone already is fine."""
+        path, doing = f"/files/{_segment(file_id)}", f"delete file {file_id}"
         try:
-            self._retried(lambda: self._send("DELETE", f"/files/{_segment(file_id)}"), f"delete file {file_id}").close()
+            self._retried(lambda: self._accepted("DELETE", path, doing)).close()
         except NotFound:
             pass
 
@@ -276,32 +307,29 @@ class Api:
         return self._changed("POST", "/batches", "create batch", json=body)
 
     def batch(self, batch_id: str) -> dict[str, Any]:
-        return self._read(f"/batches/{_segment(batch_id)}", f"batch {batch_id}")
+        return self._identified(f"/batches/{_segment(batch_id)}", f"batch {batch_id}")
 
     def batches(self, pages: int, **query: Any) -> Iterator[dict[str, Any]]:
         """GET /batches, newest first, at most so many pages of 101."""
         after, seen = None, set()
         for _ in range(pages):
-            page = self._read(
+            page = self._page(
                 "/batches", "list batches", **query, limit=PAGE_LIMIT, **({"after": after} if after else {})
             )
-            found = page.get("data")
             # An unknown cursor is ignored and gives page 1 again: stop at the first batch seen twice.
-            for batch in found if isinstance(found, list) else []:
-                if not isinstance(batch, dict) or not isinstance(batch.get("id"), str) or batch["id"] in seen:
+            for batch in page["data"]:
+                if batch["id"] in seen:
                     return
                 seen.add(batch["id"])
                 after = batch["id"]
                 yield batch
-            if not page.get("has_more") or not found:
+            if not page.get("has_more") or not page["data"]:
                 return
 
     def cancel(self, batch_id: str) -> dict[str, Any]:
         """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""
-        doing = f"cancel batch {batch_id}"
-        return self._object(
-            self._retried(lambda: self._send("POST", f"/batches/{_segment(batch_id)}/cancel"), doing), doing
-        )
+        path, doing = f"/batches/{_segment(batch_id)}/cancel", f"cancel batch {batch_id}"
+        return self._retried(lambda: _with_id(self._object(self._accepted("POST", path, doing), doing), doing))
 
     def content(self, file_id: str, skip: int) -> Iterator[bytes]:
         """GET /files/{id}/content from line `skip`; raises Cut when the body breaks off.
@@ -310,7 +338,7 @@ class Api:
         """
         doing, query = f"content of file {file_id}", {"skip": skip, "offset": skip} if skip else {}
         path = f"/files/{_segment(file_id)}/content"
-        response = self._retried(lambda: self._send("GET", path, params=query, stream=True), doing)
+        response = self._retried(lambda: self._accepted("GET", path, doing, params=query, stream=True))
         try:
             yield from response.iter_content(256 * 1024)
         except self._requests.RequestException as error:

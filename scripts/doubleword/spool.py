@@ -16,7 +16,7 @@ from pathlib import Path
 from .api import Api, Cut
 from .contract import BadInput, NotFound, Progress, say, sync_folder
 from .job import ENDED, Batch, Job
-from .submission import seen
+from .submission import seen, told_the_same
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
 PASSES_SECONDS = (0, 5, 15)
@@ -144,7 +144,7 @@ def fetch(api: Api, job: Job) -> None:
             with job.locked(api.clock):
                 for part in job.submitted():
                     for known in ([part["batch"]] if part["batch"] else []) + part["other_batches"]:
-                        if known["id"] == fetched["id"] and known != fetched:
+                        if known["id"] == fetched["id"] and not told_the_same(known, fetched):
                             job.note(known, **fetched)
 
 

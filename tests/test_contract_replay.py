@@ -20,7 +20,9 @@ from replay.run import all_on_local_servers, all_on_real_server, describe
 MOST_SPEED = 5.0
 
 # Exchanges that are not replayed here, each with its reason.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS = {
+    "files[58] content: HEAD": "the HTTP library of the local server marks a HEAD without a length as chunked",
+}
 MOST_EXCEPTIONS = 20
 
 # On the real server: where its published crate (8.94.2) answers otherwise than the recorded version (10.13.1).

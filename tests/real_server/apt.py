@@ -82,10 +82,11 @@ def _version(text: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def cargo_is_new_enough() -> bool:
+def cargo_is_new_enough(environment: dict[str, str]) -> bool:
     """Whether the cargo on PATH can build the server."""
     if shutil.which("cargo") is None:
         return False
-    said = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=False).stdout
+    command = ["cargo", "--version"]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
     number = _version(said)
     return number is not None and number >= OLDEST_CARGO

@@ -18,6 +18,10 @@ from real_server.errors import SetupError
 # The newest release on the crate registry; tests/contract/ was recorded from v10.13.1.
 VERSION = "8.94.2"
 
+# As it was when the tests were collected: a test may be given another home, in which neither the cache nor
+# a cargo that looks for its toolchain there would be found.
+ENVIRONMENT = dict(os.environ)
+
 # What the crate's native dependencies (openssl, aws-lc, zstd) need besides cargo.
 NATIVE = {"cc": "build-essential", "cmake": "cmake", "pkg-config": "pkg-config"}
 OPENSSL_HEADER = Path("/usr/include/openssl/ssl.h")
@@ -25,7 +29,7 @@ OPENSSL_HEADER = Path("/usr/include/openssl/ssl.h")
 
 def cache_root() -> Path:
     """Where the built program is kept between runs and checkouts."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT["HOME"]) / ".cache"
     return Path(base) / f"dwctl-{VERSION}"
 
 
@@ -51,9 +55,9 @@ def _install_tools() -> None:
         missing.append("libssl-dev")
     if missing:
         apt.install(*missing)
-    if not apt.cargo_is_new_enough():
+    if not apt.cargo_is_new_enough(ENVIRONMENT):
         apt.install(apt.cargo_package())
-    if not apt.cargo_is_new_enough():
+    if not apt.cargo_is_new_enough(ENVIRONMENT):
         raise SetupError("the installed cargo is not the one on PATH, and that one is too old")
 
 
@@ -67,7 +71,7 @@ def _build(root: Path) -> None:
             ["cargo", "install", "dwctl", "--version", VERSION, "--locked", "--no-default-features",
              "--root", str(root)],
             env={
-                **os.environ,
+                **ENVIRONMENT,
                 "SQLX_OFFLINE": "true",
                 "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
                 "CARGO_PROFILE_RELEASE_DEBUG": "0",

@@ -55,7 +55,7 @@ ARRANGEMENTS = {
     # What is in flight at the cancel is aborted soon, while some of it is not answered yet.
     "cancel": Arrangement(local_times={"cancel_poll": 1.0}),
     # No line is sent between the cancel and its late arrival at the requests.
-    "cancel_retry_race": Arrangement(local_times={"claim_interval": 30.0}),
+    "cancel_retry_race": Arrangement(local_times={"claim_interval": 30.0, "cascade_delay": 0.5}),
     # What is in flight when the input file goes is answered before it would be aborted.
     "delete": Arrangement(local_times={"cancel_poll": 60.0}),
     "capacity": Arrangement(per_second={"mock-tight": 0.001}),

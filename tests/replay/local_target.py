@@ -58,6 +58,7 @@ def local_target(data_dir: Path, arranged: Arrangement, speed: float) -> Iterato
 def _settings(arranged: Arrangement, speed: float) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "speed": speed,
+        "window_speed": speed,
         "users": [
             User(_key(None), "user1@example.com"),
             User(_key(SECOND_USER), SECOND_USER_EMAIL, balance=0),

@@ -11,6 +11,7 @@ The tables of `server.database` are described in `local_server.storage`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 import threading
@@ -37,6 +38,7 @@ from local_server.storage import Database, StorageError
 from local_server.worker import Worker
 
 HOST = "127.0.0.1"  # never reachable from another machine
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 SHUTDOWN_SECONDS = 1  # for answers that are being sent when the server stops
 _ROUTES = [*routes_files.ROUTES, *routes_batches.ROUTES]
 
@@ -97,11 +99,11 @@ class App:
             response = ApiError(500, "Internal server error").response()
         except ClientDisconnect:
             return
-        except OSError as error:  # an upload's temporary file could not be written
-            self.database.fail(error.strerror or str(error))
-            response = ApiError(500, "Internal server error").response()
-        except Exception:  # noqa: BLE001 - a bug: show it here, and answer as the real server does
-            traceback.print_exc()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered as the real server does
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                self.database.fail(error.strerror or "disk error")  # an upload's temporary file could not be written
+            else:
+                traceback.print_exc()  # a bug: show it here
             response = ApiError(500, "Internal server error").response()
         await response(scope, receive, send)
 

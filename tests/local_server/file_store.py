@@ -14,9 +14,6 @@ from local_server.storage import keys_of
 
 EXPIRES_AFTER = 30 * 24 * 3600  # when the upload says nothing; never enforced, as on the real server
 RESULT_PURPOSES = {"output": "batch_output", "error": "batch_error"}
-# The size of a result file is estimated: per line its length, less the custom_id, plus what the service
-# adds for its own columns.  Fitted to the recordings.
-ESTIMATE_PER_LINE = {"output": 40, "error": -4}
 
 
 def insert_input(
@@ -110,10 +107,9 @@ def estimated_bytes(connection: sqlite3.Connection, row: sqlite3.Row) -> int:
     if row["kind"] == "input":
         return int(row["bytes"])
     answer = connection.execute(
-        "SELECT total(length(a.line) - length(CAST(r.custom_id AS BLOB)) + ?) FROM answers a"
-        " JOIN requests r USING (seq) JOIN batches b ON b.seq = a.batch"
+        "SELECT total(a.size) FROM answers a JOIN batches b ON b.seq = a.batch"
         " WHERE a.batch = ? AND a.kind = ? AND b.deleted_at IS NULL",
-        (ESTIMATE_PER_LINE[row["kind"]], row["batch"], row["kind"]),
+        (row["batch"], row["kind"]),
     ).fetchone()
     return int(answer[0])
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from local_server import batch_store
 from local_server.storage import keys_of
 
+# The size of a result file is an estimate: for each line its length, less the custom_id, plus what the
+# service adds for its own columns.  Fitted to the recordings.
+ESTIMATE_PER_LINE = {"output": 40, "error": -4}
 CLAIM_BYTES = 32_000_000  # of request lines held in memory at a time
 
 
@@ -41,6 +44,12 @@ class Outcome:
     completion_tokens: int = 0
     duration: float = 0.0
     not_before: float = 0.0
+
+
+def has_work(connection: sqlite3.Connection) -> bool:
+    """Whether there is a batch that has not ended."""
+    query = f"SELECT 1 FROM batches WHERE started_at IS NOT NULL AND {batch_store.ACTIVE} LIMIT 1"
+    return connection.execute(query).fetchone() is not None
 
 
 def claim(connection: sqlite3.Connection, room: dict[str, int], most: int, in_flight: Container[int]) -> list[Claim]:
@@ -110,12 +119,13 @@ def store(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:
         [(outcome.not_before, outcome.claim.seq) for outcome in outcomes if outcome.kind == "retry"],
     )
     connection.executemany(
-        "INSERT OR REPLACE INTO answers SELECT seq, batch, ?, ?, id, ?, ?, ?, ? FROM requests"
+        "INSERT OR REPLACE INTO answers SELECT seq, batch, ?, ?, id, ?, ?, ?, ?, ? FROM requests"
         " WHERE seq = ? AND state = ?",
         [
             (
                 outcome.kind,
                 outcome.at,
+                len(outcome.line) - len(outcome.claim.custom_id.encode()) + ESTIMATE_PER_LINE[outcome.kind],
                 outcome.line,
                 outcome.prompt_tokens,
                 outcome.completion_tokens,

@@ -40,6 +40,7 @@ answers    the final lines of output and error files
     batch, kind         kind is output or error
     completed_at, id    their order
     line BLOB           the bytes of the file, with the newline
+    size INTEGER        what it adds to the size that the file object tells, which is an estimate
     prompt_tokens, completion_tokens, duration   duration in seconds
 """
 
@@ -82,6 +83,8 @@ CREATE TABLE IF NOT EXISTS batches (
     created_at REAL NOT NULL, expires_at REAL NOT NULL, deadline REAL NOT NULL, started_at REAL,
     finalizing_at REAL, completed_at REAL, failed_at REAL, cancelling_at REAL, cancelled_at REAL, deleted_at REAL);
 CREATE INDEX IF NOT EXISTS batches_of_user ON batches (user, seq);
+CREATE INDEX IF NOT EXISTS batches_active ON batches (deadline, seq)
+    WHERE cancelling_at IS NULL AND completed_at IS NULL AND failed_at IS NULL;
 CREATE INDEX IF NOT EXISTS batches_of_input ON batches (input);
 CREATE TABLE IF NOT EXISTS requests (
     seq INTEGER PRIMARY KEY, batch INTEGER NOT NULL, id TEXT NOT NULL, custom_id TEXT NOT NULL,
@@ -90,9 +93,9 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE INDEX IF NOT EXISTS requests_by_state ON requests (batch, state, model);
 CREATE TABLE IF NOT EXISTS answers (
     seq INTEGER PRIMARY KEY, batch INTEGER NOT NULL, kind TEXT NOT NULL, completed_at REAL NOT NULL,
-    id TEXT NOT NULL, line BLOB NOT NULL, prompt_tokens INTEGER NOT NULL DEFAULT 0,
+    id TEXT NOT NULL, size INTEGER NOT NULL, line BLOB NOT NULL, prompt_tokens INTEGER NOT NULL DEFAULT 0,
     completion_tokens INTEGER NOT NULL DEFAULT 0, duration REAL NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS answers_in_order ON answers (batch, kind, completed_at, id);
+CREATE INDEX IF NOT EXISTS answers_in_order ON answers (batch, kind, completed_at, id, size);
 """
 
 

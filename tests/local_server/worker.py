@@ -24,6 +24,7 @@ from local_server.settings import Settings
 from local_server.storage import LINE_BITS, Database, StorageError
 
 FLUSH_SECONDS = 0.01  # answers that come together are stored together: one transaction instead of hundreds
+RATE_AHEAD_SECONDS = 2
 HISTORY = 100  # answers that the cost estimate takes its output length from
 
 
@@ -52,7 +53,7 @@ class Worker:
         self._spawn(self._population.run())
         self._spawn(self._claim_loop())
         self._spawn(self._every(settings.cancel_poll, self._abort_cancelled))
-        self._spawn(self._every(settings.finalizer_interval, partial(self._database.write, request_store.finalize)))
+        self._spawn(self._every(settings.finalizer_interval, self._finalize))
         self._spawn(self._every(settings.purge_interval, partial(self._database.write, request_store.purge)))
 
     async def stop(self) -> None:
@@ -112,14 +113,20 @@ class Worker:
                 pass
             self._more.clear()
             room = self._room()
-            if room:
+            if room and request_store.has_work(self._database.reader):
                 for claim in await self._database.write(partial(self._claim, room)):
                     self._send(claim)
 
     def _room(self) -> dict[str, int]:
-        names = self._registry.names()
-        room = {name: model.spec.capacity - self._busy[name] for name in names if (model := self._registry.get(name))}
-        return {name: free for name, free in room.items() if free > 0}
+        room = {}
+        for name in self._registry.names():
+            model = self._registry.get(name)
+            capacity = model.spec.capacity if model is not None else 0
+            if self._settings.rate:  # more would only wait for their turn
+                capacity = min(capacity, max(1, int(self._settings.rate * RATE_AHEAD_SECONDS)))
+            if capacity > self._busy[name]:
+                room[name] = capacity - self._busy[name]
+        return room
 
     def _claim(self, room: dict[str, int], connection: sqlite3.Connection) -> list[Claim]:
         most = self._settings.claim_size or sum(room.values())
@@ -203,6 +210,10 @@ class Worker:
         outcomes, self._outcomes = self._outcomes, []
         if outcomes:
             await self._database.write(lambda connection: request_store.store(connection, outcomes))
+
+    async def _finalize(self) -> None:
+        if request_store.has_work(self._database.reader):
+            await self._database.write(request_store.finalize)
 
     async def _abort_cancelled(self) -> None:
         """Ends what is in flight for cancelled batches; until this comes round, their answers still land."""

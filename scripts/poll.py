@@ -57,7 +57,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
             watch.wait(api, job, watch.polite(api, args.interval_seconds), deadline)
 
     words = [watch.status_word(job) for job in jobs]
-    reports = [text for job in jobs if (text := stuck.why(job, clock.now()))]
+    reports = [text for job in jobs if (text := stuck.why(job))]
     for text in reports:
         say(text)
     parts = [part for job in jobs for part in job.latest["parts"]]

@@ -22,6 +22,7 @@ import sys
 
 sys.dont_write_bytecode = True
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     from doubleword import delivery, pipeline, stuck, watch
     from doubleword.api import Api, Busy
-    from doubleword.contract import next_command, say
+    from doubleword.contract import Temporary, next_command, say
     from doubleword.job import ended
 
     deadline = clock.monotonic() + args.timeout_seconds
@@ -58,18 +59,21 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         try:
             with job.locked(clock):
                 pipeline.submit_parts(api, job, args.completion_window, None, limit, args.jobs, patience=0)
+            break
         except Busy as error:
             busy = error  # the service has no room for more now: what runs goes on, the rest is tried again
-            if not any(not ended(part) for part in job.submitted()) and clock.monotonic() >= deadline:
-                raise
-            say(f"{error.what}; waiting")
-        pause = busy.retry_after or pipeline.CAPACITY_WAIT_SECONDS if busy else 0.0
-        watch.wait(api, job, interval, min(deadline, clock.monotonic() + pause) if busy else deadline)
-        if not busy or clock.monotonic() + pause > deadline:
+        resume = clock.monotonic() + (busy.retry_after or pipeline.CAPACITY_WAIT_SECONDS)
+        if resume > deadline:
             break
+        say(f"{busy.what}; trying again in {resume - clock.monotonic():.0f} s")
+        watch.wait(api, job, interval, resume)
+        clock.sleep(max(0.0, resume - clock.monotonic()))
+    if busy and all(ended(part) for part in job.submitted()):
+        raise busy
+    watch.wait(api, job, interval, deadline)
 
     if job.unsubmitted() or not all(ended(part) for part in job.submitted()):
-        text = stuck.why(job, clock.now())
+        text = stuck.why(job)
         if text:
             say(text)
         word = watch.status_word(job)

@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import shipped
 import yaml
-from doubleword.contract import EXIT_CODES, VERSION, ExitCode
+
+import shipped
 from documents import DOCUMENTS, ROOT, blocks, commands
+from doubleword.contract import EXIT_CODES, VERSION, ExitCode
 from local_server.app import LocalServer
 from running import COMMANDS, Ran, run, run_process
 
@@ -124,7 +125,7 @@ def test_every_path_a_document_names_exists() -> None:
     for document in DOCUMENTS:
         text = document.read_text("utf-8")
         names |= set(re.findall(r"\b(?:scripts|references|tests)/[\w./-]*\w", text))
-        names |= {link for link in re.findall(r"\]\(([^)#:]+)\)", text)}
+        names |= set(re.findall(r"\]\(([^)#:]+)\)", text))
     assert len(names) >= 10
     missing = [name for name in sorted(names) if not (ROOT / name).exists()]
     assert missing == []

@@ -42,6 +42,7 @@ class Batch(TypedDict, total=False):
     started: bool
     output_file_id: str | None
     error_file_id: str | None
+    seen_at: float  # when it was last seen, by our clock; a round that changed nothing else is not written down
     changed_at: float  # when status or counts were last seen to change, by our clock
     cancel_seen_at: float  # when it was first seen cancelled or cancelling, by our clock
     fetched: dict[str, Any]  # what of it lies in the spool; see results.py

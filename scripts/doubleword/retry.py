@@ -32,6 +32,7 @@ def job_of_raw(batch_id: str, clock: Clock) -> Job:
 
 def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int, clock: Clock) -> Plan:
     """Writes the next attempt's request file and adds the attempt to the record. The lock must be held."""
+    _withdraw_unsent(job)
     _require_ended(job)
     if len(job.attempts) >= max_attempts:
         raise BadInput(f"this job has had {len(job.attempts)} attempts", "look at the errors; or raise --max-attempts")
@@ -59,6 +60,7 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int, c
             else:
                 origin.append([covered.part, 1])
     if not origin:
+        job.save()
         path.unlink()
         return Plan(None, 0, kinds, left_out)
     options = job.record["options"]
@@ -67,6 +69,14 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int, c
     with_attempt = [*job.attempts, new_attempt(len(job.attempts) + 1, path, report, origin)]
     job.note(attempts=with_attempt)
     return Plan(path, report.requests, kinds, left_out)
+
+
+def _withdraw_unsent(job: Job) -> None:
+    """A plan of which nothing was sent is made anew: the same command again, after a kill too, gives the same answer."""
+    latest = job.latest
+    begun = any(part["upload"] or part["submission"] or part["batch"] for part in latest["parts"])
+    if len(job.attempts) > 1 and not begun and not latest["cancelled_at"]:
+        job.record["attempts"] = job.attempts[:-1]
 
 
 def _require_ended(job: Job) -> None:

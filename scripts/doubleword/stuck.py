@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .api import Api
 from .contract import NotAllowed, plural, safe, say
-from .job import ENDED, Batch, Job, Part
+from .job import ENDED, Batch, Job, Part, ended
 from .submission import seen
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
@@ -13,17 +13,19 @@ STUCK_SECONDS = {"validating": 900.0, "cancelling": 900.0, "in_progress": 3600.0
 LAST_ANSWERS_SECONDS = 30.0  # after a deletion what is in flight may still land, for some seconds
 
 
-def why(job: Job, now: float) -> str | None:
-    """What to tell about the first batch that is stuck, or None. `now` is in Unix seconds."""
-    return next((text for part in job.submitted() if (text := _why(part["batch"], now))), None)
+def why(job: Job) -> str | None:
+    """What to tell about the first batch that is stuck, or None."""
+    return next((text for part in job.submitted() if (text := _why(part["batch"]))), None)
 
 
-def _why(batch: Batch | None, now: float) -> str | None:
+def _why(batch: Batch | None) -> str | None:
     if batch is None or batch.get("status") not in STUCK_SECONDS:
         return None
     status = batch["status"]
     since = {"validating": batch.get("created_at"), "cancelling": batch.get("cancel_seen_at")}.get(status)
-    seconds = now - (since or batch.get("changed_at") or now)
+    # Up to when it was last seen: what it did during an outage nobody knows.
+    until = batch.get("seen_at", 0.0)
+    seconds = until - (since or batch.get("changed_at") or until)
     if seconds < STUCK_SECONDS[status]:
         return None
     reason = "the service has most likely lost it"
@@ -38,7 +40,10 @@ def replace(api: Api, job: Job) -> None:
     A part whose batch answered nothing is free to be submitted anew; otherwise the answers are kept and the part has
     ended, so that retry_failed.py plans what it left. The lock must be held.
     """
-    found = [part for part in job.latest["parts"] if _why(part["batch"], api.clock.now())]
+    for part in job.latest["parts"]:
+        if part["batch"] and not ended(part):  # the record may be old: since then it may have moved
+            job.note(part, batch=seen(api.batch(part["batch"]["id"]), api.clock, part["batch"]))
+    found = [part for part in job.latest["parts"] if _why(part["batch"])]
     if not found:
         say("no batch is stuck: nothing to replace")
     for part in found:

@@ -39,6 +39,7 @@ def seen(batch: dict[str, Any], clock: Clock, before: Batch | None = None) -> Ba
         started=bool(batch.get("in_progress_at")),
         output_file_id=batch.get("output_file_id"),
         error_file_id=batch.get("error_file_id"),
+        seen_at=clock.now(),
     )
     same = before is not None and all(before.get(k) == found[k] for k in ("id", "status", "completed", "failed"))
     found["changed_at"] = before["changed_at"] if before is not None and same else clock.now()
@@ -47,6 +48,11 @@ def seen(batch: dict[str, Any], clock: Clock, before: Batch | None = None) -> Ba
     if before is not None and "fetched" in before and before.get("id") == found["id"]:
         found["fetched"] = before["fetched"]
     return found
+
+
+def told_the_same(one: Batch | None, other: Batch | None) -> bool:
+    """Whether two sightings of a batch differ in nothing but their time."""
+    return {**(one or {}), "seen_at": 0} == {**(other or {}), "seen_at": 0}
 
 
 def metadata_of(batch: dict[str, Any]) -> dict[str, Any]:

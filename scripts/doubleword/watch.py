@@ -13,7 +13,7 @@ from . import stuck
 from .api import Api
 from .contract import NotFound, Progress, Temporary, plural, say
 from .job import ENDED, Attempt, Job, Part, ended
-from .submission import DEAD, drop, known_batches, metadata_of, seen
+from .submission import DEAD, drop, known_batches, metadata_of, seen, told_the_same
 
 INTERVAL_SECONDS = 30.0
 OUTAGE_INTERVAL_CAP_SECONDS = 300.0
@@ -78,7 +78,7 @@ def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]]) -> bool:
     for part in job.submitted():
         if _id(part) in fresh:
             new = seen(fresh[_id(part)], api.clock, part["batch"])
-            changed = changed or new != part["batch"]
+            changed = changed or not told_the_same(new, part["batch"])
             part["batch"] = new
     return changed
 
@@ -143,7 +143,7 @@ def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
                 say(summary_line(job))
             if progress.terminal:
                 progress.add(finished - before)
-            if all(ended(part) for part in job.submitted()) or stuck.why(job, api.clock.now()):
+            if all(ended(part) for part in job.submitted()) or stuck.why(job):
                 return
             pause *= 1 + random.random() / 10  # noqa: S311 - jitter, so that many machines do not ask at once
             if api.clock.monotonic() + pause > deadline:

@@ -66,7 +66,8 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         if resume > deadline:
             break
         say(f"{busy.what}; trying again in {resume - clock.monotonic():.0f} s")
-        watch.wait(api, job, interval, resume)
+        with contextlib.suppress(Temporary):  # an outage now is met again by the next try
+            watch.wait(api, job, interval, resume)
         clock.sleep(max(0.0, resume - clock.monotonic()))
     if busy and all(ended(part) for part in job.submitted()):
         raise busy

@@ -74,7 +74,7 @@ def main() -> None:
     server, settings = start_server()
     environment = {**os.environ, **settings}
     try:
-        wanted = ["--model", MODEL, "--id-column", "id", "--max-tokens", "8", "--temperature", "0", "--limit", "24"]
+        wanted = ["--model", MODEL, "--id-column", "id", "--max-tokens", "16", "--temperature", "0", "--limit", "24"]
         step(
             environment, "create_batch_file.py", "reviews.jsonl", "--input", "reviews.csv", "--prompt", PROMPT, *wanted
         )
@@ -86,7 +86,7 @@ def main() -> None:
         server.terminate()
         server.wait()
     print(f"\nThe answers stand beside the rows in {(FOLDER / 'labelled.csv').relative_to(ROOT)}; what else is there:")
-    for path in sorted(FOLDER.iterdir()):
+    for path in sorted(FOLDER.glob("[!.]*")):
         print(f"  {path.relative_to(ROOT)}")
 
 

@@ -36,6 +36,7 @@ RETRIES = 5
 RETRY_WITHIN_SECONDS = 120.0
 RETRY_AFTER_CAP_SECONDS = 300.0
 PAGE_LIMIT = 101  # the server's own cap; larger values are cut to it silently
+CONTENT_BLOCK_BYTES = 16 * 1024  # a body of known length that is cut loses the block that was being read
 TEMPORARY_STATUSES = {408, 409, 425, 429, 499}
 
 
@@ -340,7 +341,7 @@ class Api:
         path = f"/files/{_segment(file_id)}/content"
         response = self._retried(lambda: self._accepted("GET", path, doing, params=query, stream=True))
         try:
-            yield from response.iter_content(256 * 1024)
+            yield from response.iter_content(CONTENT_BLOCK_BYTES)
         except self._requests.RequestException as error:
             raise Cut(f"{doing}: the body was cut: {_reason(error)}", "the same command again later") from None
         finally:

@@ -1,0 +1,310 @@
+"""Polling through trouble: outages, Retry-After, unknown words, batches that will not move; and its politeness."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.fixture import MakeTrouble, Trouble
+from faults.fixture import make_trouble as make_trouble
+from faults.fixture import trouble as trouble
+from faults.http_message import text
+from faults.kinds import busy
+from faults.proxy import Effect, Exchange, Fault, Seen
+from running import Ran, json_lines, write_requests
+
+ALWAYS = 100_000
+MINUTE = 60.0
+FOREVER = 1e9  # seconds of the server's that never pass
+
+
+def requests_of(count: int = 4) -> Path:
+    return write_requests(Path("r.jsonl"), count)
+
+
+def test_an_outage_shorter_than_the_time_given_is_ridden_out(trouble: Trouble) -> None:
+    trouble.submit(requests_of())
+    started = trouble.clock.now()
+    trouble.strike(Fault("refused", "any", value=20 * MINUTE))
+
+    polled = trouble.run("poll", "r.jsonl")
+
+    assert (polled.code, polled.out) == (0, "completed\n"), polled.err
+    assert 20 * MINUTE <= trouble.clock.now() - started <= 1500
+
+
+@pytest.mark.parametrize("kind", ["503_before", "502_before", "cut_before", "429_plain", "cut_answer", "garbled_json"])
+def test_when_no_status_could_be_learnt_in_all_the_time_it_is_exit_6(trouble: Trouble, kind: str) -> None:
+    trouble.submit(requests_of())
+    started = trouble.clock.now()
+    trouble.strike(Fault(kind, "any", times=ALWAYS))
+
+    polled = trouble.run("poll", "r.jsonl")
+
+    assert (polled.code, polled.out) == (6, ""), polled.err
+    assert "the same command again later" in polled.err
+    waited = trouble.clock.now() - started
+    assert 1100 <= waited <= 1501, waited
+    # It backs off: thirty-second rounds would have been some fifty.
+    assert 4 <= len(trouble.proxy.requests("batch", "list_batches")) - 2 <= 12
+
+
+def test_a_status_learnt_before_an_outage_counts_and_the_job_is_still_running(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    trouble.submit(requests_of())
+    trouble.strike(Fault("503_before", "any", nth=3, times=ALWAYS))
+
+    polled = trouble.run("poll", "r.jsonl", "--timeout-seconds", "800")
+
+    assert (polled.code, polled.out) == (8, "validating\n"), polled.err
+
+
+@pytest.mark.parametrize("parts", [1, 2, 103])
+def test_a_round_costs_at_most_one_request_and_one_for_each_101_parts(make_trouble: MakeTrouble, parts: int) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    trouble.submit(requests_of(parts), "--part-requests", "1")
+    before = len(trouble.proxy.log)
+
+    polled = trouble.run("poll", "r.jsonl", "--timeout-seconds", "200")
+
+    assert polled.code == 8, polled.err
+    rounds = in_rounds(trouble.proxy.log[before:])
+    assert 4 <= len(rounds) <= 8
+    assert max(len(found) for found in rounds) <= 1 + -(-parts // 101)
+    pauses = [later[0].at - earlier[-1].at for earlier, later in itertools.pairwise(rounds)]
+    assert min(pauses) >= 30
+    assert len({round(pause, 3) for pause in pauses}) > 1, "no jitter"
+
+
+def in_rounds(log: list[Seen]) -> list[list[Seen]]:
+    """Requests with less than 20 s of the script's time between them belong to one round."""
+    rounds: list[list[Seen]] = []
+    for seen in log:
+        if rounds and seen.at - rounds[-1][-1].at < 20:
+            rounds[-1].append(seen)
+        else:
+            rounds.append([seen])
+    return rounds
+
+
+@pytest.mark.parametrize("asked", ["7", "100000", "9" * 40])
+def test_retry_after_is_waited_for_up_to_five_minutes(trouble: Trouble, asked: str) -> None:
+    trouble.strike(
+        Fault("asked", "models"),
+        asked=lambda exchange: exchange.send(text(503, "draining", retry_after=asked)),
+    )
+
+    listed = trouble.run("list_models")
+
+    assert listed.code == 0, listed.err
+    assert trouble.clock.slept == [min(float(asked), 300.0)]
+
+
+@pytest.mark.parametrize("nonsense", ["-5", "nan", "soon", "1e400", "inf", "Mon, 99 Foo 2026 00:00:00 GMT"])
+def test_a_retry_after_that_means_nothing_gives_an_ordinary_retry(trouble: Trouble, nonsense: str) -> None:
+    trouble.strike(Fault("asked", "models"), asked=with_retry_after(nonsense))
+
+    listed = trouble.run("list_models")
+
+    assert listed.code == 0, listed.err
+    assert len(trouble.clock.slept) == 1
+    assert 0 <= trouble.clock.slept[0] <= 2
+
+
+def test_reads_are_tried_six_times_and_no_longer_than_two_minutes_by_themselves(trouble: Trouble) -> None:
+    trouble.strike(Fault("503_before", "models", times=ALWAYS))
+
+    listed = trouble.run("list_models")
+
+    assert (listed.code, listed.out) == (6, "")
+    assert "temporarily unavailable" in listed.err
+    assert len(trouble.proxy.requests("models")) == 6
+    assert sum(trouble.clock.slept) <= 120
+
+
+def test_polling_waits_as_long_as_the_server_asks(trouble: Trouble) -> None:
+    trouble.submit(requests_of())
+    trouble.strike(
+        Fault("asked", "any"), asked=lambda exchange: exchange.send(text(503, "draining", retry_after="250"))
+    )
+    trouble.clock.slept.clear()
+
+    assert trouble.run("poll", "r.jsonl").code == 0
+    assert 250 <= trouble.clock.slept[0] <= 300
+
+
+def test_a_status_word_nobody_knows_is_still_running(trouble: Trouble) -> None:
+    trouble.submit(requests_of())
+    trouble.strike(Fault("unknown_status", "any", times=ALWAYS))
+
+    polled = trouble.run("poll", "r.jsonl")
+    downloaded = trouble.run("download", "r.jsonl")
+
+    assert (polled.code, polled.out) == (8, "reticulating\n")
+    assert downloaded.code == 8
+    assert not Path("r.results.jsonl").exists()
+
+
+def test_expired_at_on_a_finished_batch_means_nothing(trouble: Trouble) -> None:
+    trouble.submit(requests_of())
+    trouble.strike(Fault("expired_at", "any", times=ALWAYS))
+
+    assert trouble.run("poll", "r.jsonl").code == 0
+    assert trouble.run("download", "r.jsonl").code == 0
+    assert len(json_lines(Path("r.results.jsonl"))) == 4
+
+
+def test_a_young_batch_that_the_replica_does_not_know_yet_is_waited_for(trouble: Trouble) -> None:
+    requests = requests_of()
+    assert trouble.run("upload", requests).code == 0
+    trouble.strike(Fault("hidden", "submit"), hidden=hidden_for(120))
+    assert trouble.run("create_batch", requests).code == 0
+
+    polled = trouble.run("poll", requests)
+
+    assert (polled.code, polled.out) == (0, "completed\n"), polled.err
+
+
+def test_an_old_batch_that_the_server_does_not_know_is_exit_5(trouble: Trouble) -> None:
+    trouble.submit(requests_of())
+    trouble.clock.ahead += 10 * MINUTE
+    trouble.strike(Fault("gone", "any", times=ALWAYS), gone=lambda exchange: exchange.send(text(404, "not found")))
+
+    polled = trouble.run("poll", "r.jsonl", "--once")
+
+    assert (polled.code, polled.out) == (5, "")
+
+
+def hidden_for(seconds: float) -> Any:
+    def effect(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        until = exchange.proxy.clock.now() + seconds
+        exchange.proxy.time.hidden_until[json.loads(answer.body)["id"]] = until
+        exchange.send(answer)
+
+    return effect
+
+
+def test_a_service_without_room_is_asked_again_no_sooner_than_it_says(trouble: Trouble) -> None:
+    trouble.strike(
+        Fault("asked", "submit", times=2), Fault("429_plain", "submit", nth=3, times=2), asked=with_retry_after("70")
+    )
+
+    ran = trouble.run("run_batch", requests_of())
+
+    assert ran.code == 0, ran.err
+    times = [seen.at for seen in trouble.proxy.requests("submit")]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert [int(pause) for pause in pauses] == [70, 70, 30, 30]
+
+
+def test_a_service_that_stays_without_room_is_exit_6_in_its_own_words_and_nothing_is_submitted(
+    trouble: Trouble,
+) -> None:
+    trouble.strike(Fault("429_plain", "submit", times=ALWAYS))
+    started = trouble.clock.now()
+
+    ran = trouble.run("run_batch", requests_of())
+
+    assert (ran.code, ran.out) == (6, ""), ran.err
+    assert "Insufficient capacity" in ran.err
+    assert 1400 <= trouble.clock.now() - started <= 1501
+    assert trouble.oracle.batches() == []
+
+
+def with_retry_after(asked: str) -> Effect:
+    return lambda exchange: exchange.send(busy(retry_after=asked))
+
+
+# --- batches that will not move ---
+
+
+def ended_as_stuck(ran: Ran, word: str, minutes: float, trouble: Trouble, started: float) -> None:
+    assert (ran.code, ran.out) == (8, f"{word}\n"), ran.err
+    assert f"is stuck: {word} for" in ran.err
+    waited = trouble.clock.now() - started
+    assert minutes * MINUTE - 1 <= waited <= minutes * MINUTE + 70, waited
+
+
+def test_validating_for_15_minutes_is_named_as_stuck_and_replaced_when_asked(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = requests_of()
+    trouble.submit(requests)
+    started = trouble.clock.now()
+    ended_as_stuck(trouble.run("poll", requests), "validating", 15, trouble, started)
+    assert trouble.run("create_batch", requests).code == 0
+    assert len(trouble.oracle.batches()) == 1, "it was torn up without being asked"
+
+    replaced = trouble.run("create_batch", requests, "--replace-stuck")
+
+    assert replaced.code == 0, replaced.err
+    torn, fresh = trouble.oracle.batches()
+    assert torn["cancelling_at"]
+    assert not fresh["cancelling_at"]
+    assert trouble.oracle.live_together() == []
+
+
+def test_nothing_is_replaced_that_is_not_stuck(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = requests_of()
+    trouble.submit(requests)
+    trouble.clock.ahead += 10 * MINUTE
+
+    replaced = trouble.run("create_batch", requests, "--replace-stuck")
+
+    assert replaced.code == 0
+    assert "no batch is stuck" in replaced.err
+    assert [batch["cancelling_at"] for batch in trouble.oracle.batches()] == [None]
+
+
+def test_cancelling_for_15_minutes_is_named_as_stuck(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = requests_of()
+    trouble.submit(requests)
+    assert trouble.run("cancel_batch", requests).code == 0
+    started = trouble.clock.now()
+
+    ended_as_stuck(trouble.run("poll", requests), "cancelling", 15, trouble, started)
+
+
+def test_counts_that_stand_still_for_an_hour_are_named_and_what_was_answered_is_kept(
+    make_trouble: MakeTrouble,
+) -> None:
+    trouble = make_trouble(delay=0.0, claim_size=2, claim_interval=300.0)
+    requests = requests_of(6)
+    trouble.submit(requests)
+    wait_for_answers(trouble, 2)
+    echo = trouble.server.app.registry.get("echo")
+    assert echo is not None
+    trouble.server.app.registry.remove("echo")  # as when an administrator deletes it: the rest is never claimed
+    assert trouble.run("poll", requests, "--timeout-seconds", "600").code == 8
+    started = trouble.clock.now()
+    ran = trouble.run("poll", requests, "--timeout-seconds", "7200", "--interval-seconds", "300")
+    assert (ran.code, ran.out) == (8, "in_progress\n")
+    assert "retries failing requests for hours" in ran.err
+    assert 45 * MINUTE <= trouble.clock.now() - started <= 62 * MINUTE
+    trouble.server.app.registry.add("echo", echo)
+
+    assert trouble.run("create_batch", requests, "--replace-stuck").code == 0
+    assert trouble.run("retry_failed", requests).code == 0
+    finished = trouble.run("run_batch", requests)
+
+    assert finished.code == 0, finished.err
+    assert len(json_lines(Path("r.results.jsonl"))) == 6
+    assert trouble.oracle.live_together() == []
+    assert trouble.oracle.answered_twice() == []
+
+
+def wait_for_answers(trouble: Trouble, count: int) -> None:
+    with contextlib.closing(sqlite3.connect(trouble.server.database, timeout=30)) as connection:
+        for _ in range(500):
+            if connection.execute("SELECT count(*) FROM answers").fetchone()[0] >= count:
+                return
+            trouble.clock.sleep(10)
+    pytest.fail("the server answers nothing")

@@ -132,7 +132,9 @@ class Job:
         try:
             record = json.loads(text)
             version = record["version"]
-            if isinstance(version, int) and version > RECORD_VERSION:
+            if not isinstance(version, int):
+                raise ValueError("version is not a number")
+            if version > RECORD_VERSION:
                 raise BadInput(
                     f"{safe(path)} was written by a newer version of this skill (record {version})",
                     "use that version for this job",
@@ -358,12 +360,24 @@ def _check_shape(record: Any) -> None:
         if Path(attempt["request_file"]).name != attempt["request_file"]:
             raise ValueError("request_file is not a plain name")
         for part in attempt["parts"]:
-            for key in Part.__annotations__:
-                part[key]
-            if not 0 <= int(part["start"]) < int(part["end"]) or len(part["sha256"]) != 64:
-                raise ValueError(f"part {part['part']} has no sound byte range or hash")
-            if part["batch"] is not None and not isinstance(part["batch"]["id"], str):
-                raise ValueError(f"part {part['part']} has a batch without an id")
+            _check_part(part)
+
+
+def _check_part(part: Any) -> None:
+    for key in Part.__annotations__:
+        part[key]
+    if not 0 <= int(part["start"]) < int(part["end"]) or len(part["sha256"]) != 64:
+        raise ValueError(f"part {part['part']} has no sound byte range or hash")
+    for batch in [*([part["batch"]] if part["batch"] is not None else []), *part["other_batches"]]:
+        if not isinstance(batch["id"], str):
+            raise ValueError(f"part {part['part']} has a batch without an id")
+    upload, submission = part["upload"], part["submission"]
+    if upload is not None:
+        upload["name"], upload["file_id"], upload["given"]
+    if submission is not None:
+        submission["tearing"]
+        if not isinstance(submission["id"], str) or upload is None or not isinstance(upload["file_id"], str):
+            raise ValueError(f"part {part['part']} was sent without an uploaded file")
 
 
 @contextmanager

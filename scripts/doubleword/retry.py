@@ -72,7 +72,7 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int, c
 
 
 def _withdraw_unsent(job: Job) -> None:
-    """A plan of which nothing was sent is made anew: the same command again, after a kill too, gives the same answer."""
+    """A plan of which nothing was sent is made anew: the same command again, after a kill too, answers the same."""
     latest = job.latest
     begun = any(part["upload"] or part["submission"] or part["batch"] for part in latest["parts"])
     if len(job.attempts) > 1 and not begun and not latest["cancelled_at"]:

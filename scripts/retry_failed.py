@@ -46,8 +46,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     raw = raw_ids.id_in(args.requests)
     job = retry.job_of_raw(raw, clock) if raw else Job.need(Path(args.requests))
+    retry.fetch(job, clock)
     with job.locked(clock):
-        plan = retry.plan(job, args.only, args.include_permanent, args.max_attempts, clock)
+        plan = retry.plan(job, args.only, args.include_permanent, args.max_attempts)
     for kind, count in plan.left_out.items():
         say(f"left out: {plural(count, 'request')} ({kind})")
     if plan.path is None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from . import answers, results, spool, watch
 from .api import Api
 from .contract import ExitCode, NotFound, next_command, plural, safe, say
-from .job import Job, ended, lock
+from .job import Job, ended
 
 KINDS_SHOWN = 10  # with three lines of counts and five of examples the summary stays under 40 lines
 
@@ -63,7 +63,7 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
         answers.check_source(job, column)  # before the download, which may be long
     name = "partial.jsonl" if running else "results.jsonl"
     results_file, errors_file = job.beside(name), job.beside("errors.jsonl")
-    with lock(job.path.with_name(f".{job.path.name}.spool.lock"), api.clock):
+    with spool.spool_lock(job, api.clock):
         spool.require_space(job)
         spool.fetch(api, job)
         if running:

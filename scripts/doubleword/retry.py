@@ -30,14 +30,19 @@ def job_of_raw(batch_id: str, clock: Clock) -> Job:
     return raw_ids.job_of_batch(Api(clock), batch_id)
 
 
-def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int, clock: Clock) -> Plan:
-    """Writes the next attempt's request file and adds the attempt to the record. The lock must be held."""
+def fetch(job: Job, clock: Clock) -> None:
+    """Brings what a plan is made from, unless it is here. The job's lock is not held for as long as this takes."""
+    if all(ended(part) for part in job.submitted()) and not _fetched(job):
+        with spool.spool_lock(job, clock):
+            spool.fetch(Api(clock), job)
+
+
+def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -> Plan:
+    """Writes the next attempt's request file and adds the attempt to the record. Fetch first; the lock must be held."""
     _withdraw_unsent(job)
     _require_ended(job)
     if len(job.attempts) >= max_attempts:
         raise BadInput(f"this job has had {len(job.attempts)} attempts", "look at the errors; or raise --max-attempts")
-    if not _fetched(job):
-        spool.fetch(Api(clock), job)
     summary = results.Summary()
     kinds: dict[str, int] = {}
     left_out: dict[str, int] = {}

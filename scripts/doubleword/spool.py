@@ -11,11 +11,12 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .api import Api, Cut
-from .contract import BadInput, NotFound, Progress, say, sync_folder
-from .job import ENDED, Batch, Job
+from .contract import BadInput, Clock, NotFound, Progress, say, sync_folder
+from .job import ENDED, Batch, Job, lock
 from .submission import seen, told_the_same
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
@@ -114,6 +115,11 @@ def spool_files(job: Job, batch: Batch) -> tuple[Path, Path]:
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", batch["id"])[:80]
     folder = job.beside("spool")
     return folder / f"{plain}.output.jsonl", folder / f"{plain}.errors.jsonl"
+
+
+def spool_lock(job: Job, clock: Clock) -> AbstractContextManager[None]:
+    """The lock on the spool and on what is made from it. The job's own is not held for as long as a download takes."""
+    return lock(job.path.with_name(f".{job.path.name}.spool.lock"), clock)
 
 
 def require_space(job: Job) -> None:

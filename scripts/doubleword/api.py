@@ -119,11 +119,19 @@ class Api:
         self.deadline = math.inf  # by clock.monotonic(): no wait for a retry goes beyond it
         self.base = base_url()
         self.is_loopback = _loopback(urlsplit(self.base).hostname or "")
-        if not os.environ.get("DOUBLEWORD_API_KEY", "").strip():
+        key = os.environ.get("DOUBLEWORD_API_KEY", "").strip()
+        if not key:
             raise NotAllowed(
                 "DOUBLEWORD_API_KEY is not set",
                 "ask the user for a key and to set it in the environment (in OpenClaw: the skill's settings)",
             )
+        if not re.fullmatch(r"[!-~]+", key):
+            # As a header it would be refused deep inside, by an error that quotes it.
+            raise NotAllowed(
+                "DOUBLEWORD_API_KEY holds blanks, line breaks or characters that no key has",
+                "ask the user to set it anew; quotes and dots of a text program may have come with it",
+            )
+        self._key = key
         try:
             import requests
         except ImportError:
@@ -134,7 +142,7 @@ class Api:
         self._session = self._new_session()
 
     def _new_session(self) -> requests.Session:
-        key = os.environ["DOUBLEWORD_API_KEY"].strip()
+        key = self._key
 
         class Key(self._requests.auth.AuthBase):  # type: ignore[name-defined,misc]
             # As a header the key would be replaced by a ~/.netrc entry for the host; as an AuthBase it is not.

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from .contract import BadInput, Clock, NotFound, Temporary, next_command, safe, whole_file
+from .contract import BadInput, Clock, NotFound, Temporary, next_command, safe, whole_file, without_key
 from .request_file import state_of
 
 if TYPE_CHECKING:
@@ -274,7 +274,8 @@ class Job:
         if self.frozen:
             raise KeyboardInterrupt
         with self._mutex, whole_file(self.path) as file:
-            file.write(json.dumps(self.record, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+            text = without_key(json.dumps(self.record, indent=1, ensure_ascii=False))
+            file.write(text.encode("utf-8", "replace"))
 
     @contextmanager
     def locked(self, clock: Clock) -> Iterator[None]:

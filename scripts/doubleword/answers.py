@@ -92,7 +92,7 @@ def write_csv(job: Job, out: Path, answer_column: str, results: Path, errors: Pa
         if source and str(source.get("encoding", "")).lower().replace("_", "-") == "utf-8-sig":
             raw.write(b"\xef\xbb\xbf")  # spreadsheets know UTF-8 by it
         text = _Text(raw)
-        writer = csv.writer(text, delimiter="\t" if out.suffix == ".tsv" else ",", lineterminator="\n")
+        writer = csv.writer(text, delimiter="\t" if out.suffix == ".tsv" else ",", lineterminator=_Text.ROW_END)
         writer.writerow([*columns, answer_column, f"{answer_column}_error"])
         for cells, answer in _joined(source, answers):
             row = [_cell(cells.get(column)) for column in columns]
@@ -126,13 +126,17 @@ def _cell(value: Any) -> str:
 
 
 class _Text:
-    """A text file over a binary one, for csv.writer: whole_file syncs bytes."""
+    """A text file over a binary one, for csv.writer: whole_file syncs bytes. Takes a row a time, ends it with "\\n"."""
+
+    # Python before 3.13 quotes a lone carriage return only where the rows' end holds one: unquoted it splits the row.
+    ROW_END = "\r\n"
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
 
     def write(self, text: str) -> int:
-        return int(self._raw.write(text.encode("utf-8", "replace")))
+        row = text[: -len(self.ROW_END)] + "\n"
+        return int(self._raw.write(row.encode("utf-8", "replace")))
 
 
 def pairs(job: Job, results: Path, errors: Path, count: int) -> list[dict[str, str]]:

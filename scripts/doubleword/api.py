@@ -77,6 +77,8 @@ def _with_id(found: Any, doing: str) -> dict[str, Any]:
 
 def _segment(text: str) -> str:
     """An id as one segment of a path: an edited record must not reach other paths."""
+    if text in (".", ".."):  # these stay what they are, however they are quoted
+        raise BadInput(f"{text!r} is no id", "check the id")
     return quote(text, safe="")
 
 

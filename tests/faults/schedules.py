@@ -48,7 +48,8 @@ def _faults(draw: Any, kind: str | None = None) -> Fault:
         kind,
         route,
         nth=draw(st.integers(1, REQUESTS_ON[route])),
-        times=draw(st.sampled_from(TIMES)),
+        # Every second file of content is one of errors, and mostly empty.
+        times=draw(st.sampled_from(TIMES)) + (ROUTES_OF[kind] == ("content",)),
         value=draw(st.sampled_from(VALUES)),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import resource
@@ -20,7 +21,8 @@ from typing import Any
 import httpx
 import pytest
 
-from local_server.app import LocalServer
+from local_server.app import App, LocalServer
+from local_server.settings import Settings
 from local_server.storage import StorageError
 from running import chat_line
 
@@ -209,6 +211,27 @@ def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path: Path, size: int) -> N
     told = [line for line in errors.splitlines() if "models" not in line]
     assert len(told) == 1, errors
     assert told[0].startswith(f"local server: cannot write to {tmp_path}")
+
+
+def test_the_server_stops_although_a_wait_swallows_its_cancellation(tmp_path: Path) -> None:
+    """Seen: the claim loop lived on after a stop, and the server ended only when a batch of 20,000 had run."""
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass  # as `wait_for` does before Python 3.12, if the wait is over in that moment
+        await asyncio.sleep(3600)
+
+    async def start_and_stop() -> None:
+        app = App(tmp_path, Settings())
+        app.worker.start()
+        app.worker._spawn(stubborn())
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(app.worker.stop(), 5)
+        app.database.close()
+
+    asyncio.run(start_and_stop())
 
 
 def test_help_names_every_rehearsal_flag() -> None:

@@ -23,6 +23,7 @@ from local_server.request_store import Claim, Outcome
 from local_server.settings import Settings
 from local_server.storage import LINE_BITS, Database, StorageError
 
+CANCEL_AGAIN_SECONDS = 0.1  # for a task that did not take the first one
 FLUSH_SECONDS = 0.01  # answers that come together are stored together: one transaction instead of hundreds
 RATE_AHEAD_SECONDS = 2
 HISTORY = 100  # answers that the cost estimate takes its output length from
@@ -57,10 +58,12 @@ class Worker:
         self._spawn(self._every(settings.purge_interval, partial(self._database.write, request_store.purge)))
 
     async def stop(self) -> None:
-        tasks = [*self._tasks, *self._in_flight.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Again until all have ended: before Python 3.12 a `wait_for` whose wait is over in that very moment
+        # swallows the cancellation, and a claim loop that lived on sent a whole batch before the server ended.
+        while tasks := [task for task in (*self._tasks, *self._in_flight.values()) if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=CANCEL_AGAIN_SECONDS)
         try:
             await self._store()
         except StorageError:
@@ -70,6 +73,8 @@ class Worker:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Of a task that is cancelled before its first step: Python would warn of a coroutine never awaited.
+        task.add_done_callback(lambda _: work.close())
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -65,6 +65,8 @@ class Answers:
             return found  # of these the recording kept no headers
         for name in HEADERS:
             old, new = recorded.get(name), answer.headers.get(name)
+            if name == "connection" and answer.status >= 400 and "multipart" in step.request:
+                continue  # closed if it is refused before it has come to its end: chance, on the real server too
             if not self._same_header(name, old, new):
                 found.append(f"header {name}: expected {old}, got {new}")
         return found

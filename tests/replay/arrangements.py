@@ -38,6 +38,10 @@ class Arrangement:
     volume_per_hour: int = 0
     # Where an outcome is chance, the local server's times (seconds) that bring about the recorded one.
     local_times: dict[str, float] = field(default_factory=dict)
+    # For a local replay on a busy machine: no faster than this, the model slower than the rest, more patience with it.
+    most_speed: float = 100.0
+    model_slower: float = 1.0
+    model_seconds: float = 5.0
 
     @property
     def own_server(self) -> bool:
@@ -56,6 +60,8 @@ ARRANGEMENTS = {
     "cancel": Arrangement(local_times={"cancel_poll": 1.0}),
     # No line is sent between the cancel and its late arrival at the requests.
     "cancel_retry_race": Arrangement(local_times={"claim_interval": 30.0, "cascade_delay": 0.5}),
+    # Sixteen reads have to be done before the last of the sixteen lines is.
+    "output_growth": Arrangement(model_slower=2.5, model_seconds=30.0),
     # What is in flight when the input file goes is answered before it would be aborted.
     "delete": Arrangement(local_times={"cancel_poll": 60.0}),
     "capacity": Arrangement(per_second={"mock-tight": 0.001}),
@@ -64,7 +70,10 @@ ARRANGEMENTS = {
         removals={4: "mock-gone", 15: "mock-gone-midway"},
         balances={20: "0"},
     ),
-    "special_expiry": Arrangement(windows=("6s", "24h", "1h"), concurrency={"mock-one": 1}),
+    # Lines of 4.5 s in a window of 6 s leave little room for a late answer.
+    "special_expiry": Arrangement(
+        windows=("6s", "24h", "1h"), concurrency={"mock-one": 1}, most_speed=2.5, model_seconds=30.0
+    ),
     "special_purge": Arrangement(purge_seconds=3.0),
     "special_upload_queue": Arrangement(uploads=(1, 1, 2.0)),
     "special_volume_cap": Arrangement(volume_per_hour=20),

@@ -18,6 +18,8 @@ from replay.target import PLATFORM_KEY, SECOND_USER, WITHOUT_ROLE
 # As recorded: in front of the models, and given to mock-chat.
 CONCURRENCY = 200
 POPULATION_SECONDS = 0.1
+# Completion windows last a quarter longer than recorded, so that what ended just in time does so on a busy machine.
+WINDOW_SLACK = 0.8
 PRICE = Price(Decimal("0.0000001"), Decimal("0.0000004"), Decimal("0.0000002"), Decimal("0.0000008"))
 MODELS = {"mock-chat": "CHAT", "mock-embed": "EMBEDDINGS", "mock-fail": "CHAT", "mock-any": None, "mock-native": "CHAT"}
 
@@ -49,7 +51,7 @@ def _key(name: str | None) -> str:
 @contextmanager
 def local_target(data_dir: Path, arranged: Arrangement, speed: float) -> Iterator[LocalTarget]:
     """A local server with the recordings' settings, for the time of one scenario."""
-    with Upstream(speed=speed) as upstream:
+    with Upstream(speed=speed / arranged.model_slower) as upstream:
         settings = _settings(arranged, speed) | {"upstream": f"{upstream.url}/v1"}
         with LocalServer(data_dir, **settings) as server:
             yield LocalTarget(server, speed, arranged)
@@ -58,7 +60,7 @@ def local_target(data_dir: Path, arranged: Arrangement, speed: float) -> Iterato
 def _settings(arranged: Arrangement, speed: float) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "speed": speed,
-        "window_speed": speed,
+        "window_speed": speed * WINDOW_SLACK,
         "users": [
             User(_key(None), "user1@example.com"),
             User(_key(SECOND_USER), SECOND_USER_EMAIL, balance=0),
@@ -70,7 +72,7 @@ def _settings(arranged: Arrangement, speed: float) -> dict[str, Any]:
         "real_model": False,
         "only_named_models": True,
         "upstream_concurrency": CONCURRENCY,
-        "upstream_timeout": 5.0 / speed,
+        "upstream_timeout": arranged.model_seconds / speed,
         "completion_windows": arranged.windows,
         "max_file_size": 100 * 1024 * 1024,
         "unverified_requests_per_hour": arranged.volume_per_hour,

@@ -42,10 +42,7 @@ def all_on_local_servers(most_speed: float, skip: frozenset[str]) -> dict[str, R
     longest_first = sorted(scenarios(), key=_seconds, reverse=True)
     # Not forked: the test's process may have threads.
     with ProcessPoolExecutor(AT_ONCE, get_context("spawn")) as pool:
-        jobs = {
-            s.name: pool.submit(on_local_server, s.name, min(most_speed, max(1.0, _seconds(s) / GOOD_TIME)), skip)
-            for s in longest_first
-        }
+        jobs = {s.name: pool.submit(on_local_server, s.name, _speed(s, most_speed), skip) for s in longest_first}
         return {name: job.result() for name, job in jobs.items()}
 
 
@@ -76,6 +73,11 @@ def _on_real_server(scenario: Scenario, target: RealTarget) -> Report:
 def _seconds(scenario: Scenario) -> float:
     """How long the recording waited, all in all."""
     return sum(step.pause for step in scenario.steps)
+
+
+def _speed(scenario: Scenario, most_speed: float) -> float:
+    allowed = min(most_speed, arrangement(scenario.name).most_speed)
+    return min(allowed, max(1.0, _seconds(scenario) / GOOD_TIME))
 
 
 def _scenario(name: str) -> Scenario:

@@ -10,44 +10,22 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import outcomes
 from .contract import BadInput, ExitCode, Progress, plural, safe, say, whole_file
-from .job import Attempt, Batch, Job, Part, ended
+from .job import Attempt, Job, Part, ended
+from .outcomes import Outcome
 from .request_file import open_regular, state_of
-from .response_body import Tokens, is_cut, text_of, tokens
 from .spool import spool_files
-
-loads: Callable[[bytes], Any]
-try:
-    import orjson
-
-    loads = orjson.loads
-except ImportError:
-    loads = json.loads
 
 # Repeating these cannot help: the request itself is refused.
 PERMANENT = frozenset({"http_400", "http_401", "http_403", "http_413", "http_422"})
 # The key stands first in the lines this skill writes, and no valid line names it twice.
 _ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
-
-
-class Outcome(NamedTuple):
-    """What one line of a spool says of one request; the line itself stays there, at offset and length."""
-
-    is_result: bool
-    spool: Path
-    offset: int
-    length: int
-    batch_id: str
-    kind: str = ""
-    status: int | None = None
-    cut: bool = False
-    empty: bool = False
-    used: Tokens = Tokens(0, 0)
 
 
 class Covered(NamedTuple):
@@ -102,77 +80,10 @@ class Summary:
             self.results += 1
             self.cut += outcome.cut
             self.empty += outcome.empty
-            self.prompt_tokens += outcome.used.prompt
-            self.completion_tokens += outcome.used.completion
+            self.prompt_tokens += outcome.prompt_tokens
+            self.completion_tokens += outcome.completion_tokens
         else:
             self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
-
-
-# --- one line of the server's --------------------------------------------------------------------
-
-
-def outcomes(job: Job, batch: Batch) -> Iterator[tuple[str, Outcome]]:
-    """(custom_id, outcome) for every line in a batch's spool."""
-    for spool in spool_files(job, batch):
-        if not spool.exists():
-            continue
-        offset = 0
-        with spool.open("rb") as file:
-            for raw in file:
-                try:
-                    line = loads(raw)
-                    custom_id = line["custom_id"]
-                except (ValueError, KeyError, TypeError):
-                    custom_id, line = "", {}
-                place = {"spool": spool, "offset": offset, "length": len(raw), "batch_id": batch["id"]}
-                yield str(custom_id), _outcome(line, place)
-                offset += len(raw)
-
-
-def _outcome(line: dict[str, Any], place: dict[str, Any]) -> Outcome:
-    failure = _failure(line)
-    if failure:
-        return Outcome(False, **place, kind=failure[0], status=failure[1])
-    response = line["response"]
-    body = response["body"]
-    empty = not text_of(body).strip()
-    return Outcome(True, **place, status=response["status_code"], cut=is_cut(body), empty=empty, used=tokens(body))
-
-
-def _failure(line: dict[str, Any]) -> tuple[str, int | None, str] | None:
-    """(kind, status, text) of a line that is no result: that needs a 2xx status, no error, and an object as body."""
-    response, error = line.get("response"), line.get("error")
-    if error is not None or not isinstance(response, dict):
-        return _error(error)
-    status, body = response.get("status_code"), response.get("body")
-    if not isinstance(status, int) or not 200 <= status < 300:
-        return f"http_{safe(status, 10)}", status if isinstance(status, int) else None, safe(body)
-    if not isinstance(body, dict):
-        # The server counts a web page, an event stream or an empty body as completed.
-        return "not_json", status, safe(body) or "(an empty body)"
-    return None
-
-
-def _error(error: Any) -> tuple[str, int | None, str]:
-    """(kind, status, text) of an error: {code, message} as documented, or the JSON in a string that is really sent."""
-    message = error.get("message") if isinstance(error, dict) else error
-    try:
-        reason = json.loads(str(message))
-        kind, details = reason["type"], reason.get("details") or {}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        code = error.get("code") if isinstance(error, dict) else None
-        return re.sub(r"\W+", "_", safe(code, 40).lower()) if code else "error", None, safe(message)
-    if not isinstance(details, dict):
-        return re.sub(r"\W+", "_", safe(kind, 40)), None, safe(details)
-    status, text = details.get("status"), details.get("body", details.get("error", kind))
-    try:
-        inner = json.loads(text)["error"]
-        text = inner["message"] if isinstance(inner, dict) else inner
-    except (ValueError, TypeError, KeyError):
-        pass
-    if isinstance(status, int):
-        return f"http_{status}", status, safe(text)
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", re.sub(r"\W+", "_", safe(kind, 40))).lower(), None, safe(text)
 
 
 # --- every request of the job --------------------------------------------------------------------
@@ -206,7 +117,7 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
                 again = [custom_id for custom_id in members if custom_id in missing]
                 missing.update(dict.fromkeys(again, reason))
                 attempt_of.update(dict.fromkeys(again, number))
-                _take(found, ((i, o) for i, o in later if i in missing), missing)
+                _take(found, (outcome for outcome in later if outcome.custom_id in missing), missing)
             for line, custom_id in ids:
                 covered = Covered(
                     part["part"],
@@ -221,33 +132,34 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
             progress.add(len(ids))
 
 
-def _take(found: dict[str, Outcome], new: Any, ids: dict[str, str]) -> int:
+def _take(found: dict[str, Outcome], new: Iterable[Outcome], ids: dict[str, str]) -> int:
     """Merges outcomes; returns how many distinct ids are none of `ids`."""
     unexpected = set()
-    for custom_id, outcome in new:
-        if custom_id not in ids:
-            unexpected.add(custom_id)
+    for outcome in new:
+        if outcome.custom_id not in ids:
+            unexpected.add(outcome.custom_id)
             continue
-        before = found.get(custom_id)
-        if before is None or not before.is_result:
-            found[custom_id] = outcome
+        before = found.get(outcome.custom_id)
+        if before is None or before.kind:
+            found[outcome.custom_id] = outcome
     return len(unexpected)
 
 
-def _part_outcomes(job: Job, part: Part) -> Iterator[tuple[str, Outcome]]:
+def _part_outcomes(job: Job, part: Part) -> Iterator[Outcome]:
     for batch in ([part["batch"]] if part["batch"] else []) + part["other_batches"]:
-        yield from outcomes(job, batch)
+        for spool in spool_files(job, batch):
+            yield from outcomes.read(spool)
 
 
-def _later_part(job: Job, number: int, index: int) -> tuple[list[tuple[str, Outcome]], list[str], str, int]:
+def _later_part(job: Job, number: int, index: int) -> tuple[list[Outcome], list[str], str, int]:
     """(outcomes, custom_ids, reason for missing ones, unexpected ids) of a part of a later attempt."""
     attempt = job.attempts[number - 1]
     part = attempt["parts"][index]
     known = state_of(job.request_file(attempt)) == attempt["state"]
     ids = [custom_id for _, custom_id in request_ids(job.request_file(attempt), part, check=not known)]
     found = list(_part_outcomes(job, part))
-    unexpected = {custom_id for custom_id, _ in found} - set(ids)
-    return [(i, o) for i, o in found if i not in unexpected], ids, _missing(part), len(unexpected)
+    unexpected = {outcome.custom_id for outcome in found} - set(ids)
+    return [outcome for outcome in found if outcome.custom_id not in unexpected], ids, _missing(part), len(unexpected)
 
 
 def _later_parts(job: Job, first_part: int) -> Iterator[tuple[int, int]]:
@@ -303,7 +215,7 @@ def request_ids(path: Path, part: Part, check: bool = False) -> Iterator[tuple[i
 def _custom_id(raw: bytes, path: Path, number: int) -> str:
     found = _ID_FIRST.match(raw)
     try:
-        return found[1].decode() if found else str(loads(raw)["custom_id"])
+        return found[1].decode() if found else str(json.loads(raw)["custom_id"])
     except (ValueError, KeyError, TypeError):
         raise BadInput(f"{safe(path)} line {number} is not what was uploaded", "restore the file") from None
 
@@ -358,8 +270,8 @@ class _Spools:
 def _error_line(covered: Covered, raw: bytes) -> dict[str, Any]:
     outcome = covered.outcome
     text = f"missing: {covered.missing.replace('_', ' ')}"
-    if outcome:  # errors are read again for their text: kept for every request it would not fit into memory
-        text = (_failure(loads(raw)) or ("", None, ""))[2]
+    if outcome:
+        text = outcomes.error_text(raw)
     return {
         "custom_id": covered.custom_id,
         "kind": covered.kind,
@@ -367,7 +279,7 @@ def _error_line(covered: Covered, raw: bytes) -> dict[str, Any]:
         "text": text,
         "line": covered.line,
         "attempt": covered.attempt,
-        "batch_id": outcome.batch_id if outcome else None,
+        "batch_id": outcome.spool.name.split(".")[0] if outcome else None,
     }
 
 
@@ -375,7 +287,7 @@ def _refuse_fewer(results: Path, count: int) -> None:
     if not results.exists():
         return
     with results.open("rb") as file:
-        held = sum(1 for _ in file)
+        held = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     if held > count:
         raise BadInput(
             f"{safe(results.name)} holds {plural(held, 'result')}, this download brought {count}; the file stays",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from . import outcomes
 from .api import Api, Cut
 from .contract import BadInput, Clock, NotFound, Progress, say, sync_folder
 from .job import ENDED, Batch, Job, lock
@@ -175,7 +176,10 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
             _fetch_file(api, path, current.get(key), pause is not None, received)  # type: ignore[arg-type]
         sync_folder(files[0].parent)
         current = _look(api, current)
-        lines = {"completed": len(Spool(files[0]).distinct()), "failed": len(Spool(files[1]).distinct())}
+        lines = {
+            "completed": _distinct(files[0], current["completed"]),
+            "failed": _distinct(files[1], current["failed"]),
+        }
         over = current["status"] in ENDED
         whole = over and all(lines[k] == current.get(k) for k in lines)
         current["fetched"] = {**lines, "status": current["status"], "whole": whole}
@@ -184,6 +188,12 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
     say(f"batch {batch['id']}: the server counts {current['completed']} results and {current['failed']} failures,")
     say(f"  but sent {lines['completed']} and {lines['failed']}; what was sent is kept")
     return current
+
+
+def _distinct(path: Path, expected: int) -> int:
+    """How many distinct lines a spool holds: by custom_id, or by the server's ids where those occur more than once."""
+    found = len({outcome.custom_id for outcome in outcomes.read(path)})
+    return found if found == expected else len(Spool(path).distinct())
 
 
 def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received: Received) -> None:

@@ -1,0 +1,76 @@
+"""A server that costs as little as can be: it throws uploads away and sends a file of finished lines.
+
+Against a server that stores what it gets, every client would look alike.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+BATCH = "00000000-0000-4000-8000-000000000001"
+OUTPUT = "00000000-0000-4000-8000-000000000002"
+ERRORS = "00000000-0000-4000-8000-000000000003"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    output: Path
+    lines: int
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _json(self, status: int, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        left = int(self.headers.get("Content-Length") or 0)
+        buffer = memoryview(bytearray(1 << 20))
+        if "chunked" in (self.headers.get("Transfer-Encoding") or ""):
+            while size := int(self.rfile.readline(), 16):
+                self.rfile.read(size + 2)
+            self.rfile.readline()
+        while left:
+            left -= self.rfile.readinto(buffer[: min(left, len(buffer))])
+        self._json(201, {"id": OUTPUT, "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch"})
+
+    def do_GET(self) -> None:
+        if self.path.startswith(f"/v1/batches/{BATCH}"):
+            counts = {"total": self.lines, "completed": self.lines, "failed": 0}
+            ids = {"id": BATCH, "object": "batch", "output_file_id": OUTPUT, "error_file_id": ERRORS}
+            self._json(200, {**ids, "status": "completed", "request_counts": counts, "created_at": 1, "in_progress_at": 1})
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-ndjson")
+        empty = ERRORS in self.path
+        self.send_header("Content-Length", "0" if empty else str(self.output.stat().st_size))
+        self.end_headers()
+        if not empty:
+            self.wfile.flush()
+            self.connection.settimeout(None)
+            with self.output.open("rb") as file:
+                self.connection.sendfile(file)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        super().server_bind()
+
+
+if __name__ == "__main__":
+    Handler.output, Handler.lines = Path(sys.argv[1]), int(sys.argv[2])
+    server = Server(("127.0.0.1", 0), Handler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()

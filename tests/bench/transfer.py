@@ -1,0 +1,155 @@
+"""Upload and download of 50,000 requests (190 MB) against plain requests and the openai package, on a fast server.
+
+    python tests/bench/transfer.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from fast_server import BATCH, ERRORS, OUTPUT
+from measure import REQUESTS, SCRIPTS, bench_folder, compare, request_file, reviews
+
+PLAIN_UPLOAD = """
+import requests, sys, uuid
+path, url = sys.argv[1], sys.argv[2]
+class Body:
+    def __init__(self):
+        self.file = open(path, "rb"); self.size = self.file.seek(0, 2); self.file.seek(0)
+        self.head = b'--b\\r\\nContent-Disposition: form-data; name="file"; filename="x.jsonl"\\r\\n\\r\\n'
+        self.tail = b"\\r\\n--b--\\r\\n"
+    def __len__(self): return self.size + len(self.head) + len(self.tail)
+    def __iter__(self):
+        yield self.head
+        while block := self.file.read(262144): yield block
+        yield self.tail
+requests.post(url + "/files", data=Body(), headers={"Content-Type": "multipart/form-data; boundary=b"}).raise_for_status()
+"""
+OUR_UPLOAD = """
+import sys
+from doubleword.api import Api
+from doubleword.contract import Clock
+from doubleword.request_file import PartBody
+path, _, size, sha256 = sys.argv[1:5]
+Api(Clock()).upload("x.jsonl", PartBody(path=__import__("pathlib").Path(path), start=0, end=int(size), sha256=sha256, sent=lambda n: None))
+"""
+OPENAI_UPLOAD = """
+import openai, sys
+client = openai.OpenAI(base_url=sys.argv[2], api_key="k" * 20)
+client.files.create(file=open(sys.argv[1], "rb"), purpose="batch")
+"""
+PLAIN_DOWNLOAD = """
+import requests, sys
+with requests.get(sys.argv[2] + "/files/OUTPUT/content", stream=True) as answer, open(sys.argv[1] + ".plain", "wb") as file:
+    for block in answer.iter_content(262144): file.write(block)
+"""
+OUR_DOWNLOAD = """
+import json, shutil, sys
+from pathlib import Path
+record = Path(sys.argv[1])
+shutil.rmtree(record.with_name("bench.spool"), ignore_errors=True)
+text = json.loads(record.read_text())
+text["attempts"][0]["parts"][0]["batch"].pop("fetched", None)
+record.write_text(json.dumps(text))
+import contextlib, io
+import download
+from doubleword.contract import outcome
+with contextlib.redirect_stdout(io.StringIO()):
+    assert outcome(download.main, [str(record), "--quiet"]) == 0
+"""
+OPENAI_DOWNLOAD = """
+import openai, sys
+client = openai.OpenAI(base_url=sys.argv[2], api_key="k" * 20)
+open(sys.argv[1] + ".openai", "wb").write(client.files.content("OUTPUT").content)
+"""
+
+
+def output_file(folder: Path) -> Path:
+    """What the server would send for the bench's requests: a line each, in no order, 185 MB."""
+    path = folder / "bench.output"
+    if not path.exists():
+        lines = []
+        for number, text in enumerate(reviews(), 1):
+            message = {"content": text, "role": "assistant"}
+            body = {
+                "choices": [{"finish_reason": "stop", "index": 0, "message": message}],
+                "id": f"resp_{number:032x}",
+                "model": "some/model-30b",
+                "object": "chat.completion",
+                "usage": {"completion_tokens": 20, "prompt_tokens": 900, "total_tokens": 920},
+            }
+            line = {"id": f"batch_req_{number:032x}", "custom_id": f"row-{number:06d}"}
+            response = {"status_code": 200, "request_id": None, "body": body}
+            lines.append(json.dumps({**line, "response": response, "error": None}, ensure_ascii=False, separators=(",", ":")))
+        random.Random(2).shuffle(lines)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return path
+
+
+def record_for(requests: Path) -> Path:
+    """A record of one part whose batch has ended."""
+    from doubleword.job import Job
+    from doubleword.validation import check
+
+    report = check(requests, part_requests=REQUESTS, part_bytes=200_000_000)
+    Job.path_of(requests).unlink(missing_ok=True)
+    job = Job.create(requests, report, None, REQUESTS, 200_000_000)
+    batch = {"id": BATCH, "status": "completed", "total": REQUESTS, "completed": REQUESTS, "failed": 0}
+    batch |= {"created_at": 1.0, "output_file_id": OUTPUT, "error_file_id": ERRORS, "changed_at": 1.0}
+    job.note(job.latest["parts"][0], batch=batch)
+    return job.path
+
+
+def main() -> int:
+    with bench_folder() as folder:
+        # In a process of its own: the peak memory of a child is never reported below that of the parent it came from.
+        subprocess.run([sys.executable, __file__, str(folder)], check=True)
+        requests, output, record = (folder / f"bench.{ending}" for ending in ("jsonl", "output", "job.json"))
+        command = [sys.executable, str(Path(__file__).with_name("fast_server.py")), str(output), str(REQUESTS)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+            os.environ |= {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_API_KEY": "k" * 20}
+            try:
+                return measure(folder, requests, record, url)
+            finally:
+                server.kill()
+
+
+def measure(folder: Path, requests: Path, record: Path, url: str) -> int:
+    size, sha256 = requests.stat().st_size, json.loads(record.read_text())["attempts"][0]["sha256"]
+    sending: list[str | Path] = [requests, url, str(size), sha256]
+    fine = compare(
+        "upload of 190 MB, ratio to a plain streamed upload",
+        {
+            "plain requests, streamed": (PLAIN_UPLOAD, sending),
+            "ours, hashed as it goes": (OUR_UPLOAD, sending),
+            "openai package": (OPENAI_UPLOAD, sending),
+        },
+        {"ours, hashed as it goes": 1.6},
+    )
+    fetching: list[str | Path] = [folder / "fetched", url]
+    fine &= compare(
+        "download of 190 MB, ratio to a plain iter_content download",
+        {
+            "plain requests, iter_content": (PLAIN_DOWNLOAD.replace("OUTPUT", OUTPUT), fetching),
+            "ours: coverage, order, merge": (OUR_DOWNLOAD, [record]),
+            "openai package, .content": (OPENAI_DOWNLOAD.replace("OUTPUT", OUTPUT), fetching),
+        },
+        {"ours: coverage, order, merge": 3.0},
+    )
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(SCRIPTS))
+    if len(sys.argv) > 1:
+        output_file(Path(sys.argv[1]))
+        record_for(request_file(Path(sys.argv[1])))
+    else:
+        sys.exit(main())

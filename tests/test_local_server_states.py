@@ -165,15 +165,15 @@ def test_a_completed_batch_can_be_cancelled_and_retried_back(tmp_path: Path) -> 
 
 
 def test_a_retry_right_after_a_cancel_can_lose_the_requests(tmp_path: Path) -> None:
-    with service(tmp_path, claim_interval=60, cascade_delay=30) as client:
+    with service(tmp_path, claim_interval=1e6, cascade_delay=30) as client:
         batch = client.until(client.run("one", "two"), lambda b: b["status"] == "in_progress")
         assert client.post(batch, "cancel").json()["status"] == "cancelled"
         assert client.post(batch, "retry").json()["status"] == "in_progress"
         ended = client.ended(batch)
         assert ended["status"] == "failed"
         assert ended["request_counts"] == {"total": 2, "completed": 0, "failed": 0}
-        assert client.post(batch, "retry").status_code == 200
-        assert client.ended(client.get(batch))["status"] == "completed"
+        assert client.post(batch, "retry").json()["status"] == "in_progress"
+        assert client.query("SELECT DISTINCT state FROM requests") == [("pending",)]
 
 
 def test_a_retry_takes_lines_out_of_the_error_file(tmp_path: Path) -> None:
@@ -244,10 +244,10 @@ def test_a_resumed_read_can_miss_a_line_while_the_number_of_lines_is_right(tmp_p
 
 
 def test_requests_of_a_removed_model_wait_for_ever_and_can_be_cancelled(tmp_path: Path) -> None:
-    with service(tmp_path, claim_interval=60) as client:
+    with service(tmp_path, claim_interval=200) as client:
         batch = client.until(client.run("one"), lambda b: b["status"] == "in_progress")
         client.server.app.registry.remove("echo")
-        time.sleep(0.5)
+        time.sleep(1.5)  # one claim at least
         assert client.get(batch)["status"] == "in_progress"
         assert client.query("SELECT state, attempts FROM requests") == [("pending", 0)]
         assert client.post(batch, "cancel").json()["status"] == "cancelled"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import sources
-from .contract import BadInput, Progress, safe, whole_file
+from .contract import BadInput, safe, whole_file
 from .job import Job
+from .progress import Progress
 from .response_body import text_of
 
 # A spreadsheet takes these for the start of a formula; the last four are their full-width forms.

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import sources, validation
-from .contract import BadInput, Progress, WrongUsage, plural, safe, whole_file
+from .contract import BadInput, WrongUsage, plural, safe, whole_file
 from .job import Job
+from .progress import Progress
 from .request_file import digest
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
 from .sources import Row, Source

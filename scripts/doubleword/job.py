@@ -1,4 +1,4 @@
-"""The job record: what is known of one job, on disk at once when it is learnt, and the lock on it.
+"""The job record: what is known of one job, on disk at once when it is learnt.
 
 `reviews.job.json` lies beside `reviews.jsonl`. It is for people to read, holds no secret, and is the
 only memory a job has: every script loads it, does what is missing, and notes what it learnt.
@@ -7,7 +7,6 @@ only memory a job has: every script loads it, does what is missing, and notes wh
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 import uuid
@@ -16,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from .contract import BadInput, Clock, NotFound, Temporary, next_command, safe, whole_file, without_key
+from .contract import BadInput, Clock, NotFound, next_command, safe, whole_file, without_key
+from .lock import lock
 from .request_file import state_of
 
 if TYPE_CHECKING:
     from .validation import Report
 
 RECORD_VERSION = 1
-LOCK_WAIT_SECONDS = 10.0
 
 # A status word the server may add later counts as "still running", never as done.
 ENDED = frozenset({"completed", "failed", "cancelled", "expired"})
@@ -379,57 +378,3 @@ def _check_part(part: Any) -> None:
         submission["tearing"]
         if not isinstance(submission["id"], str) or upload is None or not isinstance(upload["file_id"], str):
             raise ValueError(f"part {part['part']} was sent without an uploaded file")
-
-
-@contextmanager
-def lock(path: Path, clock: Clock) -> Iterator[None]:
-    """Holds an exclusive lock on a lock file; the system drops it when the process dies, however it dies."""
-    deadline = clock.monotonic() + LOCK_WAIT_SECONDS
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            if _try_lock(handle, path) and _same_file(handle, path):
-                os.ftruncate(handle, 0)
-                os.write(handle, f"process {os.getpid()}\n".encode())
-                yield
-                return
-            holder = os.read(handle, 100).decode("utf-8", "replace").strip()
-        finally:
-            os.close(handle)
-        if clock.monotonic() >= deadline:
-            raise Temporary(
-                f"another copy is at work on this job ({safe(holder) or 'just starting'}; {safe(path.name)})",
-                "let it finish or stop it, then the same command again",
-            )
-        clock.sleep(0.2)
-
-
-def _try_lock(handle: int, path: Path) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise BadInput(
-            f"{safe(path.parent)} cannot lock files ({error.strerror}); without a lock a job could be paid twice",
-            "move the job's files to a local disk",
-        ) from None
-    return True
-
-
-def _same_file(handle: int, path: Path) -> bool:
-    """Whether the locked file is still the one under this name: somebody may have deleted it in between."""
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from .contract import BadInput, Progress, safe, whole_file
+from .contract import BadInput, safe, whole_file
+from .progress import Progress
 from .request_file import lines, state_of
 from .validation import Repeats, Unreadable, parse
 

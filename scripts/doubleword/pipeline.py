@@ -14,8 +14,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from .api import RETRY_AFTER_CAP_SECONDS, Api, Busy
-from .contract import BadInput, NotAllowed, NotFound, Progress, WrongUsage, next_command, plural, safe, say, utc
+from .contract import BadInput, NotAllowed, NotFound, WrongUsage, next_command, plural, safe, say, utc
 from .job import Attempt, Job, Part
+from .progress import Progress
 from .request_file import PART_BYTES, PART_REQUESTS, state_of
 from .submission import submit_part, upload_part
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import outcomes
-from .contract import BadInput, ExitCode, Progress, plural, safe, say, whole_file
+from .contract import BadInput, ExitCode, plural, safe, say, whole_file
 from .job import Attempt, Job, Part, ended
 from .outcomes import Outcome
+from .progress import Progress
 from .request_file import open_regular, state_of
 from .spool import spool_files
 

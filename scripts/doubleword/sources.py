@@ -236,7 +236,10 @@ def _lines(source: Source) -> Iterator[tuple[int, str]]:
 def _csv(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
     """First (line, {"header": names}), then the rows; empty lines are none."""
     csv.field_size_limit(LINE_BYTES)
-    with _text_file(source, "") as file:
+    with open_regular(Path(source["path"])) as raw:
+        # Reading lines is a third of the time, and faster where only LF ends one; a few old tables use CR alone.
+        newline = "" if b"\r" in raw.read(BLOCK_BYTES).replace(b"\r\n", b"") else "\n"
+    with _text_file(source, newline) as file:
         try:
             reader = csv.reader(file, delimiter=source["delimiter"], strict=True)
         except TypeError:

@@ -11,10 +11,34 @@ from typing import Any
 from .contract import BadInput, safe
 from .sources import is_empty, text, value
 
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment,unused-ignore]
+
 # `{{` and `}}` around something write one brace each. A `}}` that closes two single braces, as in JSON, stays.
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAME = re.compile(r"[\w\-. ]*\w[\w\-. ]*")
-encode: Callable[[str], str] = json.JSONEncoder(ensure_ascii=False).encode
+_CONTROLS = bytes(c for c in range(32) if c not in b"\n\r\t")
+_ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
+
+
+def encode(text: str) -> bytes:
+    """A text as JSON, UTF-8 not escaped: the same bytes as `json`, which takes three to twenty times as long.
+
+    Raises UnicodeEncodeError for half of a surrogate pair.
+    """
+    if orjson is not None:
+        try:
+            return orjson.dumps(text)
+        except TypeError:
+            pass
+    raw = text.encode()
+    if len(raw) < 100 or len(raw.translate(None, _CONTROLS)) != len(raw):
+        return json.dumps(text, ensure_ascii=False).encode()
+    for character, escape in _ESCAPES:
+        raw = raw.replace(character, escape)
+    return b'"%b"' % raw
 
 
 class Template:
@@ -67,10 +91,10 @@ class Line:
     """A request line with holes: `body` is serialised once, and what a function makes of a row is put into it."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._envelope = f', "method": "POST", "url": "{url}", "body": '.encode()
         self._mark = secrets.token_hex(8)
         self._holes: list[Callable[[dict[str, Any], list[str]], str]] = []
-        self._pieces: list[str] = []
+        self._pieces: list[bytes] = []
 
     def hole(self, fill: Callable[[dict[str, Any], list[str]], str]) -> str:
         """A stand-in for a text of the body that `fill(cells, empty)` gives for each row."""
@@ -79,13 +103,13 @@ class Line:
 
     def close(self, body: dict[str, Any]) -> None:
         """Takes the body, stand-ins in it."""
-        written = json.dumps(body, ensure_ascii=False)
-        self._pieces = re.split(f'"{self._mark}(\\d+)\\."', written)
+        written = json.dumps(body, ensure_ascii=False).encode()
+        self._pieces = re.split(f'"{self._mark}(\\d+)\\."'.encode(), written)
 
     def write(self, custom_id: str, cells: dict[str, Any], empty: list[str]) -> bytes:
         """The line of one row. Raises UnicodeEncodeError where a cell holds half of a surrogate pair."""
-        pieces = [f'{{"custom_id": {encode(custom_id)}, "method": "POST", "url": "{self._url}", "body": ']
+        pieces = [b'{"custom_id": ', encode(custom_id), self._envelope]
         for index, piece in enumerate(self._pieces):
             pieces.append(encode(self._holes[int(piece)](cells, empty)) if index % 2 else piece)
-        pieces.append("}\n")
-        return "".join(pieces).encode()
+        pieces.append(b"}\n")
+        return b"".join(pieces)

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from . import rules
-from .contract import BadInput, Progress, plural, safe
+from .contract import BadInput, plural, safe
+from .progress import Progress
 from .request_file import BOM, Cutter, Line, Span, digest, lines, state_of
 
 try:

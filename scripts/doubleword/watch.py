@@ -11,8 +11,9 @@ from typing import Any
 
 from . import stuck
 from .api import Api
-from .contract import NotFound, Progress, Temporary, plural, say
+from .contract import NotFound, Temporary, plural, say
 from .job import ENDED, Attempt, Job, Part, ended
+from .progress import Progress
 from .submission import DEAD, drop, known_batches, metadata_of, seen, told_the_same
 
 INTERVAL_SECONDS = 30.0

@@ -300,8 +300,18 @@ class Api:
         path, doing = f"/files/{_segment(file_id)}", f"delete file {file_id}"
         try:
             self._retried(lambda: self._accepted("DELETE", path, doing)).close()
+        except NotFound as error:
+            # Something in between can say so, too, while the file is there and a delayed POST on it still works.
+            if self.has_file(file_id):
+                raise Unclear(f"{error.what}, but it is still there", "the same command again later") from None
+
+    def has_file(self, file_id: str) -> bool:
+        """Whether the server knows this file."""
+        try:
+            self.file(file_id)
         except NotFound:
-            pass
+            return False
+        return True
 
     def estimate(self, file_id: str, window: str) -> dict[str, Any]:
         """The server's guess of a file's cost: {total_requests, total_estimated_cost: "0.1", ...}; "0" = no price."""

@@ -135,6 +135,8 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
     `choice` says what to do about another job's batch with this content: "adopt" it, submit "again", or None: stop.
     Raises Busy for a 429 (nothing was submitted), Temporary when the outcome stays unclear.
     """
+    if choice == "again" and part["submission"] and part["upload"] and part["upload"]["given"]:
+        job.note(part, submission=None)  # the user has looked: its fate would stay unclear for ever
     for _ in range(TICKETS):
         if part["submission"]:
             settle(api, job, part)
@@ -253,12 +255,13 @@ def settle(api: Api, job: Job, part: Part) -> None:
             _adopt(api, job, part, found)
             return
     if upload["given"]:
-        if _file_is_gone(api, upload["file_id"]):
+        if not api.has_file(upload["file_id"]):
             job.note(part, submission=None)
             raise NotFound(f"the server knows no file {safe(upload['file_id'])}", "check the id")
         raise Temporary(
             f"whether file {safe(upload['file_id'])} was submitted is unclear; it is the user's own file, so it stays",
-            f"{next_command('list_batches.py')} --search {submission['id']} shows the batch if there is one",
+            f"{next_command('list_batches.py')} --search {submission['id']} shows the batch if there is one;"
+            " if there is none, create_batch.py --again submits it anew",
         )
     job.note(submission, tearing=True)
     api.delete_file(upload["file_id"])
@@ -285,11 +288,3 @@ def _submitted_as(api: Api, part: Part) -> list[dict[str, Any]]:
             ):
                 found[batch["id"]] = batch
     return list(found.values())
-
-
-def _file_is_gone(api: Api, file_id: str) -> bool:
-    try:
-        api.file(file_id)
-    except NotFound:
-        return True
-    return False

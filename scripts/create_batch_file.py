@@ -30,9 +30,13 @@ sys.dont_write_bytecode = True
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from doubleword.contract import Clock, ExitCode, WrongUsage, answer, parser, plural, run, safe, say
+from doubleword.contract import TYPE_CHECKING, Clock, ExitCode, WrongUsage, answer, parser, plural, run, safe, say
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from doubleword.validation import Report
 
 ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses", "messages")
 SHOWN = 3  # requests of a dry run
@@ -154,7 +158,7 @@ def _existing(path: Path, args: Namespace) -> int:
     return ExitCode.DONE
 
 
-def _summary(path: Path, report: Any, state: str, **more: Any) -> dict[str, Any]:
+def _summary(path: Path, report: Report, state: str, **more: Any) -> dict[str, Any]:
     """Says what the file holds, and returns the facts of it."""
     parts, models = len(report.spans), ", ".join(safe(model, 80) for model in list(report.models)[:5])
     say(

@@ -26,7 +26,6 @@ sys.dont_write_bytecode = True
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from doubleword.contract import Clock, ExitCode, answer, parser, run
 
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     for text in reports:
         say(text)
     parts = [part for job in jobs for part in job.latest["parts"]]
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "job": str(jobs[0].path) if len(jobs) == 1 and jobs[0].id else None,
         "status": words[0] if len(set(words)) == 1 else "mixed",
         "requests": sum(watch.counts(job)[0] for job in jobs),
@@ -80,7 +79,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         code = ExitCode.STILL_RUNNING
     else:
         code = ExitCode.DONE if all(word == "completed" for word in words) else ExitCode.NOT_COMPLETED
-    answer([facts["status"]], facts)
+    answer([str(facts["status"])], facts)
     return code
 
 

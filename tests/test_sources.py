@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword import sources
+from doubleword import sources, templates
 from doubleword.contract import BadInput, WrongUsage
 from doubleword.sources import Row, describe, read
-from doubleword.templates import Line, Template
+from doubleword.templates import Line, Template, encode
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
 JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0" + b"x" * 20, b"GIF89a" + b"x" * 20, b"RIFF\x10\x00\x00\x00WEBPVP8 "
@@ -62,6 +62,7 @@ def test_quoted_line_breaks_commas_and_quotes_stay_in_their_cell_and_lines_are_p
         ("a.csv", "x,y\n1,é\n".encode("cp1252"), {"encoding": "cp1252"}),
         ("a.csv", "x,y\n1,é\n".encode("utf-16"), {}),
         ("a.csv", "x,y\n\n1,é\n\n", {}),
+        ("a.csv", "x,y\r1,é\r", {}),
         ("a.jsonl", '{"x": "1", "y": "é"}\n', {}),
         ("a.ndjson", '\ufeff{"x": "1", "y": "é"}\r\n\r\n', {}),
         ("a.json", '[{"x": "1", "y": "é"}]', {}),
@@ -353,6 +354,19 @@ def test_nested_keys_other_types_and_empty_cells() -> None:
     made = template.fill({"a": {"b": "deep"}, "n": 1.5, "list": [1, "é"], "gone": None}, empty)
     assert made == 'deep 1.5  [1, "é"]'
     assert empty == ["gone"]
+
+
+@given(text=st.text() | st.text(alphabet='a"\\\n\r\t\x00\x1f\x7fé\u2028🙂', min_size=90))
+def test_a_text_is_encoded_to_the_same_bytes_with_orjson_and_without(text: str) -> None:
+    expected = json.dumps(text, ensure_ascii=False).encode()
+    assert encode(text) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "orjson", None)
+        assert encode(text) == expected
+        with pytest.raises(UnicodeEncodeError):
+            encode(text + "\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        encode(text + "\ud800")
 
 
 @given(

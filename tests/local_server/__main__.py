@@ -20,7 +20,7 @@ Rehearsing trouble:
   --outage 20:30:drop          the same, but connections are cut without an answer; repeatable
 
 It listens on 127.0.0.1 only.  What it has accepted survives a kill and a restart with the same --data.
-Exit codes: 0 stopped, 1 the port is taken, or the data folder or disk cannot be used, 2 wrong usage.
+Exit codes: 0 stopped by Ctrl-C, 1 the port is taken, or the data folder or disk cannot be used, 2 wrong usage.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
     `choice` says what to do about another job's batch with this content: "adopt" it, submit "again", or None: stop.
     Raises Busy for a 429 (nothing was submitted), Temporary when the outcome stays unclear.
     """
-    if choice == "again" and part["submission"] and part["upload"] and part["upload"]["given"]:
+    if choice == "again" and (part["upload"] or {}).get("given"):
         job.note(part, submission=None)  # the user has looked: its fate would stay unclear for ever
     for _ in range(TICKETS):
         if part["submission"]:
@@ -147,26 +147,32 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
         elif _take_from_elsewhere(api, job, part, adopt=choice == "adopt"):
             return
         upload_part(api, job, attempt, part)
-        assert part["upload"] is not None
-        submission = uuid.uuid4().hex
-        job.note(part, submission={"id": submission, "sent_at": api.clock.now(), "tearing": False})
-        tags = _tags(job, attempt, part, submission)
-        try:
-            found = api.create_batch(part["upload"]["file_id"], attempt["endpoint"], window, tags)
-        except Unclear as error:
-            say(f"part {part['part']}: {error.what}; finding out whether it was submitted")
-            continue
-        except Failure:
-            job.note(part, submission=None)  # a definite no: nothing was submitted
-            raise
-        job.note(part, batch=seen(found, api.clock))
-        return
-    if part["submission"]:
+        _send(api, job, attempt, part, window)
+        if part["batch"]:
+            return
+    if part["submission"] and not part["batch"]:
         settle(api, job, part)
     if not part["batch"]:
         raise Temporary(
             f"part {part['part']}: {TICKETS} submissions were lost on the way", "the same command again later"
         )
+
+
+def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None:
+    """The intent, then the one POST. Afterwards the part has a batch; or its intent stands, and is to be settled."""
+    assert part["upload"] is not None
+    submission = uuid.uuid4().hex
+    job.note(part, submission={"id": submission, "sent_at": api.clock.now(), "tearing": False})
+    tags = _tags(job, attempt, part, submission)
+    try:
+        found = api.create_batch(part["upload"]["file_id"], attempt["endpoint"], window, tags)
+    except Unclear as error:
+        say(f"part {part['part']}: {error.what}; finding out whether it was submitted")
+        return
+    except Failure:
+        job.note(part, submission=None)  # a definite no: nothing was submitted
+        raise
+    job.note(part, batch=seen(found, api.clock))
 
 
 def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, str]:

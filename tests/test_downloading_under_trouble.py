@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from faults.exchange import Exchange, Fault
 from faults.fixture import MakeTrouble, Trouble
 from faults.fixture import make_trouble as make_trouble
 from faults.fixture import trouble as trouble
 from faults.kinds import _lines as change_lines
 from faults.oracle import outcome_of_files
-from faults.proxy import Exchange, Fault
 from running import json_lines, write_requests
 
 ALWAYS = 100_000

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from doubleword import api
+from faults.exchange import Fault
 from faults.kinds import KINDS
-from faults.proxy import Fault
 from faults.schedules import Schedule, schedules
 from faults.trial import KEY, READ_SECONDS, SERVER, Trial
 from local_server.app import LocalServer

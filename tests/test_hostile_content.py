@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from faults.exchange import Exchange, Fault
 from faults.fixture import MakeTrouble, Trouble
 from faults.fixture import make_trouble as make_trouble
 from faults.fixture import trouble as trouble
 from faults.http_message import Answer, text
-from faults.proxy import Exchange, Fault
 from local_server.settings import FailRule
 from running import Ran, chat_line, json_lines, run, run_process, write_requests
 
@@ -56,8 +56,10 @@ def requests_with(*prompts: str) -> Path:
 # --- the terminal ---
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 429, 503, 307])
-@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("status", "as_json"),
+    [(400, False), (401, False), (404, False), (503, False), (307, False), (400, True), (429, True)],
+)
 def test_a_servers_error_text_reaches_no_terminal_with_control_characters(
     trouble: Trouble, status: int, as_json: bool
 ) -> None:
@@ -221,14 +223,15 @@ NAMES = ["with space.jsonl", "it's \"quoted\".jsonl", "-leading-dash.jsonl", "ü
          "$(touch owned);`x`.jsonl", "tab\tnew\nline.jsonl", "no-ending", "%41.jsonl", "a.attempt-2.jsonl"]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("folder", [".", "fol der's ü"])
+@pytest.mark.parametrize(
+    ("name", "folder"), [*((name, ".") for name in NAMES), ("r.jsonl", "fol der's ü"), (NAMES[2], "-f")]
+)
 def test_any_name_works_in_every_step_and_in_the_command_that_is_given_as_next(
     trouble: Trouble, name: str, folder: str
 ) -> None:
     Path(folder).mkdir(exist_ok=True)
     requests = write_requests(Path(folder, name), 2)
-    given = ["--", name] if folder == "." and name.startswith("-") else [str(requests)]
+    given = ["--", str(requests)] if str(requests).startswith("-") else [str(requests)]
 
     ran = trouble.run("upload", "--json", *given)
     steps = 0

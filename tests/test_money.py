@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from faults.exchange import Fault
 from faults.fixture import MakeTrouble, Trouble
 from faults.fixture import make_trouble as make_trouble
 from faults.http_message import Answer
-from faults.proxy import Fault
 from local_server.settings import REHEARSAL_PRICE, FailRule, ModelSpec
 from running import chat_line, write_requests
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from faults.exchange import Exchange, Fault
 from faults.fixture import MakeTrouble, Trouble
 from faults.fixture import make_trouble as make_trouble
 from faults.kinds import _lines as change_lines
-from faults.proxy import Exchange, Fault
 from local_server.settings import FailRule
 from running import chat_line, json_lines, write_requests
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from faults.exchange import Exchange, Fault
 from faults.fixture import Trouble
 from faults.fixture import make_trouble as make_trouble
 from faults.fixture import trouble as trouble
 from faults.http_message import Answer, text
-from faults.proxy import Exchange, Fault
 from faults.trial import KEY
 from running import SCRIPTS, Ran, run, write_requests
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from faults.clock import FaultClock
+from faults.exchange import Effect, Fault
 from faults.kinds import KINDS
 from faults.oracle import Oracle
-from faults.proxy import Effect, Fault, FaultClock, FaultProxy
+from faults.proxy import FaultProxy
 from faults.trial import KEY, SERVER
 from local_server.app import LocalServer
 from local_server.settings import User

@@ -13,8 +13,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from faults.exchange import Effect, Exchange
 from faults.http_message import Answer, text
-from faults.proxy import ROUTES, Effect, Exchange
+from faults.proxy import ROUTES
 
 DEFINITE = (400, 401, 402, 403, 413, 422)
 DOUBTFUL = (404, 408, 409, 499, 500, 502, 503, 504)

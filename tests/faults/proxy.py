@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from faults import http_message
+from faults.clock import FaultClock
+from faults.exchange import Effect, Exchange, Fault, Seen
 from faults.http_message import Answer, Request
 from faults.server_time import ServerTime
-from running import FastClock
 
 _ROUTES = (
     ("POST", r"/files", "upload"),
@@ -37,47 +38,6 @@ _ROUTES = (
 ROUTES = tuple(name for _, _, name in _ROUTES)
 PREFIX = "/ai/v1"
 OPENING_SECONDS = 5.0
-
-
-class FaultClock(FastClock):
-    """The script's time. A thousand seconds pass in one, so that the server, which runs at that speed, keeps up."""
-
-    SPEED = 1000.0
-    LONGEST_SLEEP = 0.03
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_sleep: list[Callable[[], None]] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.ahead += max(0.0, seconds)
-        for act in self.on_sleep:
-            act()
-        time.sleep(min(max(seconds, 0.0) / self.SPEED, self.LONGEST_SLEEP))
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One kind of trouble for `times` requests on a route (or "any"), from the nth on; `value` is its parameter."""
-
-    kind: str
-    route: str
-    nth: int = 1
-    times: int = 1
-    value: float = 0.0
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One request as it came in, and the fault that hit it."""
-
-    route: str
-    method: str
-    target: str
-    headers: dict[str, str]
-    at: float
-    fault: str | None
 
 
 @dataclass
@@ -105,55 +65,6 @@ class Elsewhere:
 
     def close(self) -> None:
         self._listener.close()
-
-
-@dataclass
-class Exchange:
-    """One request in a fault's hands: `forward` carries it out, `send` answers, `cut` hangs up."""
-
-    proxy: FaultProxy
-    request: Request
-    connection: socket.socket
-    fault: Fault
-    route: str
-    open: bool = True
-
-    def forward(self) -> Answer:
-        return self.proxy.carry_out(self.request, self.route)
-
-    def send(self, answer: Answer) -> None:
-        self.request.body()
-        self.connection.sendall(answer.encoded())
-
-    def send_part(self, data: bytes) -> None:
-        """Some bytes of an answer, and then nothing more."""
-        self.connection.sendall(data)
-        self.open = False
-
-    def cut(self, reset: bool = False) -> None:
-        if reset:
-            http_message.reset(self.connection)
-        self.open = False
-
-    def missed(self) -> None:
-        """The fault had nothing to act on: not a hit."""
-        self.proxy.hits[self.fault.kind] -= 1
-
-    def hold(self, seconds: float) -> None:
-        """Hangs up, and carries the request out so many seconds later."""
-        self.request.body()
-        self.proxy.hold(self.request, seconds)
-        self.open = False
-
-    def stall(self) -> None:
-        """Says nothing until the other side gives up."""
-        with contextlib.suppress(OSError):
-            self.connection.settimeout(http_message.UPSTREAM_SECONDS)
-            self.connection.recv(1)
-        self.open = False
-
-
-Effect = Callable[[Exchange], None]
 
 
 @dataclass

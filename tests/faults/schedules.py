@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from faults.exchange import Fault
 from faults.kinds import KINDS, ROUTES_OF
-from faults.proxy import Fault
 
 # The routes of the job under test, with how many requests it makes on each: a fault must have something to hit.
 REQUESTS_ON = {

@@ -8,9 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from faults.clock import FaultClock
 from faults.kinds import KINDS
 from faults.oracle import Oracle, outcome_of_files
-from faults.proxy import FaultClock, FaultProxy
+from faults.proxy import FaultProxy
 from faults.schedules import Schedule
 from local_server.app import LocalServer
 from local_server.settings import FailRule

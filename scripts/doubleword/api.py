@@ -14,6 +14,7 @@ import math
 import os
 import random
 import re
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -138,7 +139,8 @@ class Api:
             import requests
         except ImportError:
             raise NotAllowed(
-                "the Python package requests is not installed", "python3 -m pip install requests (or use: uv run)"
+                f"the Python package requests is not installed for {sys.executable}",
+                f"{sys.executable} -m pip install requests; where pip is refused, in a virtual environment, or use uv run",
             ) from None
         self._requests = requests
         self._session = self._new_session()

@@ -108,7 +108,8 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
     watching.path = Job.path_of(path)
     fetch(api, watching)
     ids: dict[str, None] = {}
-    batch = seen(found, api.clock)
+    # As it was fetched just now: what is known to be whole is not waited for a second time.
+    (batch,) = [part["batch"] for part in watching.submitted() if part["batch"]]
     for spool in spool_files(watching, batch):
         with spool.open("rb") as lines:
             ids.update(dict.fromkeys(str(json.loads(line)["custom_id"]) for line in lines))

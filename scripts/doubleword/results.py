@@ -23,8 +23,10 @@ from .progress import Progress
 from .request_file import open_regular, state_of
 from .spool import spool_files
 
-# Repeating these cannot help: the request itself is refused.
-PERMANENT = frozenset({"http_400", "http_401", "http_403", "http_413", "http_422"})
+# A batch whose input was deleted: its requests without a result have no name any more, only a number.
+INPUT_DELETED = "input_deleted"
+# Repeating these cannot help: the request itself is refused, or it is gone.
+PERMANENT = frozenset({"http_400", "http_401", "http_403", "http_413", "http_422", INPUT_DELETED})
 # The key stands first in the lines this skill writes, and no valid line names it twice.
 _ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
 
@@ -109,6 +111,10 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
             if len(missing) < len(ids):  # a file made elsewhere; the server takes it
                 say(f"part {part['part']}: ids occur more than once; which answer belongs to which line is unknown")
                 summary.unexpected += len(ids) - len(missing)
+            if len(ids) < part["requests"]:
+                unnamed = part["requests"] - len(ids)
+                summary.requests += unnamed
+                summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
             summary.unexpected += _take(found, _part_outcomes(job, part), missing)
             for number, index in _later_parts(job, part["part"]):
                 later, members, reason, unexpected = cached(number, index)

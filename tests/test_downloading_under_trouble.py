@@ -111,7 +111,8 @@ def test_while_it_runs_nothing_is_written_but_with_partial_under_its_own_name(ma
         assert not RESULTS.exists()
         assert not ERRORS.exists()
         assert partial.facts["results_file"] == str(PARTIAL)
-        assert partial.facts["missing"] == {"running": 40 - partial.facts["results"]}
+        assert sum(partial.facts["missing"].values()) == 40 - partial.facts["results"]
+        assert partial.facts["missing"].keys() <= {"running"}
         assert len(json_lines(PARTIAL)) == partial.facts["results"]
         seen.append(partial.facts["results"])
         trouble.clock.sleep(30)

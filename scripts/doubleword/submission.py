@@ -68,7 +68,7 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
     known = part["upload"]
     if known and known["file_id"]:
         return
-    if known and _take_uploaded(api, job, part):  # a copy of this script died while it waited for the answer
+    if known and known["name"] and _take_uploaded(api, job, part):  # a copy of this script died while it waited for the answer
         return
     path = job.request_file(attempt)
     for last in (False,) * (TICKETS - 1) + (True,):
@@ -277,7 +277,8 @@ def settle(api: Api, job: Job, part: Part) -> None:
     if worked:
         _adopt(api, job, part, worked)
     else:
-        job.note(part, submission=None, upload=None, estimates={})
+        # Not upload=None, as before upload.py ran: create_batch.py, killed here and run again, brings the new ticket.
+        job.note(part, submission=None, upload={"name": "", "file_id": None, "given": False}, estimates={})
         say(f"part {part['part']}: it was not submitted; its file was deleted and is uploaded anew")
 
 

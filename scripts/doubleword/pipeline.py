@@ -64,7 +64,7 @@ def prepare(path: Path, part_requests: int | None = None, part_bytes: int | None
 
 def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
     """Records the server's cost guess for an uploaded part, as its decimal text."""
-    if window in part["estimates"] or not part["upload"]:
+    if window in part["estimates"] or not (part["upload"] and part["upload"]["file_id"]):
         return
     cost = safe(api.estimate(part["upload"]["file_id"], window).get("total_estimated_cost", ""), 40)
     job.note(part, estimates={**part["estimates"], window: cost})
@@ -117,7 +117,9 @@ def announce(attempt: Attempt, parts: Sequence[Part], window: str) -> None:
 
 def require_cost(job: Job, window: str, limit: Decimal) -> None:
     """Raises NotAllowed if the estimate over all parts and attempts is over the limit, or cannot be made."""
-    cost = estimated_cost([part for _, part in job.parts()], window)
+    # A part of an earlier attempt that was never submitted cost nothing; its requests are in a later one.
+    parts = [part for attempt, part in job.parts() if attempt is job.latest or part["batch"]]
+    cost = estimated_cost(parts, window)
     if cost is None:
         raise NotAllowed(
             "the cost cannot be estimated: the server gives no price", "ask the user; or leave out --max-cost"

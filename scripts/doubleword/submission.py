@@ -68,7 +68,8 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
     known = part["upload"]
     if known and known["file_id"]:
         return
-    if known and known["name"] and _take_uploaded(api, job, part):  # a copy of this script died while it waited for the answer
+    # A copy of this script may have died while it waited for the answer.
+    if known and known["name"] and _take_uploaded(api, job, part):
         return
     path = job.request_file(attempt)
     for last in (False,) * (TICKETS - 1) + (True,):

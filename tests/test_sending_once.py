@@ -1,0 +1,294 @@
+"""Sends whose answer is lost, late or no; locks that do not work; interruptions."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crash.child import Child
+from crash.oracle import answered_twice, judge_files, lives, read, twice_alive
+from crash.proxy import At, Drop, Instead, Moment, Proxy, Request
+from local_server.app import LocalServer
+from running import FastClock, Ran, run, write_requests
+
+REQUESTS = 10
+IDS = [f"row-{n:06}" for n in range(1, REQUESTS + 1)]
+RUN_BATCH = ("run_batch", "r.jsonl", "--part-requests", "4", "--interval-seconds", "1")
+UPLOADS, SUBMISSIONS = ("POST", "/files"), ("POST", "/batches")
+
+
+@pytest.fixture(autouse=True)
+def _request_file() -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+
+
+def through(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, at: At, *command: str, clock: FastClock | None = None
+) -> Ran:
+    with Proxy(server.port, at) as proxy, monkeypatch.context() as patch:
+        patch.setenv("DOUBLEWORD_BASE_URL", proxy.base_url)
+        return run(*command, clock=clock)
+
+
+def judged(server: LocalServer, code: int) -> list[str]:
+    return [
+        *judge_files(server.database, Path.cwd(), IDS, code),
+        *twice_alive(server.database),
+        *answered_twice(server.database),
+    ]
+
+
+def batches(server: LocalServer) -> int:
+    return sum(len(found) for found in lives(server.database).values())
+
+
+class First:
+    """Does something at a moment of the first `times` requests of one kind."""
+
+    def __init__(self, moment: Moment, what: tuple[str, str], do: Callable[[Request], None], times: int = 1) -> None:
+        self._moment, self._what, self._do, self._left = moment, what, do, times
+        self.done = 0
+
+    def __call__(self, moment: Moment, request: Request) -> None:
+        if moment is self._moment and request.is_(*self._what) and self.done < self._left:
+            self.done += 1
+            self._do(request)
+
+
+def drop(_: Request) -> None:
+    raise Drop
+
+
+@pytest.mark.parametrize("what", [UPLOADS, SUBMISSIONS])
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("moment", [Moment.ARRIVED, Moment.ANSWERED, Moment.HALF])
+def test_an_answer_lost_on_the_way_is_found_out_and_nothing_is_sent_twice(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, what: tuple[str, str], moment: Moment, times: int
+) -> None:
+    lost = First(moment, what, drop, times)
+    done = through(server, monkeypatch, lost, *RUN_BATCH)
+    assert lost.done == times
+    if done.code == 6:  # three lost sends of one part are too many for one run
+        assert times == 3, done
+        done = run(*RUN_BATCH)
+    assert done.code == 0, done
+    assert not judged(server, 0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 1.0])
+def test_a_post_carried_out_after_its_connection_was_dropped_never_makes_a_second_live_batch(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """The script's waits pass in hundredths of a second here: one second is after it gave up and sent anew."""
+    answers: list[bytes] = []
+    late: list[threading.Thread] = []
+
+    def later(request: Request) -> None:
+        def send() -> None:
+            time.sleep(seconds)
+            answers.append(proxy.send_later(request))
+
+        late.append(threading.Thread(target=send))
+        late[-1].start()
+        raise Drop
+
+    with Proxy(server.port, First(Moment.ARRIVED, SUBMISSIONS, later)) as proxy, monkeypatch.context() as patch:
+        patch.setenv("DOUBLEWORD_BASE_URL", proxy.base_url)
+        done = run(*RUN_BATCH)
+        late[0].join()
+    assert done.code == 0, done
+    assert not judged(server, 0)
+    if seconds == 1.0:  # the fence: its file was deleted, so it came to nothing
+        assert answers[0].startswith(b"HTTP/1.1 404")
+        assert batches(server) == 3
+
+
+def test_an_upload_carried_out_late_changes_nothing(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Request] = []
+
+    def keep(request: Request) -> None:
+        kept.append(request)
+        raise Drop
+
+    with Proxy(server.port, First(Moment.ARRIVED, UPLOADS, keep)) as proxy, monkeypatch.context() as patch:
+        patch.setenv("DOUBLEWORD_BASE_URL", proxy.base_url)
+        assert run(*RUN_BATCH).code == 0
+        assert proxy.send_later(kept[0]).startswith(b"HTTP/1.1 201")
+    assert run(*RUN_BATCH).code == 0
+    assert not judged(server, 0)
+    assert batches(server) == 3
+
+
+@pytest.mark.parametrize(("headers", "pause"), [("retry-after: 77\r\n", 77.0), ("", 30.0)])
+def test_a_429_is_waited_for_as_long_as_it_asks(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, headers: str, pause: float
+) -> None:
+    def full(_: Request) -> None:
+        raise Instead("429 Too Many Requests", "Insufficient capacity", headers)
+
+    assert run("upload", "r.jsonl").code == 0
+    clock, busy = FastClock(), First(Moment.ARRIVED, SUBMISSIONS, full, times=3)
+    done = through(server, monkeypatch, busy, "create_batch", "r.jsonl", clock=clock)
+    assert done.code == 0, done
+    assert clock.slept.count(pause) == 3, clock.slept
+    assert batches(server) == 1
+
+
+@pytest.mark.parametrize("headers", ["retry-after: 77\r\n", ""])
+def test_a_429_without_end_is_exit_6_in_the_servers_words_and_leaves_no_intent(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, headers: str
+) -> None:
+    def full(_: Request) -> None:
+        raise Instead("429 Too Many Requests", "Insufficient capacity for 24h", headers)
+
+    assert run("upload", "r.jsonl").code == 0
+    clock, busy = FastClock(), First(Moment.ARRIVED, SUBMISSIONS, full, times=1000)
+    done = through(server, monkeypatch, busy, "create_batch", "r.jsonl", clock=clock)
+    assert (done.code, done.out) == (6, ""), done
+    assert "Insufficient capacity for 24h" in done.err
+    assert 200 < sum(clock.slept) <= 300
+    assert '"submission": null' in Path("r.job.json").read_text()
+    assert batches(server) == 0
+
+
+@pytest.mark.parametrize("acted", [False, True])
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "502 Bad Gateway", "503 Service Unavailable"])
+@pytest.mark.parametrize("headers", ["retry-after: 20\r\n", ""])
+def test_a_5xx_before_or_after_the_server_acted_makes_one_batch(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, status: str, headers: str, acted: bool
+) -> None:
+    def refuse(request: Request) -> None:
+        if acted:
+            proxy.send_later(request)
+        raise Instead(status, "try again", headers)
+
+    with Proxy(server.port, First(Moment.ARRIVED, SUBMISSIONS, refuse)) as proxy, monkeypatch.context() as patch:
+        patch.setenv("DOUBLEWORD_BASE_URL", proxy.base_url)
+        assert run(*RUN_BATCH).code == 0
+    assert not judged(server, 0)
+    assert batches(server) == 3
+
+
+def test_what_was_cancelled_before_it_was_uploaded_costs_nothing_in_the_estimate_of_the_next_attempt(
+    server: LocalServer,
+) -> None:
+    submitted = threading.Event()
+
+    def kill(moment: Moment, request: Request) -> None:
+        if moment is Moment.DELIVERED and request.is_(*SUBMISSIONS):
+            submitted.set()
+        if moment is Moment.ARRIVED and request.is_(*UPLOADS) and any(r.is_(*UPLOADS) for r in proxy.requests[:-1]):
+            assert submitted.wait(20)
+            time.sleep(0.2)  # until the answer is written down
+            child.kill()
+            raise Drop
+
+    with Proxy(server.port, kill) as proxy:
+        child = Child(Path.cwd(), (*RUN_BATCH, "--jobs", "1"), base_url=proxy.base_url)
+        assert child.wait().killed
+    assert batches(server) == 1
+    assert run("cancel_batch", "r.jsonl").code == 0
+    assert run("retry_failed", "r.jsonl").code == 0
+    assert run(*RUN_BATCH, "--max-cost", "5").code == 0
+    assert not judged(server, 0)
+
+
+# --- locks and interruptions -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [RUN_BATCH, ("upload", "r.jsonl")])
+def test_without_working_locks_nothing_is_sent(server: LocalServer, command: tuple[str, ...]) -> None:
+    """An audit hook makes flock fail as the system does on a network file system that has no locks."""
+    done = Child(Path.cwd(), command, locks=False).wait()
+    assert (done.code, done.out) == (3, ""), done
+    assert "cannot lock files" in done.err
+    assert "local disk" in done.err
+    assert any("fcntl.flock" in step for step in done.steps)
+    assert not any("socket.connect" in step for step in done.steps)
+    assert not read(server.database, "SELECT 1 FROM files")
+
+
+class Signal:
+    """For a proxy: sends the child a signal at a moment of the n-th request of a kind, and goes on."""
+
+    def __init__(self, number: signal.Signals, moment: Moment, what: tuple[str, str]) -> None:
+        self._number, self._moment, self._what = number, moment, what
+        self.child: Child | None = None
+        self.sent = 0
+
+    def __call__(self, moment: Moment, request: Request) -> None:
+        if moment is self._moment and request.is_(*self._what) and not self.sent:
+            assert self.child is not None
+            self.child.signal(self._number)
+            self.sent += 1
+            time.sleep(0.2)  # it is to find the script at this moment, not after it
+
+
+INTERRUPTIONS = [
+    (UPLOADS, Moment.ARRIVED),
+    (UPLOADS, Moment.ANSWERED),
+    (SUBMISSIONS, Moment.ARRIVED),
+    (SUBMISSIONS, Moment.ANSWERED),
+    (("GET", "/batches"), Moment.ARRIVED),
+    (("GET", "/content"), Moment.HALF),
+]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("what", "moment"), INTERRUPTIONS)
+def test_an_interruption_is_exit_130_and_the_same_command_goes_on(
+    server: LocalServer, number: signal.Signals, what: tuple[str, str], moment: Moment
+) -> None:
+    interrupt = Signal(number, moment, what)
+    with Proxy(server.port, interrupt) as proxy:
+        interrupt.child = Child(Path.cwd(), RUN_BATCH, base_url=proxy.base_url)
+        ended = interrupt.child.wait(20)
+    assert interrupt.sent == 1
+    assert (ended.code, ended.out) == (130, ""), ended
+    assert "interrupted" in ended.err
+    assert "Traceback" not in ended.err
+    done = run(*RUN_BATCH)
+    assert done.code == 0, done
+    assert not judged(server, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_does_not_wait_for_the_answer_to_an_upload(server: LocalServer, number: signal.Signals) -> None:
+    over = threading.Event()
+
+    def stall(moment: Moment, request: Request) -> None:
+        if moment is Moment.ARRIVED and request.is_(*UPLOADS):
+            if not stalled.is_set():
+                stalled.set()
+                child.signal(number)
+            over.wait(30)
+
+    stalled = threading.Event()
+    with Proxy(server.port, stall) as proxy:
+        child = Child(Path.cwd(), RUN_BATCH, base_url=proxy.base_url)
+        try:
+            ended = child.wait(10)
+        finally:
+            over.set()
+    assert ended.code == 130, ended
+    assert run(*RUN_BATCH).code == 0
+    assert not judged(server, 0)
+
+
+def test_an_interruption_while_waiting_is_exit_130(server: LocalServer) -> None:
+    server.settings.delay = 20.0
+    child = Child(Path.cwd(), ("run_batch", "r.jsonl"), fast=False)
+    deadline = time.monotonic() + 20
+    while not read(server.database, "SELECT 1 FROM requests WHERE state = 'in_progress'"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.5)
+    child.signal(signal.SIGTERM)
+    ended = child.wait(10)
+    assert (ended.code, ended.out) == (130, ""), ended
+    assert batches(server) == 1

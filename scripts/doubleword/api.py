@@ -140,7 +140,7 @@ class Api:
         except ImportError:
             raise NotAllowed(
                 f"the Python package requests is not installed for {sys.executable}",
-                f"{sys.executable} -m pip install requests; where pip is refused, in a virtual environment, or use uv run",
+                f"{sys.executable} -m pip install requests (where pip is refused: in a virtual environment; or uv run)",
             ) from None
         self._requests = requests
         self._session = self._new_session()

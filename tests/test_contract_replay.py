@@ -42,7 +42,8 @@ PUBLISHED_VERSION_DIFFERS = {
 }
 # On the real server: where some milliseconds decide between two outcomes and the recording holds one.
 CHANCE = {
-    "cancel": {*range(2, 19), *range(85, 89)},  # a cancel just before or after population begins
+    # A cancel just before or after population begins; 32: more than two requests were aborted.
+    "cancel": {*range(2, 19), 32, *range(85, 89)},
     "cancel_retry_race": {*range(5, 16)},  # the cancel reaches the requests before or after the retry
     "delete": {*range(26, 36)},  # what is in flight is answered before or after it is aborted
     "model_gone": {*range(7, 12)},  # the model is removed before or after the first claim

@@ -509,6 +509,24 @@ def test_counts_are_the_same_whether_lines_are_alike_or_not(tmp_path: Path) -> N
     assert report.warnings[0].startswith("400 requests without max_tokens")
 
 
+def test_lines_may_differ_in_several_texts_and_have_their_keys_in_any_order(tmp_path: Path) -> None:
+    def made(n: int) -> bytes:
+        turns = [turn(f'system {n} "quoted"', "system"), turn("the same"), turn(f"user {n}")]
+        return json.dumps(request(f"id-{n}", messages=turns, max_tokens=3), sort_keys=n < 100).encode() + b"\n"
+
+    report = verdict(b"".join(map(made, range(200))) + made(7), tmp_path)
+    assert report.models == {"m": 201}
+    assert report.counts == {"duplicate_id": 1}
+
+
+def test_an_id_whose_key_is_escaped_is_no_other_texts_id(tmp_path: Path) -> None:
+    """The shortcut takes the one literal "custom_id" for the line's id; here it belongs to the metadata."""
+    lines = [
+        line("same", metadata={"custom_id": f"m{n}"}).replace(b'"custom_id"', b'"custom\\u005fid"', 1) for n in range(9)
+    ]
+    assert verdict(b"".join(lines), tmp_path).counts == {"duplicate_id": 8}
+
+
 # --- 4. sizes, parts and hashes --------------------------------------------------------------------
 
 

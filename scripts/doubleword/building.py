@@ -217,7 +217,7 @@ def build(path: Path, args: Namespace, source: Source | None) -> tuple[validatio
             report = validation.check(Path(file.name), part_requests=args.part_requests, part_bytes=args.part_bytes)
             if not report.requests:
                 raise BadInput(f"{name}: no row to make a request of")
-            if source is not None:
+            if source is not None and report.problems:
                 _name_rows(report, source)
             report.require(path if source is None else Path(source["path"]))
             _make_way(path, report)

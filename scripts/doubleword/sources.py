@@ -146,11 +146,12 @@ def has_column(source: Source, name: str) -> bool:
 
 
 def extent(path: Path) -> tuple[int, int]:
-    """(lines, bytes) of a file, or files and bytes of a folder: how much there is to do."""
+    """(lines, bytes) of a file, or files and bytes of a folder: about how much there is to do."""
     if path.is_dir():
         return len(_files(path)), sum(file.stat().st_size for file in _files(path))
     with open_regular(path) as file:
-        return max(1, sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK_BYTES), b""))), file.tell()
+        start, size = file.read(BLOCK_BYTES), os.fstat(file.fileno()).st_size
+        return max(1, start.count(b"\n") * size // max(1, len(start))), size
 
 
 # --- the rows ------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ a line read the exact way"; what they cannot vouch for goes the exact way, so th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -22,7 +21,7 @@ from typing import Any
 from . import rules
 from .contract import BadInput, plural, safe
 from .progress import Progress
-from .request_file import BOM, Cutter, Line, Span, digest, lines, state_of
+from .request_file import BOM, Cutter, Line, SideHash, Span, digest, lines, state_of
 
 try:
     import orjson
@@ -135,53 +134,73 @@ def _read(raw: bytes) -> Any:
     return value if seen == keys and depth <= DEPTH and not _SPACED_COLON.search(raw) else parse(raw)
 
 
-_PLAIN_ID = re.compile(rb"[!#-\[\]-~]{1,64}").fullmatch
-_HEAD = re.compile(rb'\{ ?"custom_id": ?"([^"\\]+)"').match
-_TEXTS = re.compile(rb'"(?:content|text|input|prompt)": ?("[^"\\]*(?:\\.[^"\\]*)*")')
+_PLAIN_ID = re.compile(rb'"[!#-\[\]-~]{1,64}"').fullmatch
+_ID = re.compile(rb'"custom_id"\s*:\s*("[^"\\]+")')
+_TEXTS = re.compile(rb'"(?:custom_id|content|text|input|prompt)": ?("[^"\\]*(?:\\.[^"\\]*)*")')
+_ESCAPED_KEY = re.compile(rb'\\u[^"]*"\s*:')
 
 
 class _Likeness:
-    """Vouches for lines that equal one checked in full but for the id and one text: nearly every line of a file.
+    """Vouches for lines that equal one checked in full but for the id and some texts: nearly every line of a file.
 
-    The bytes around both are the same, so the structure is, provided that each is one whole JSON string.
+    The bytes around those are the same, so the structure is, provided that each of them is one whole JSON string.
     """
 
     def __init__(self, raw: bytes, before: bytes, model: str, unwise: list[str]) -> None:
-        """`before` is the line before; the one text that it does not hold is the one that varies."""
+        """`before` is the line before it: the texts that it does not hold are those that vary."""
         self.model, self.unwise, self.lines = model, unwise, 0
-        self._opening = b""
-        head = _HEAD(raw)
-        varying = [m.span(1) for m in _TEXTS.finditer(raw) if m[1] not in before]
-        if head and len(varying) == 1:
-            start, end = varying[0]
-            self._opening, self._middle = raw[: head.start(1)], raw[head.end(1) : start]
-            self._closing = raw[end:]
+        self._fixed: list[bytes] = []  # what stands before, between and after them
+        custom_id = _ID.search(raw)
+        self._id_at = -1
+        if custom_id is None or raw.count(b'"custom_id"') != 1:
+            return
+        position = 0
+        for found in _TEXTS.finditer(raw):
+            if found[1] == custom_id[1] or found[1] not in before:
+                if found.span(1) == custom_id.span(1):
+                    self._id_at = len(self._fixed)
+                self._fixed.append(raw[position : found.start(1)])
+                position = found.end(1)
+        self._fixed.append(raw[position:])
+        # An escaped key could be the line's real custom_id.
+        if self._id_at < 0 or any(_ESCAPED_KEY.search(piece) for piece in self._fixed):
+            self._fixed = []
 
     def custom_id(self, raw: bytes) -> bytes | None:
         """The id of a line that is vouched for, else None."""
-        start = len(self._opening)
-        end = raw.find(b'"', start, start + rules.ID_BYTES + 1)
-        if not start or not raw.startswith(self._opening) or not raw.startswith(self._middle, end):
+        fixed = self._fixed
+        if not fixed or len(raw) > rules.BODY_BYTES or not raw.startswith(fixed[0]) or not raw.endswith(fixed[-1]):
             return None
-        custom_id = raw[start:end]
-        if not _PLAIN_ID(custom_id) or not raw.endswith(self._closing) or len(raw) > rules.BODY_BYTES:
-            return None
-        text = raw[end + len(self._middle) : len(raw) - len(self._closing)]
-        if len(text) < 3 or text[0] != 34:
-            return None
-        try:
-            if orjson is not None:
-                orjson.loads(text)
-            else:
-                literal = text.decode()
-                read, stop = _EXACT.raw_decode(literal)
-                if b"\\u" in text:
-                    read.encode()
-                if stop != len(literal):
+        start, custom_id, last = len(fixed[0]), b"", len(fixed) - 2
+        for index in range(last + 1):
+            after = fixed[index + 1]
+            # Quotes within a text are escaped, so the next fixed bytes, which hold several, begin after it.
+            end = len(raw) - len(after) if index == last else raw.find(after, start)
+            text = raw[start:end]
+            if end < start:
+                return None
+            if index == self._id_at:
+                if not _PLAIN_ID(text):
                     return None
-        except ValueError:
-            return None
+                custom_id = text[1:-1]
+            elif len(text) < 3 or text[0] != 34 or not _is_string(text):
+                return None
+            start = end + len(after)
         return custom_id
+
+
+def _is_string(text: bytes) -> bool:
+    """Whether bytes that begin with a quote are one JSON string."""
+    try:
+        if orjson is not None:
+            orjson.loads(text)
+            return True
+        literal = text.decode()
+        read, stop = _EXACT.raw_decode(literal)
+        read.encode()  # refuses half of a surrogate pair
+    except ValueError:
+        return False
+    return stop == len(literal)
 
 
 # --- duplicates ----------------------------------------------------------------------------------
@@ -223,6 +242,9 @@ class Repeats:
                 self.extra += len(one) - len(twice)
                 found.update(h for h, times in twice.items() if times > 1 and len(found) < self.SUSPECTS)
         return found
+
+
+_HEAD = re.compile(rb'\{ ?"custom_id": ?"([^"\\]+)"').match
 
 
 def _identifier(raw: bytes) -> bytes | None:
@@ -291,11 +313,10 @@ class _Check:
         self._like = self._none = _Likeness(b"", b"", "", [])
         self._in_full, self._before = 0, b""
 
-    def add(self, line: Line) -> None:
-        raw = line.raw
+    def add(self, number: int, raw: bytes) -> None:
         custom_id = self._like.custom_id(raw)
         if custom_id is None:
-            custom_id = self._look(line.number, raw)
+            custom_id = self._look(number, raw)
         else:
             self._like.lines += 1
             self._in_full = 0
@@ -381,24 +402,24 @@ def check(path: Path, *, part_requests: int, part_bytes: int, endpoint: str | No
     size, read, shown = state_of(path)[0], 0, 0
     checked, cutter, harmless = _Check(endpoint), Cutter(part_requests, part_bytes), Counter[str]()
     # One part that is the whole file has its hash; where there will be several, the file is hashed beside them.
-    whole = hashlib.sha256() if size > part_bytes else None
+    whole = SideHash() if size > part_bytes else None
     line = Line(0, 0, b"")
     with Progress("check", size, "B") as progress:
         for line in lines(path):
-            cutter.add(line)
+            raw = line.raw
             if line.number == 1 and line.start:
                 harmless["a byte order mark"] += 1
                 if whole:
                     whole.update(BOM)
             if whole:
-                whole.update(line.raw)
-            if line.blank:
+                whole.update(raw)
+            if not cutter.add(line):
                 harmless["blank lines"] += 1
                 continue
-            if line.raw.endswith(b"\r\n"):
+            if raw.endswith(b"\r\n"):
                 harmless["CRLF line ends"] += 1
-            checked.add(line)
-            read += len(line.raw)
+            checked.add(line.number, raw)
+            read += len(raw)
             if read - shown > 1_000_000:
                 progress.add(read - shown)
                 shown = read

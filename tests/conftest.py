@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from local_server.app import LocalServer
-from real_server.fixture import real_server as real_server  # the fixture for tests marked `real`
+from real_server.case import real as real
+from real_server.fixture import real_server as real_server  # the fixtures for tests marked `real`
 
 SPEED = 200  # the server's waits of seconds pass in milliseconds
 

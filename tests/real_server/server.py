@@ -80,10 +80,12 @@ class RealServer:
         """The two variables the scripts read."""
         return {"DOUBLEWORD_BASE_URL": self.base_url, "DOUBLEWORD_API_KEY": self.key}
 
-    def add_model(self, alias: str, *, kind: str | None = "CHAT", **more: object) -> None:
-        """Another model in front of the mock, e.g. `batch_capacity=5`: five lines at a time."""
+    def add_model(self, alias: str, *, upstream: str | None = None, kind: str | None = "CHAT", **more: object) -> None:
+        """Another model in front of the mock (or of `upstream`), e.g. `batch_capacity=5`: five lines at a time."""
         admin = self.admin
-        admin.add_model(alias, endpoint=admin.use_upstream(f"{self.upstream_url}/v1/"), kind=kind, **more)
+        mock = f"{self.upstream_url}/v1/"
+        endpoint = admin.use_upstream(upstream, upstream) if upstream else admin.use_upstream(mock)
+        admin.add_model(alias, endpoint=endpoint, kind=kind, **more)
         admin.wait_until_served(alias, self.key)
 
     def remove_model(self, alias: str) -> None:

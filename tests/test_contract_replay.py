@@ -147,7 +147,7 @@ def test_own_words_must_say_the_same() -> None:
     assert not same_meaning("something is wrong", "")
 
 
-@pytest.mark.real
+@pytest.mark.recorded_again
 def test_the_real_server_answers_as_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same replay against what it was recorded from: a replay that finds differences there is itself wrong."""
     replayed, unexpected = 0, []

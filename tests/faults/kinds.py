@@ -34,7 +34,8 @@ PAGE = Answer(200, {"content-type": "text/html"}, b"<!doctype html><title>Sign i
 BATCH_READS = ("list_batches", "batch")
 CHANGES = ("upload", "submit", "delete_file", "cancel")
 BODIES = ("upload", "submit")
-# A lost submission is looked for during 22 s. A replica that lags longer hides it from every look: see README.
+# A lost submission is looked for during 22 s. A replica that lags longer hides it from every look, and
+# a batch that is done by then is paid for twice: no protocol over these calls can prevent that.
 LONGEST_LAG_SECONDS = 20.0
 # An answer of the server's to these is JSON.
 JSON_ROUTES = tuple(route for route in ROUTES if route != "content")

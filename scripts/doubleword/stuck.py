@@ -22,10 +22,10 @@ def _why(batch: Batch | None) -> str | None:
     if batch is None or batch.get("status") not in STUCK_SECONDS:
         return None
     status = batch["status"]
-    since = {"validating": batch.get("created_at"), "cancelling": batch.get("cancel_seen_at")}.get(status)
-    # Up to when it was last seen: what it did during an outage nobody knows.
+    # By our clock alone: one that runs ahead of the server's would call every new batch stuck. And up to when it was
+    # last seen: what it did during an outage nobody knows.
     until = batch.get("seen_at", 0.0)
-    seconds = until - (since or batch.get("changed_at") or until)
+    seconds = until - batch.get("changed_at", until)
     if seconds < STUCK_SECONDS[status]:
         return None
     reason = "the service has most likely lost it"

@@ -88,9 +88,11 @@ def test_a_download_begun_while_the_batch_runs_then_killed_is_resumed_and_whole(
     with real.through(kill) as proxy:
         kill.child = Child(Path.cwd(), ("download", "r.jsonl", "--partial"), base_url=proxy.base_url, fast=False)
         assert kill.child.wait().killed
-    while real.run("poll", REQUESTS, "--once").lines != ["completed"]:
-        partial = real.run("download", REQUESTS, "--partial", "--json")
-        grown.append(partial.facts["results"])
+        while real.run("poll", REQUESTS, "--once").lines != ["completed"]:
+            partial = real.run("download", REQUESTS, "--partial", "--json")
+            grown.append(partial.facts["results"])
+        reads = [request.path for request in proxy.requests if "/content" in request.path]
+    assert any("skip=" in path for path in reads), f"what had come was fetched again: {reads}"
     assert grown == sorted(grown), "a later look held fewer results"
     assert len(set(grown)) > 2, f"the output never grew under the download: {grown}"
 

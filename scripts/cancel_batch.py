@@ -44,8 +44,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
             raise WrongUsage("--resume takes one request file", "")
         job = Job.need(Path(args.target[0]))
         with job.locked(clock):
+            marked = job.latest["cancelled_at"]
             job.note(job.latest, cancelled_at=None)
-        say("the mark is lifted")
+        say("the mark is lifted" if marked else "this job was not marked as cancelled")
         jobs = [job]
     else:
         api, jobs = Api(clock), []

@@ -73,7 +73,8 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     waiting = [part for job in jobs if job.id and not job.latest["cancelled_at"] for part in job.unsubmitted()]
     if not all(ended(part) for job in jobs for part in job.submitted()):
         code = ExitCode.STILL_RUNNING
-        facts["next"] = next_command("poll.py", *args.target)
+        if not waiting:
+            facts["next"] = next_command("poll.py", *args.target)
     elif waiting:
         say(f"{len(waiting)} part(s) are not submitted yet; next: {facts['next']}")
         code = ExitCode.STILL_RUNNING

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         say("nothing to retry")
     else:
         say(f"attempt {len(job.attempts)}: {plural(plan.requests, 'request')}")
+    given = job.remembered("max_cost", "csv", "answer_column")
     facts = {
         "job": str(job.path),
         "attempt": len(job.attempts),
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "requests": plan.requests,
         "kinds": plan.kinds,
         "left_out": plan.left_out,
-        "next": next_command("run_batch.py", job.request_file()) if plan.path else None,
+        "next": next_command("run_batch.py", job.request_file(), *given) if plan.path else None,
     }
     answer([str(plan.path)] if plan.path else [], facts)
     return ExitCode.DONE

@@ -58,6 +58,8 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         busy = None
         try:
             with job.locked(clock):
+                if limit is not None:
+                    job.note(job.record["options"], max_cost=str(limit))
                 pipeline.submit_parts(api, job, args.completion_window, None, limit, args.jobs, patience=0)
             break
         except Busy as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import sources
-from .contract import BadInput, safe, whole_file
+from .contract import BadInput, WrongUsage, safe, whole_file
 from .job import Job
 from .progress import Progress
 from .response_body import text_of
@@ -64,6 +64,16 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def check_csv(job: Job, out: Path) -> None:
+    """Raises WrongUsage for an output that is no .csv or .tsv, or would replace the source or a file of the job."""
+    if out.suffix not in (".csv", ".tsv"):
+        raise WrongUsage(f"--csv {safe(out)}: the name must end in .csv or .tsv")
+    source = (job.record["source"] or {}).get("path")
+    taken = [job.path, *(job.request_file(attempt) for attempt in job.attempts), *([Path(source)] if source else [])]
+    if any(out.exists() and path.exists() and out.samefile(path) for path in taken):
+        raise WrongUsage(f"--csv {safe(out)} would replace the source or a file of the job", "give it another name")
+
+
 def check_source(job: Job, answer_column: str) -> dict[str, Any] | None:
     """The job's source, found to be what it was. Raises BadInput if it changed, or already has an answer column."""
     source: dict[str, Any] | None = job.record["source"]
@@ -110,7 +120,8 @@ def _joined(source: dict[str, Any] | None, answers: Iterator[Answer]) -> Iterato
         return
     for row in sources.read(source):
         if row.custom_id is None:
-            yield row.cells, Answer("", "", "not in this job")
+            if not (source.get("limit") or source.get("sample")):  # a trial's CSV holds the rows of the trial
+                yield row.cells, Answer("", "", "not in this job")
             continue
         found = next(answers, None)
         if found is None or found.custom_id != row.custom_id:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from . import answers, results, spool, watch
 from .api import Api
-from .contract import ExitCode, NotFound, next_command, plural, safe, say
+from .contract import ExitCode, NotFound, plural, safe, say
 from .job import Job, ended
 
 KINDS_SHOWN = 10  # with three lines of counts and five of examples the summary stays under 40 lines
@@ -52,15 +52,18 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
     """Fetches and writes; nothing under the final names while a batch still runs."""
     if not job.submitted():
         raise NotFound("nothing of this job has been submitted yet", job.next_step() or "")
+    if csv:
+        answers.check_csv(job, csv)  # before the download, which may be long
     watch.look(api, job)
     running = not all(ended(part) for part in job.submitted())
     if running and not partial:
         say(watch.summary_line(job))
-        again = next_command("poll.py", job.request_file())
-        say(f"still running: nothing was written (--partial writes what there is); next: {again}")
+        say(f"still running: nothing was written (--partial writes what there is); next: {job.next_step()}")
         return Delivered([], ExitCode.STILL_RUNNING, watch.status_word(job))
-    if csv and not partial:
-        answers.check_source(job, column)  # before the download, which may be long
+    if csv and running:
+        say(f"{safe(csv)} is not written while the job runs")
+    elif csv:
+        answers.check_source(job, column)
     name = "partial.jsonl" if running else "results.jsonl"
     results_file, errors_file = job.beside(name), job.beside("errors.jsonl")
     with spool.spool_lock(job, api.clock):
@@ -76,10 +79,7 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
             answers.write_csv(job, csv, column, results_file, errors_file)
             paths.append(csv)
         job.beside("partial.jsonl").unlink(missing_ok=True)
-    facts = {"at": api.clock.now(), "attempts": len(job.attempts), "retryable": summary.retryable}
-    counts = {"results": summary.results, "errors": summary.errors, "missing": summary.missing}
-    with job.locked(api.clock):
-        job.note(downloaded=facts | counts)
+    _note(api, job, summary, csv, column)
     _tell(job, summary, paths)
     shown = tuple(answers.pairs(job, results_file, errors_file, show)) if show else ()
     for pair in shown:
@@ -87,6 +87,19 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
     nothing = not summary.results and not summary.errors
     code = ExitCode.NOT_COMPLETED if nothing else summary.exit_code
     return Delivered(paths, code, watch.status_word(job), summary, shown)
+
+
+def _note(api: Api, job: Job, summary: results.Summary, csv: Path | None, column: str) -> None:
+    """What came of the download, and where the CSV is, for the next command."""
+    facts = {"at": api.clock.now(), "batches": len(job.submitted()), "retryable": summary.retryable}
+    counts = {"results": summary.results, "errors": summary.errors, "missing": summary.missing}
+    with job.locked(api.clock):
+        job.note(downloaded=facts | counts)
+        if csv:
+            job.note(job.record["options"], csv=str(csv), answer_column=column)
+    before = job.remembered("csv")
+    if before and not csv:
+        say(f"{safe(before[1])} is of an earlier download: {' '.join(before)} renews it")
 
 
 def _write_partial(job: Job, path: Path) -> results.Summary:
@@ -108,10 +121,11 @@ def _tell(job: Job, summary: results.Summary, paths: list[Path]) -> None:
             say(f"  {count} {kind}{safe(example, 250) and ' ' + safe(example, 250)}")
     if summary.unexpected:
         say(f"  {summary.unexpected} ids came back that are not in this job; they are left out")
-    if summary.cut or summary.empty:
-        say(f"  {summary.cut} answers cut short at the token limit, {summary.empty} empty")
+    for what, count in (("cut short at the token limit", summary.cut), ("empty", summary.empty)):
+        if count:
+            say(f"  {count} of the answers {what} (e.g. {summary.examples[what.split()[0]]})")
     say(f"tokens: {summary.prompt_tokens} prompt, {summary.completion_tokens} completion")
     for path in paths:
-        say(f"wrote {safe(path)}")
+        say(f"wrote {safe(path)}{'' if path.stat().st_size else ' (empty)'}")
     if summary.retryable and job.next_step():
         say(f"next: {job.next_step()}")

@@ -153,7 +153,7 @@ class Job:
         job = cls.load(request_file)
         if job is None:
             if not request_file.exists():
-                raise NotFound(
+                raise BadInput(
                     f"there is no file {safe(request_file)}, and it is no file or batch id", "check the path"
                 )
             raise NotFound(
@@ -184,7 +184,8 @@ class Job:
             old = cls.load(request_file)
             begun = old is not None and any(part["upload"] for _, part in old.parts())
             if old is not None and old.attempts[0]["sha256"] == report.sha256:
-                if begun or (old.record["options"], old.record["source"]) == (limits, source):
+                same_limits = limits.items() <= old.record["options"].items()
+                if begun or (same_limits and old.record["source"] == source):
                     return old
             elif begun:
                 raise BadInput(
@@ -246,19 +247,26 @@ class Job:
 
     def next_step(self) -> str | None:
         """The exact next command for this job, or None when it is done."""
-        file = self.request_file()
-        waiting = self.unsubmitted()
+        file, waiting, submitted = self.request_file(), self.unsubmitted(), self.submitted()
         if waiting and not self.latest["cancelled_at"]:
-            uploaded = all(part["upload"] and part["upload"]["file_id"] for part in waiting)
-            return next_command("create_batch.py" if uploaded else "upload.py", file)
-        if not all(ended(part) for part in self.submitted()):
+            if not all(part["upload"] and part["upload"]["file_id"] for part in waiting):
+                return next_command("upload.py", file)
+            return next_command("create_batch.py", file, *self.remembered("max_cost"))
+        if not submitted:
+            return next_command("cancel_batch.py", file, "--resume")
+        if not all(ended(part) for part in submitted):
             return next_command("poll.py", file)
         done = self.record["downloaded"]
-        if self.submitted() and (done is None or done["attempts"] != len(self.attempts)):
-            return next_command("download.py", file)
-        if done and done["retryable"]:
+        if done is None or done["batches"] != len(submitted):
+            return next_command("download.py", file, *self.remembered("csv", "answer_column"))
+        if done["retryable"]:
             return next_command("retry_failed.py", file)
         return None
+
+    def remembered(self, *names: str) -> list[str]:
+        """Flags the user gave before, for the next command: a cost limit or a CSV must not get lost on the way."""
+        options = self.record["options"]
+        return [word for name in names if options.get(name) for word in (f"--{name.replace('_', '-')}", options[name])]
 
     # --- writing ---
 

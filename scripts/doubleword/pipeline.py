@@ -18,7 +18,7 @@ from .contract import BadInput, NotAllowed, NotFound, WrongUsage, next_command, 
 from .job import Attempt, Job, Part
 from .progress import Progress
 from .request_file import PART_BYTES, PART_REQUESTS, state_of
-from .submission import submit_part, upload_part
+from .submission import require_only_copy, submit_part, upload_part
 
 CAPACITY_WAIT_SECONDS = 30.0  # what the server says in its body when it has no Retry-After
 
@@ -192,6 +192,8 @@ def submit_parts(
     if not waiting:
         return
     require_not_cancelled(job)
+    if len(job.attempts) > 1 and choice != "again":
+        require_only_copy(api, job)
     if limit is not None:
         upload_parts(api, job, window, jobs)
         for _, part in job.parts():  # earlier attempts count, too; they may have run in the other window

@@ -5,6 +5,7 @@ The files lie in the current folder: `batch-<id>.jsonl` with its record, results
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from .api import Api, bare_id
 from .contract import Clock, NotFound, safe, say, whole_file
 from .job import Job, Part
 from .spool import fetch, spool_files
-from .submission import seen
+from .submission import metadata_of, seen
 
 NO_LIMIT = 1 << 62
 
@@ -64,6 +65,9 @@ def job_of_batch(api: Api, batch_id: str) -> Job:
     if not file_id or not _fetch_input(api, file_id, path):
         return _job_without_input(api, found, path)
     job = _job_of(path, file_id)
+    home = metadata_of(found).get("dwb_job")
+    if isinstance(home, str) and re.fullmatch("[0-9a-f]{32}", home):
+        job.note(job=home)  # a copy of that job: what one of them submits, the other finds
     job.note(job.latest["parts"][0], batch=seen(found, api.clock))
     return job
 

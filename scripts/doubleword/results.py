@@ -83,6 +83,9 @@ class Summary:
             self.results += 1
             self.cut += outcome.cut
             self.empty += outcome.empty
+            for word, applies in (("cut", outcome.cut), ("empty", outcome.empty)):
+                if applies:
+                    self.examples.setdefault(word, f"line {covered.line}, {safe(covered.custom_id, 64)}")
             self.prompt_tokens += outcome.prompt_tokens
             self.completion_tokens += outcome.completion_tokens
         else:

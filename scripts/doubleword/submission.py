@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from .api import Api, Busy, Unclear
-from .contract import BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, next_command, safe, say
+from .api import PAGE_LIMIT, Api, Busy, Unclear
+from .contract import BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, WrongUsage, next_command, safe, say
 from .job import ENDED, Attempt, Batch, Job, Part
 from .request_file import PartBody, physical_line
 
@@ -80,7 +80,8 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
             found = api.upload(name, PartBody(path, part["start"], part["end"], part["sha256"], count.add))
             job.note(part["upload"], file_id=str(found["id"]))
             return
-        except BadInput as error:
+        except (BadInput, NotAllowed, WrongUsage) as error:
+            job.note(part, upload=None)  # a definite no: nothing was stored
             raise _with_physical_line(error, job, attempt, part) from None
         except Temporary as error:
             count.take_back()
@@ -117,14 +118,14 @@ class _Counter:
         self._total = 0
 
 
-def _with_physical_line(error: BadInput, job: Job, attempt: Attempt, part: Part) -> BadInput:
+def _with_physical_line(error: Failure, job: Job, attempt: Attempt, part: Part) -> Failure:
     """The server counts the lines of the part that are not blank; people count the lines of the file."""
     found = re.search(r"\b[Ll]ine (\d+)", error.what)
     if not found:
         return error
     path = job.request_file(attempt)
     line = physical_line(path, part["start"], part["first_line"], int(found[1]))
-    return BadInput(f"{safe(path.name)} line {line}: {error.what}", error.next_step or "mend that line")
+    return type(error)(f"{safe(path.name)} line {line}: {error.what}", error.next_step or "mend that line")
 
 
 # --- submit ------------------------------------------------------------------------------------
@@ -195,6 +196,29 @@ def known_batches(job: Job) -> set[str]:
     return {
         b["id"] for _, part in job.parts() for b in ([part["batch"]] if part["batch"] else []) + part["other_batches"]
     }
+
+
+def require_only_copy(api: Api, job: Job) -> None:
+    """Raises NotAllowed if another copy of this job has submitted a later attempt of its own.
+
+    A copy of the folder, or a job made from one of its batch ids, plans from the same first attempt: its second attempt
+    holds the same requests in other bytes, so that no content hash tells.
+    """
+    known, parts = known_batches(job), list(job.parts())
+    own = {part["sha256"] for _, part in parts} | {(part["submission"] or {}).get("id") for _, part in parts}
+    for batch in api.batches(2 + len(parts) // PAGE_LIMIT, search=job.id):
+        tags, counts = metadata_of(batch), batch.get("request_counts") or {}
+        if tags.get("dwb_job") != job.id or str(tags.get("dwb_attempt", "1")) == "1" or batch["id"] in known:
+            continue
+        if tags.get("dwb_content") in own or tags.get("dwb_submission") in own:
+            continue  # of this very attempt: it is found, and taken over, by its content
+        if batch.get("status") not in DEAD or counts.get("completed"):
+            raise NotAllowed(
+                f"another copy of this job submitted an attempt of its own: batch {safe(batch['id'])},"
+                f" {safe(batch.get('status'))}",
+                "ask the user: go on with that copy of the job; or"
+                f" {next_command('create_batch.py', job.request_file())} --again pays for these requests, too",
+            )
 
 
 def _take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:

@@ -7,8 +7,8 @@
 
 Reads:   DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional); the job records (*.job.json) of the folder.
          With --local the jobs alone, and no key is needed.
-Stdout:  a line each, columns separated by tabs: batch id (or -), status, done/requests, failed, job, created, next
-         command; --json: one object.
+Stdout:  a line each, columns separated by tabs: batch id (- for a job of several parts), status, done/requests and
+         failed of its latest attempt, job, created, next command; --json: one object.
 Money:   none.
 
 Examples:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 from .api import PAGE_LIMIT, Api
-from .contract import Clock, Failure, next_command, safe, say, utc
+from .contract import BadInput, Clock, Failure, next_command, safe, say, utc
 from .job import ENDED, Job
 from .submission import metadata_of, seen
 from .watch import counts, status_word
@@ -14,19 +15,21 @@ from .watch import counts, status_word
 
 def rows(clock: Clock, folder: Path, local: bool, search: str | None, limit: int) -> list[dict[str, Any]]:
     """The jobs of the folder first, then the account's batches that belong to none of them, newest first."""
+    if not folder.is_dir():
+        raise BadInput(f"there is no folder {safe(folder)}", "check the path")
     jobs = [job for path in sorted(folder.glob("*.job.json")) if (job := _loaded(path))]
-    known = {part["batch"]["id"]: job for job in jobs for part in job.submitted() if part["batch"]}
-    found = [] if search else [_job_row(job) for job in jobs]
-    if local:
-        return found
-    api = Api(clock)
-    pages = -(-limit // PAGE_LIMIT)
-    for number, batch in enumerate(api.batches(pages, **({"search": search} if search else {}))):
-        if number >= limit:
-            break
-        if search or batch["id"] not in known:
-            found.append(_batch_row(batch, clock, known.get(batch["id"])))
-    return found
+    known = {part["batch"]["id"]: (job, part) for job in jobs for part in job.submitted() if part["batch"]}
+    found = []
+    if not local:
+        query = {"search": search} if search else {}
+        batches = itertools.islice(Api(clock).batches(-(-limit // PAGE_LIMIT), **query), limit)
+        for batch in batches:
+            job, part = known.get(batch["id"], (None, None))
+            if part is not None:
+                part["batch"] = seen(batch, clock, part["batch"])  # for the table alone: poll.py writes it down
+            if search or job is None:
+                found.append(_batch_row(batch, clock, job))
+    return ([] if search else [_job_row(job) for job in jobs]) + found
 
 
 def _loaded(path: Path) -> Job | None:
@@ -38,11 +41,12 @@ def _loaded(path: Path) -> Job | None:
 
 
 def _job_row(job: Job) -> dict[str, Any]:
-    _, completed, failed = counts(job)
+    requests, completed, failed = counts(job)
+    ids = [part["batch"]["id"] for part in job.latest["parts"] if part["batch"]]
     return {
-        "batch_id": None,
+        "batch_id": ids[0] if len(ids) == 1 else None,
         "status": status_word(job),
-        "requests": job.attempts[0]["requests"],
+        "requests": requests,
         "completed": completed,
         "failed": failed,
         "job": str(job.path),

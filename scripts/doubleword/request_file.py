@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from .contract import BadInput, safe
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
+    from hashlib import _Hash as Hash
 
 # Source: the service's published limits for one batch. The server's own defaults are other numbers (100 MiB,
 # no count), and the hosted values cannot be read, so stay at or under the published ones.
@@ -108,105 +109,101 @@ def lines(path: Path) -> Iterator[Line]:
             raise BadInput(f"{safe(path)} changed while it was read", "wait until whatever writes it is done")
 
 
-class SideHash:
-    """SHA-256 of many small pieces, computed on another core meanwhile; hashlib lets Python run on beside it."""
-
-    # Python changes threads every 5 ms: smaller blocks would wait longer for their turn than they take.
-    BLOCK = 4 * 1024 * 1024
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._running: Future[None] | None = None
-
-    def update(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size >= self.BLOCK:
-            self._wait()
-            self._running = _side().submit(self._hash.update, b"".join(self._pieces))
-            self._pieces, self._size = [], 0
-
-    def _wait(self) -> None:
-        if self._running is not None:
-            self._running.result()
-            self._running = None
-
-    def copy(self) -> SideHash:
-        made = SideHash()
-        self.hexdigest()
-        made._hash = self._hash.copy()
-        return made
-
-    def hexdigest(self) -> str:
-        self._wait()
-        self._hash.update(b"".join(self._pieces))
-        self._pieces, self._size = [], 0
-        return self._hash.hexdigest()
-
-
-@cache
-def _side() -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(1)
-
-
 class Cutter:
-    """Cuts a stream of lines into parts of at most `requests` and `size` bytes, hashing each as it goes."""
+    """Cuts the lines of a file into parts of at most `requests` and `size` bytes; use it in a `with`.
 
-    def __init__(self, requests: int = PART_REQUESTS, size: int = PART_BYTES) -> None:
-        self._requests, self._size = requests, size
-        self._done: list[Span] = []
+    The bytes are hashed from the file, on another core, while the caller looks at the lines: hashlib and reading
+    let Python run on beside them.
+    """
+
+    # Python changes threads every 5 ms; a smaller block would wait longer for its turn than it takes.
+    BLOCK = 8 * 1024 * 1024
+
+    def __init__(self, path: Path, requests: int = PART_REQUESTS, size: int = PART_BYTES) -> None:
+        self._path, self._requests, self._size = path, requests, size
+        self._cut: list[tuple[Line, int, int, int, Hash]] = []  # first line, last line, end, requests, hash
         self._first: Line | None = None
-        self._open(None)
+        self._last_line = self._end = self._count = self._asked = 0
+        self._hash: Hash = hashlib.sha256()
+        self._whole: Hash | None = None  # None as long as the first part is all there is
+        self._at = 0
+        self._tasks: deque[Future[None]] = deque()
 
-    def _open(self, first: Line | None) -> None:
-        self._first = first
-        self._count, self._bytes, self._last_line = 0, 0, 0
-        self._hash = self._ahead = SideHash()
-        # Blank lines inside a part are sent along, those at its edges are not: `_ahead` has hashed them already.
-        self._blank_bytes = 0
+    def __enter__(self) -> Cutter:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._file = open_regular(self._path)
+        self._side = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._side.shutdown(cancel_futures=True)
+        self._file.close()
 
     def add(self, line: Line) -> bool:
-        """Takes every line in order; False for a blank one. Raises BadInput if one line is over the size of a part."""
+        """Takes every line in order; False for a blank one. Raises BadInput if one line is over the size of a part.
+
+        Blank lines inside a part are sent along, those at its edges are not.
+        """
         if line.blank:
-            if self._first is not None:
-                if not self._blank_bytes:
-                    self._ahead = self._hash.copy()
-                self._ahead.update(line.raw)
-                self._blank_bytes += len(line.raw)
             return False
-        grown = self._bytes + self._blank_bytes + len(line.raw)
-        if self._first is not None and (self._count >= self._requests or grown > self._size):
+        number, start, raw = line
+        end = start + len(raw)
+        if self._first is not None and (self._count >= self._requests or end - self._first.start > self._size):
             self._close()
         if self._first is None:
+            if len(raw) > self._size:
+                raise BadInput(f"line {number} alone has {len(raw)} bytes; a part may have {self._size}")
             self._open(line)
-            if len(line.raw) > self._size:
-                raise BadInput(f"line {line.number} alone has {len(line.raw)} bytes; a part may have {self._size}")
-        if self._blank_bytes:
-            self._hash = self._ahead
-        self._hash.update(line.raw)
-        self._bytes += self._blank_bytes + len(line.raw)
-        self._blank_bytes = 0
         self._count += 1
-        self._last_line = line.number
+        self._last_line, self._end = number, end
+        if end - self._asked >= self.BLOCK:
+            self._ask(end, self._hash)
         return True
+
+    def _open(self, line: Line) -> None:
+        if self._cut or line.start:
+            self._ask(line.start, None)
+        self._first, self._count, self._hash = line._replace(raw=b""), 0, hashlib.sha256()
 
     def _close(self) -> None:
         assert self._first is not None
-        start = self._first.start
-        self._done.append(
-            Span(self._first.number, self._last_line, start, start + self._bytes, self._count, self._hash.hexdigest())
-        )
-        self._open(None)
+        self._ask(self._end, self._hash)
+        self._cut.append((self._first, self._last_line, self._end, self._count, self._hash))
+        self._first = None
 
-    def parts(self) -> list[Span]:
-        """The parts, once every line has been added."""
+    def _ask(self, end: int, part: Hash | None) -> None:
+        self._asked = end
+        while self._tasks and self._tasks[0].done():
+            self._tasks.popleft().result()  # raises what went wrong there
+        self._tasks.append(self._side.submit(self._feed, end, part))
+
+    def _feed(self, end: int, part: Hash | None) -> None:
+        """Hashes on to `end`, for the part and for the file. Only ever runs on the side."""
+        if part is None and self._whole is None:  # the file is more than its first part
+            self._whole = self._cut[0][4].copy() if self._cut else hashlib.sha256()
+        while self._at < end:
+            block = self._file.read(min(self.BLOCK, end - self._at))
+            if not block:
+                raise BadInput(f"{safe(self._path)} changed while it was read", "wait until whatever writes it is done")
+            self._at += len(block)
+            for made in (part, self._whole):
+                if made is not None:
+                    made.update(block)
+
+    def parts(self, size: int) -> tuple[list[Span], str]:
+        """The parts, and the hash of the whole file, once every line of its `size` bytes has been added."""
         if self._first is not None:
             self._close()
-        return self._done
+        if size > self._end or not self._cut:
+            self._ask(size, None)
+        for task in self._tasks:
+            task.result()
+        spans = [
+            Span(first.number, last, first.start, end, count, made.hexdigest())
+            for first, last, end, count, made in self._cut
+        ]
+        return spans, self._whole.hexdigest() if self._whole else spans[0].sha256
 
 
 class PartBody:

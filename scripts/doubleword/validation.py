@@ -21,7 +21,7 @@ from typing import Any
 from . import rules
 from .contract import BadInput, plural, safe
 from .progress import Progress
-from .request_file import BOM, Cutter, Line, SideHash, Span, digest, lines, state_of
+from .request_file import BOM, Cutter, Span, lines, state_of
 
 try:
     import orjson
@@ -400,21 +400,12 @@ def check(path: Path, *, part_requests: int, part_bytes: int, endpoint: str | No
     """Reads `path` once (twice if two ids seem equal). Bad lines are in the report; raises BadInput only for a file
     that cannot be read, changes meanwhile, or holds a line that no part can take."""
     size, read, shown = state_of(path)[0], 0, 0
-    checked, cutter, harmless = _Check(endpoint), Cutter(part_requests, part_bytes), Counter[str]()
-    # One part that is the whole file has its hash; where there will be several, the file is hashed beside them.
-    whole = SideHash() if size > part_bytes else None
-    line = Line(0, 0, b"")
-    with Progress("check", size, "B") as progress:
+    checked, harmless = _Check(endpoint), Counter[str]()
+    with Progress("check", size, "B") as progress, Cutter(path, part_requests, part_bytes) as cutter:
         for line in lines(path):
             raw = line.raw
-            if line.number == 1 and line.start:
-                harmless["a byte order mark"] += 1
-                if whole:
-                    whole.update(BOM)
-            if whole:
-                whole.update(raw)
             if not cutter.add(line):
-                harmless["blank lines"] += 1
+                harmless["blank lines"] += bool(raw)
                 continue
             if raw.endswith(b"\r\n"):
                 harmless["CRLF line ends"] += 1
@@ -423,18 +414,17 @@ def check(path: Path, *, part_requests: int, part_bytes: int, endpoint: str | No
             if read - shown > 1_000_000:
                 progress.add(read - shown)
                 shown = read
-    if line.raw and not line.raw.endswith(b"\n"):
-        harmless["no newline at the end"] += 1
-    report = checked.report
-    report.size, report.spans = size, cutter.parts()
-    report.requests = sum(span.requests for span in report.spans)
+        report = checked.report
+        report.spans, report.sha256 = cutter.parts(size)
+    report.size, report.requests = size, sum(span.requests for span in report.spans)
     if not report.requests:
         checked.found(1, "file", "empty", None, "at least one request")
     checked.finish(path)
-    covers = len(report.spans) == 1 and (report.spans[0].start, report.spans[0].end) == (0, size)
-    report.sha256 = whole.hexdigest() if whole else report.spans[0].sha256 if covers else digest(path)
+    with path.open("rb") as file:
+        harmless["a byte order mark"] += file.read(3) == BOM
+        harmless["no newline at the end"] += size > 0 and file.seek(-1, 2) >= 0 and file.read() != b"\n"
     report.notes = [
-        f"{what} ({count}): accepted" if count > 1 else f"{what}: accepted" for what, count in harmless.items()
+        f"{what} ({count}): accepted" if count > 1 else f"{what}: accepted" for what, count in (+harmless).items()
     ]
     envelopes = report.requests * (_ENVELOPE + len(report.endpoint)) + checked.id_bytes
     report.input_tokens = max(0, read - envelopes) // 4

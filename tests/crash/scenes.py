@@ -10,6 +10,7 @@ import os
 import random
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -227,8 +228,10 @@ class CancelBatch(CreateBatch):
     def _wait_until_started(self) -> None:
         """A batch cancelled before its population began stays `cancelling` for good, which is another story."""
         query = "SELECT count(*) FROM requests WHERE custom_id IN (?, ?) AND state = 'in_progress'"
+        deadline = time.monotonic() + 20
         while read(self.server.database, query, self.ids[0], self.ids[-1])[0][0] < 2:
-            pass
+            assert time.monotonic() < deadline, "the batches do not start"
+            time.sleep(0.005)
 
     def finish(self) -> None:
         left = read(self.server.database, "SELECT id FROM batches WHERE cancelled_at IS NULL AND completed_at IS NULL")

@@ -423,6 +423,21 @@ def test_a_full_disk_is_noticed_before_anything_is_written(monkeypatch: pytest.M
     assert not list(Path().glob("*.jsonl"))
 
 
+def test_a_source_that_grows_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = table()
+    read = sources.read
+
+    def meanwhile(*given: Any, **more: Any) -> Any:
+        yield from read(*given, **more)
+        with source.open("a") as other:
+            other.write("3,late\n")
+
+    monkeypatch.setattr(sources, "read", meanwhile)
+    ran = create(input=source, prompt="{text}")
+    assert (ran.code, Path("r.jsonl").exists()) == (ExitCode.BAD_INPUT, False)
+    assert "changed while it was read" in ran.err
+
+
 def test_cell_text_is_never_expanded_again_and_formulas_stay() -> None:
     table('a,b\n{b},"=1+1 {a} {{b}}"\n')
     assert bodies(input="t.csv", prompt="{a} {b}")[0]["messages"][0]["content"] == "{b} =1+1 {a} {{b}}"

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword import validation
+from doubleword import rules, validation
 from doubleword.contract import BadInput
-from doubleword.request_file import PART_BYTES, PART_REQUESTS
+from doubleword.request_file import PART_BYTES, PART_REQUESTS, Cutter
 from doubleword.validation import Report, check
 
 CONTRACT = Path(__file__).parent / "contract"
@@ -530,6 +530,7 @@ def test_an_id_whose_key_is_escaped_is_no_other_texts_id(tmp_path: Path) -> None
 # --- 4. sizes, parts and hashes --------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("block", [50, 8_000_000])
 @pytest.mark.parametrize(
     ("content", "limits"),
     [
@@ -538,11 +539,14 @@ def test_an_id_whose_key_is_escaped_is_no_other_texts_id(tmp_path: Path) -> None
         (b"".join(line(f"r{n}") for n in range(50)), {"part_bytes": 1000}),
         (b"\xef\xbb\xbf" + line(), {}),
         (b"\n" + line() + b"\n\n" + line("b") + b"\n", {}),
+        (line() + b"\n\n" + line("b") + b"\n" + line("c") + b"\n\n", {"part_requests": 1}),
+        (b"\n\n" + line() + b"\r\n" + line("b")[:-1], {"part_requests": 1}),
     ],
 )
 def test_the_hash_is_that_of_the_file_and_the_parts_hold_every_request(
-    content: bytes, limits: dict[str, int], tmp_path: Path
+    content: bytes, limits: dict[str, int], block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Cutter, "BLOCK", block)
     report = verdict(content, tmp_path, **limits)
     assert (report.sha256, report.size) == (hashlib.sha256(content).hexdigest(), len(content))
     kept = b"".join(content[span.start : span.end] for span in report.spans)
@@ -574,6 +578,18 @@ def test_what_is_no_plain_file_is_an_error_at_once(what: str, tmp_path: Path) ->
         os.mkfifo(path)
     with pytest.raises(BadInput):
         check(path, part_requests=5, part_bytes=500)
+
+
+def test_a_file_that_grows_while_it_is_checked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "requests.jsonl"
+
+    def meanwhile(*_: object) -> None:
+        with file.open("ab") as other:
+            other.write(line("late"))
+
+    monkeypatch.setattr(rules, "look", meanwhile)
+    with pytest.raises(BadInput, match="changed while it was read"):
+        verdict(line(stream=True), tmp_path)
 
 
 # --- 5. both parsers, and the shortcut, say the same -----------------------------------------------

@@ -16,7 +16,7 @@ from . import sources, validation
 from .contract import BadInput, WrongUsage, plural, safe, whole_file
 from .job import Job
 from .progress import Progress
-from .request_file import digest
+from .request_file import digest, state_of
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
 from .sources import Row, Source
 from .templates import Line, Template
@@ -202,8 +202,9 @@ def build(path: Path, args: Namespace, source: Source | None) -> tuple[validatio
     Raises BadInput, and leaves everything as it was, if a row or a request is bad or another file is in the way.
     """
     write, used = composed(args, source)
-    name, total = "the prompts", len(args.prompt or ())
+    name, total, before = "the prompts", len(args.prompt or ()), None
     if source is not None:
+        before = state_of(Path(source["path"]))
         source["used"] = used
         name = safe(source["path"])
         total, size = sources.extent(Path(source["path"]))
@@ -213,6 +214,8 @@ def build(path: Path, args: Namespace, source: Source | None) -> tuple[validatio
     try:
         with whole_file(path) as file:
             _write_lines(file, name, total, _rows(args, source), write, source is None or source["empty"] == "refuse")
+            if source is not None and before != state_of(Path(source["path"])):
+                raise BadInput(f"{name} changed while it was read", "wait until whatever writes it is done")
             file.flush()
             report = validation.check(Path(file.name), part_requests=args.part_requests, part_bytes=args.part_bytes)
             if not report.requests:

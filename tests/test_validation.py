@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword import rules, validation
+from doubleword import reading, rules, validation
 from doubleword.contract import BadInput
 from doubleword.request_file import PART_BYTES, PART_REQUESTS, Cutter
 from doubleword.validation import Report, check
@@ -61,9 +61,9 @@ def verdict(content: bytes, folder: Path, **limits: Any) -> Report:
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test once with orjson and once as where it is not installed."""
     if request.param == "json":
-        monkeypatch.setattr(validation, "orjson", None)
+        monkeypatch.setattr(reading, "orjson", None)
     else:
-        assert vars(validation)["orjson"] is not None
+        assert vars(reading)["orjson"] is not None
 
 
 # --- 1. the server's own verdicts ------------------------------------------------------------------
@@ -646,11 +646,11 @@ def test_both_parsers_and_the_shortcut_give_the_same_report(data: st.DataObject,
     content = b"".join(alike) + bytes(damaged) + b"\n" + seed.replace(b'"a"', b'"z"')
     reports = []
     with pytest.MonkeyPatch.context() as patch:
-        for orjson in (vars(validation)["orjson"], None):
-            patch.setattr(validation, "orjson", orjson)
+        for orjson in (vars(reading)["orjson"], None):
+            patch.setattr(reading, "orjson", orjson)
             reports.append(verdict(content, tmp_path))
             with pytest.MonkeyPatch.context() as slow:
-                slow.setattr(validation._Likeness, "custom_id", lambda *_: None)
+                slow.setattr(reading.Likeness, "custom_id", lambda *_: None)
                 reports.append(verdict(content, tmp_path))
     assert all(report == reports[0] for report in reports[1:])
 
@@ -682,7 +682,7 @@ def test_any_value_of_any_parameter_is_judged_alike_by_both_parsers(
     content = json.dumps(request("a", **changes), ensure_ascii=ascii_only).encode("utf-8", "replace") + b"\n"
     with pytest.MonkeyPatch.context() as patch:
         first = verdict(content, tmp_path)
-        patch.setattr(validation, "orjson", None)
+        patch.setattr(reading, "orjson", None)
         second = verdict(content, tmp_path)
     assert first.counts == second.counts
     assert first.warnings == second.warnings

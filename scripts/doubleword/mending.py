@@ -8,8 +8,9 @@ from pathlib import Path
 
 from .contract import BadInput, safe, whole_file
 from .progress import Progress
+from .reading import Unreadable, parse
 from .request_file import lines, state_of
-from .validation import Repeats, Unreadable, parse
+from .validation import Repeats
 
 _WHAT = {
     "bom": "byte order mark removed",

@@ -25,9 +25,9 @@ BUILD = """
 import sys, time
 from pathlib import Path
 started, cpu = time.perf_counter(), time.process_time()
-from doubleword import contract, validation
+from doubleword import contract, reading, templates
 if sys.argv[3] == "json":
-    validation.orjson = None
+    reading.orjson = templates.orjson = None
 import create_batch_file
 out = Path(sys.argv[2])
 for old in (out, out.with_suffix(".job.json")):

@@ -14,6 +14,14 @@ from real_server.fixture import real_server as real_server  # the fixtures for t
 SPEED = 200  # the server's waits of seconds pass in milliseconds
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The figures that suites recorded: how much was replayed, killed, hit. Also from other processes."""
+    for report in (report for found in terminalreporter.stats.values() for report in found):
+        for name, value in getattr(report, "user_properties", []):
+            if name == "figures":
+                terminalreporter.write_line(str(value))
+
+
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, home = tmp_path / "work", tmp_path / "home"

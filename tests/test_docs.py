@@ -175,6 +175,6 @@ def test_both_lines_of_the_readme_are_what_ci_runs() -> None:
     ci = (ROOT / ".ci/run").read_text()
     readme = (ROOT / "README.md").read_text("utf-8")
     assert re.search(r"^python3 tests/demo\.py$", readme, re.MULTILINE)
-    assert re.search(r"^python3 -m venv .*pytest$", readme, re.MULTILINE)
+    assert re.search(r"^python3 -m venv .*pytest -n 3", readme, re.MULTILINE)
     assert "grep -m1 '^python3 tests/demo.py' README.md" in ci
     assert "grep -m1 '^python3 -m venv' README.md" in ci

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -111,7 +111,7 @@ def test_a_schedule_that_is_kept(shared_server: LocalServer, hits: Counter[str],
 
 @pytest.mark.slow
 def test_500_schedules_of_faults_hit_every_kind_of_trouble(
-    shared_server: LocalServer, hits: Counter[str], capsys: pytest.CaptureFixture[str]
+    shared_server: LocalServer, hits: Counter[str], record_property: Callable[[str, object], None]
 ) -> None:
     tried = 0
     for number, kind in enumerate(sorted(KINDS)):
@@ -128,9 +128,7 @@ def test_500_schedules_of_faults_hit_every_kind_of_trouble(
                 check(shared_server, schedule, hits)
 
             trials()
-    with capsys.disabled():
-        print(f"\n{tried} schedules; requests hit by each kind of fault:")
-        for kind in sorted(KINDS):
-            print(f"  {kind:24}{hits[kind]:5}")
+    table = "".join(f"\n  {kind:24}{hits[kind]:5}" for kind in sorted(KINDS))
+    record_property("figures", f"{tried} schedules; requests hit by each kind of fault:{table}")
     assert tried >= FEWEST_SCHEDULES
     assert {kind: hits[kind] for kind in KINDS if hits[kind] < FEWEST_HITS} == {}

@@ -140,3 +140,21 @@ def test_a_refused_upload_is_asked_for_again_before_money_is_spent(server: Local
     refused = run("create_batch", requests)
     assert refused.code == 5
     assert "upload.py" in refused.err
+
+
+def test_a_prompt_without_a_column_a_wrong_id_column_and_rows_in_place_of_requests_are_said_plainly(
+    server: LocalServer,
+) -> None:
+    made()
+    same = ["--input", "rows.csv", "--model", "echo", "--prompt", "One word", "--max-tokens", "5"]
+    warned = run("create_batch_file", "same.jsonl", *same, "--json")
+    assert warned.code == 0
+    assert "all 20 requests ask the same" in warned.facts["warnings"][0]
+    wrong = run(
+        "create_batch_file", "x.jsonl", "--input", "rows.csv", "--model", "m", "--prompt", "{text}", "--id-column", "nr"
+    )
+    assert wrong.code == 3
+    assert "no column 'nr' for --id-column; there are: id, text" in wrong.err
+    refused = run("upload", "rows.csv")
+    assert refused.code == 3
+    assert "create_batch_file.py rows.jsonl --input rows.csv" in refused.err

@@ -33,6 +33,7 @@ def build(path: Path, args: Namespace, source: Source | None) -> tuple[validatio
     write, used = composed(args, source)
     name, total, before = "the prompts", len(args.prompt or ()), None
     if source is not None:
+        _require_id_column(source)
         before = state_of(Path(source["path"]))
         source["used"] = used
         name = safe(source["path"])
@@ -53,10 +54,12 @@ def build(path: Path, args: Namespace, source: Source | None) -> tuple[validatio
                 _name_rows(report, source)
             report.require(path if source is None else Path(source["path"]))
             _make_way(path, report)
+            if source is not None and (args.prompt or args.template) and not used and report.requests > 1:
+                report.warnings.append(f"the prompt names no column: all {report.requests} requests ask the same")
     except _Unchanged:
         job = Job.load(path)
         limits = {"part_requests": args.part_requests, "part_bytes": args.part_bytes}
-        if job is not None and (job.record["source"], job.record["options"]) == (source, limits):
+        if job is not None and job.record["source"] == source and limits.items() <= job.record["options"].items():
             return report, job
     return report, Job.create(path, report, source, args.part_requests, args.part_bytes)
 
@@ -90,6 +93,13 @@ def _make_way(path: Path, report: validation.Report) -> None:
             f"{safe(path)} exists, and is not as a job's record has it: it may be a source, or edited by hand",
             "give the new request file another name, or move that one away",
         )
+
+
+def _require_id_column(source: Source) -> None:
+    column = source["id_column"]
+    if column is not None and not sources.has_column(source, column):
+        there = ", ".join(safe(name, 40) for name in sources.columns(source)[:20])
+        raise BadInput(f"there is no column {safe(column, 60)!r} for --id-column; there are: {there}")
 
 
 def _rows(args: Namespace, source: Source | None) -> Iterator[Row]:

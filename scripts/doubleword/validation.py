@@ -116,10 +116,12 @@ class Report:
         """Raises BadInput, with every kind counted, if there is any problem."""
         if self.counts:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+            step = "mend the lines named, or make the file again; --fix OUT mends what needs no guessing"
+            if set(self.counts) == {"json"} and self.counts["json"] >= self.requests and path.suffix != ".jsonl":
+                made = safe(path.with_suffix(".jsonl"))
+                step = f"these are rows, no requests: create_batch_file.py {made} --input {safe(path)} makes requests"
             raise BadInput(
-                f"{safe(path)}: {plural(sum(self.counts.values()), 'problem')} ({kinds})",
-                "mend the lines named, or make the file again; --fix OUT mends what needs no guessing",
-                self.problems,
+                f"{safe(path)}: {plural(sum(self.counts.values()), 'problem')} ({kinds})", step, self.problems
             )
 
 

@@ -41,13 +41,17 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         while left:
             left -= self.rfile.readinto(buffer[: min(left, len(buffer))])
-        self._json(201, {"id": OUTPUT, "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch"})
+        self._json(
+            201, {"id": OUTPUT, "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch"}
+        )
 
     def do_GET(self) -> None:
         if self.path.startswith(f"/v1/batches/{BATCH}"):
             counts = {"total": self.lines, "completed": self.lines, "failed": 0}
             ids = {"id": BATCH, "object": "batch", "output_file_id": OUTPUT, "error_file_id": ERRORS}
-            self._json(200, {**ids, "status": "completed", "request_counts": counts, "created_at": 1, "in_progress_at": 1})
+            self._json(
+                200, {**ids, "status": "completed", "request_counts": counts, "created_at": 1, "in_progress_at": 1}
+            )
             return
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")

@@ -1,6 +1,6 @@
 """Upload and download of 50,000 requests (190 MB) against plain requests and the openai package, on a fast server.
 
-    python tests/bench/transfer.py
+python tests/bench/transfer.py
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ class Body:
         yield self.head
         while block := self.file.read(262144): yield block
         yield self.tail
-requests.post(url + "/files", data=Body(), headers={"Content-Type": "multipart/form-data; boundary=b"}).raise_for_status()
+kind = {"Content-Type": "multipart/form-data; boundary=b"}
+requests.post(url + "/files", data=Body(), headers=kind).raise_for_status()
 """
 OUR_UPLOAD = """
 import sys
+from pathlib import Path
 from doubleword.api import Api
 from doubleword.contract import Clock
 from doubleword.request_file import PartBody
 path, _, size, sha256 = sys.argv[1:5]
-Api(Clock()).upload("x.jsonl", PartBody(path=__import__("pathlib").Path(path), start=0, end=int(size), sha256=sha256, sent=lambda n: None))
+Api(Clock()).upload("x.jsonl", PartBody(Path(path), 0, int(size), sha256, lambda sent: None))
 """
 OPENAI_UPLOAD = """
 import openai, sys
@@ -45,7 +47,8 @@ client.files.create(file=open(sys.argv[1], "rb"), purpose="batch")
 """
 PLAIN_DOWNLOAD = """
 import requests, sys
-with requests.get(sys.argv[2] + "/files/OUTPUT/content", stream=True) as answer, open(sys.argv[1] + ".plain", "wb") as file:
+with open(sys.argv[1] + ".plain", "wb") as file:
+    answer = requests.get(sys.argv[2] + "/files/OUTPUT/content", stream=True)
     for block in answer.iter_content(262144): file.write(block)
 """
 OUR_DOWNLOAD = """
@@ -85,7 +88,9 @@ def output_file(folder: Path) -> Path:
             }
             line = {"id": f"batch_req_{number:032x}", "custom_id": f"row-{number:06d}"}
             response = {"status_code": 200, "request_id": None, "body": body}
-            lines.append(json.dumps({**line, "response": response, "error": None}, ensure_ascii=False, separators=(",", ":")))
+            lines.append(
+                json.dumps({**line, "response": response, "error": None}, ensure_ascii=False, separators=(",", ":"))
+            )
         random.Random(2).shuffle(lines)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     return path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shlex
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,8 @@ def cancelled(requests: Path) -> str:
     write_requests(requests, 60)
     assert run("upload", requests).code == 0
     (batch,) = run("create_batch", requests).lines
+    while run("poll", requests, "--once", "--json").facts["completed"] == 0:
+        pass  # the server answers 100 a second
     assert run("cancel_batch", requests).code == 0
     assert run("download", requests).code in (7, 9)
     assert run("retry_failed", requests).code == 0
@@ -158,3 +162,20 @@ def test_a_prompt_without_a_column_a_wrong_id_column_and_rows_in_place_of_reques
     refused = run("upload", "rows.csv")
     assert refused.code == 3
     assert "create_batch_file.py rows.jsonl --input rows.csv" in refused.err
+
+
+def test_a_spool_that_was_tidied_away_is_fetched_again_not_paid_for_again(slow_server: LocalServer) -> None:
+    requests = Path("r.jsonl")
+    cancelled(requests)
+    answered = run("download", requests, "--json").facts["results"]
+    shutil.rmtree("r.spool")
+    planned = run("retry_failed", requests, "--json")
+    assert planned.facts["requests"] == 60 - answered
+
+    shutil.rmtree("r.spool")
+    with sqlite3.connect(slow_server.database) as database:
+        database.execute("DELETE FROM answers")
+    assert answered > 0
+    refused = run("retry_failed", requests)
+    assert refused.code == 3
+    assert f"{answered} results were downloaded before" in refused.err

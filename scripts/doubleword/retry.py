@@ -64,6 +64,7 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -
                 origin[-1][1] += 1
             else:
                 origin.append([covered.part, 1])
+    _require_nothing_lost(job, summary, path)
     if not origin:
         job.save()
         path.unlink()
@@ -74,6 +75,18 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -
     with_attempt = [*job.attempts, new_attempt(len(job.attempts) + 1, path, report, origin)]
     job.note(attempts=with_attempt)
     return Plan(path, report.requests, kinds, left_out)
+
+
+def _require_nothing_lost(job: Job, summary: results.Summary, path: Path) -> None:
+    """Raises BadInput if results that were downloaded once are gone from the spool and the server: never paid again."""
+    held = (job.record["downloaded"] or {}).get("results", 0)
+    if summary.results < held:
+        path.unlink()
+        raise BadInput(
+            f"{held} results were downloaded before; {held - summary.results} of them are neither in the spool nor on"
+            " the server any more, and another attempt would pay for them again",
+            f"{job.beside('results.jsonl').name} holds them; make new requests of what is lacking there",
+        )
 
 
 def _withdraw_unsent(job: Job) -> None:
@@ -109,4 +122,4 @@ def _require_ended(job: Job) -> None:
 
 
 def _fetched(job: Job) -> bool:
-    return all(part["batch"] and (part["batch"].get("fetched") or {}).get("whole") for part in job.submitted())
+    return all(part["batch"] and spool.is_here(job, part["batch"]) for part in job.submitted())

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -167,7 +167,7 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
     before = dict(batch.get("fetched") or {})
     current = _after_cancel(api, _look(api, batch), before)
     held = {"completed": current.get("completed"), "failed": current.get("failed"), "status": current.get("status")}
-    if before == {**held, "whole": True} and all(path.exists() for path in files):
+    if is_here(job, current) and held.items() <= before.items():
         return current
     if before.get("status") != held["status"]:
         files[1].unlink(missing_ok=True)  # the error file loses lines when the server retries: never resumed then
@@ -184,12 +184,22 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
         }
         over = current["status"] in ENDED
         whole = over and all(lines[k] == current.get(k) for k in lines)
-        current["fetched"] = {**lines, "status": current["status"], "whole": whole}
+        current["fetched"] = {**lines, "status": current["status"], "whole": whole, "bytes": _sizes(files)}
         if whole or not over:
             return current
     say(f"batch {batch['id']}: the server counts {current['completed']} results and {current['failed']} failures,")
     say(f"  but sent {lines['completed']} and {lines['failed']}; what was sent is kept")
     return current
+
+
+def is_here(job: Job, batch: Batch) -> bool:
+    """Whether a batch was fetched whole and its spool is what it was then: people tidy up, and disks lose power."""
+    fetched = batch.get("fetched") or {}
+    return bool(fetched.get("whole")) and fetched.get("bytes") == _sizes(spool_files(job, batch))
+
+
+def _sizes(files: Iterable[Path]) -> list[int]:
+    return [path.stat().st_size if path.exists() else -1 for path in files]
 
 
 def _distinct(path: Path, expected: int) -> int:

@@ -40,9 +40,10 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     args = flags.parse_args(arguments)
 
     from doubleword import pipeline, raw_ids, stuck
-    from doubleword.api import RETRY_AFTER_CAP_SECONDS, Api
+    from doubleword.api import Api
     from doubleword.contract import NotFound, next_command
     from doubleword.job import Job
+    from doubleword.refusals import RETRY_AFTER_CAP_SECONDS
 
     path = Path(args.requests)
     limit = pipeline.usd(args.max_cost)

@@ -94,7 +94,8 @@ def main(arguments: Sequence[str], clock: Clock) -> int:  # noqa: ARG001 - every
     args = _arguments(arguments)
     existing = Path(args.check) if args.check else args.requests
     if existing is None:
-        raise WrongUsage("no request file named, and no source", "for example:" + _examples())
+        missing = "no request file named" + ("" if args.input or args.prompt else ", and no source")
+        raise WrongUsage(missing, "for example:" + _examples())
     if args.fix or args.check is not None:
         return _existing(existing, args)
     if args.input is None and not args.prompt:

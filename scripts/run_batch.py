@@ -45,9 +45,10 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     args = flags.parse_args(arguments)
 
     from doubleword import delivery, pipeline, stuck, watch
-    from doubleword.api import Api, Busy
+    from doubleword.api import Api
     from doubleword.contract import Temporary, next_command, say
     from doubleword.job import ended
+    from doubleword.refusals import Busy
 
     deadline = clock.monotonic() + args.timeout_seconds
     limit = pipeline.usd(args.max_cost)

@@ -7,7 +7,6 @@ call takes an idempotency key, so a POST that may have been carried out is never
 
 from __future__ import annotations
 
-import email.utils
 import itertools
 import json
 import math
@@ -16,18 +15,18 @@ import random
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from .contract import VERSION, BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, WrongUsage, safe
+from .contract import VERSION, BadInput, Clock, NotAllowed, NotFound, Temporary, WrongUsage, safe
+from .refusals import DEFAULT_BASE_URL, RETRY_AFTER_CAP_SECONDS, Cut, Unclear, failure_of, nothing_sent, reason
 
 if TYPE_CHECKING:
     import requests
 
     from .request_file import PartBody
 
-DEFAULT_BASE_URL = "https://api.doubleword.ai/v1"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 # requests uses the connect time-out for each write, too. A server that stores while it reads may pause a stream for
@@ -35,25 +34,11 @@ READ_SECONDS = 60.0
 UPLOAD_SECONDS = (60.0, 900.0)
 RETRIES = 5
 RETRY_WITHIN_SECONDS = 120.0
-RETRY_AFTER_CAP_SECONDS = 300.0
 PAGE_LIMIT = 101  # the server's own cap; larger values are cut to it silently
 CONTENT_BLOCK_BYTES = 16 * 1024  # a body of known length that is cut loses the block that was being read
-TEMPORARY_STATUSES = {408, 409, 425, 429, 499}
 
 
 Found = TypeVar("Found")
-
-
-class Unclear(Temporary):
-    """No usable answer to a call that changes something: the server may or may not have acted."""
-
-
-class Cut(Unclear):
-    """The body of an answer broke off after it had begun."""
-
-
-class Busy(Temporary):
-    """429: nothing was done."""
 
 
 def bare_id(text: str) -> str | None:
@@ -98,19 +83,6 @@ def base_url() -> str:
 
 def _loopback(host: str) -> bool:
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
-def retry_after(response: requests.Response, clock: Clock) -> float | None:
-    """Seconds the server asks to wait, from a number or an HTTP date, at most the cap; None if it asks for nothing."""
-    value = response.headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - clock.now()
-        except (TypeError, ValueError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), RETRY_AFTER_CAP_SECONDS) if math.isfinite(seconds) else None
 
 
 class Api:
@@ -171,8 +143,8 @@ class Api:
         try:
             return session.request(method, self.base + path, allow_redirects=False, **options)
         except self._requests.RequestException as error:
-            text = f"{method} {path.split('?')[0]}: {_reason(error)}"
-            if _nothing_sent(error):
+            text = f"{method} {path.split('?')[0]}: {reason(error)}"
+            if nothing_sent(error):
                 raise Temporary(f"cannot reach {safe(self.base)}: {text}", "check the network and the URL") from None
             raise Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later") from None
 
@@ -199,41 +171,11 @@ class Api:
     def _accepted(self, method: str, path: str, doing: str, **options: Any) -> requests.Response:
         """One request whose answer is a 2xx; anything else is raised."""
         response = self._send(method, path, **options)
-        failure = self._failure(response, doing)
+        failure = failure_of(response, doing, self.base, self.clock)
         if failure:
             response.close()
             raise failure
         return response
-
-    def _failure(self, response: requests.Response, doing: str) -> Failure | None:
-        """What an HTTP status means for the caller; None for 2xx. The one place that decides it."""
-        status = response.status_code
-        if 200 <= status < 300:
-            if response.headers.get("content-type", "").startswith("text/html"):
-                return WrongUsage(
-                    f"{safe(self.base)} answers with a web page, not the API",
-                    f"check DOUBLEWORD_BASE_URL; the default is {DEFAULT_BASE_URL}",
-                )
-            return None
-        said = words(response)
-        what = f"{doing}: the server said {status}: {said or 'nothing more'}"
-        if 300 <= status < 400:
-            return WrongUsage(
-                f"{what}; redirects are not followed, so that the key stays put", "check DOUBLEWORD_BASE_URL"
-            )
-        if status == 405 or "parse onwards model" in said:
-            return WrongUsage(what, f"no such API path: check DOUBLEWORD_BASE_URL; the default is {DEFAULT_BASE_URL}")
-        if status == 403 and re.search(r"\bmodel\b", said, re.IGNORECASE):
-            return BadInput(what, "list_models.py shows the models this key may use")
-        if status in (401, 402, 403):
-            return NotAllowed(what, {402: "ask the user to add credit"}.get(status, "ask the user to check the key"))
-        if status == 404:
-            return NotFound(what, "check the id")
-        if status in TEMPORARY_STATUSES or status >= 500:
-            failure = (Busy if status == 429 else Unclear)(what, "the same command again later")
-            failure.retry_after = retry_after(response, self.clock)
-            return failure
-        return BadInput(what, "fix the input")
 
     def _read(self, path: str, doing: str, **query: Any) -> dict[str, Any]:
         return self._retried(lambda: self._object(self._accepted("GET", path, doing, params=query), doing))
@@ -268,7 +210,7 @@ class Api:
     def _changed(self, method: str, path: str, doing: str, **options: Any) -> dict[str, Any]:
         """A call that changes something: sent once. A definite no is raised as such, all else as Unclear."""
         response = self._send(method, path, fresh=True, **options)
-        failure = self._failure(response, doing)
+        failure = failure_of(response, doing, self.base, self.clock)
         # 404, 408, 409, 499 and redirects can come from something in between after the server has acted.
         if failure and (response.status_code < 400 or response.status_code in (404, 408, 409, 499)):
             failure = Unclear(failure.what, failure.next_step)
@@ -365,7 +307,7 @@ class Api:
         try:
             yield from response.iter_content(CONTENT_BLOCK_BYTES)
         except self._requests.RequestException as error:
-            raise Cut(f"{doing}: the body was cut: {_reason(error)}", "the same command again later") from None
+            raise Cut(f"{doing}: the body was cut: {reason(error)}", "the same command again later") from None
         finally:
             response.close()
 
@@ -391,45 +333,3 @@ class _MultipartFile:
         yield self._head
         yield from self._body
         yield self._tail
-
-
-def words(response: requests.Response) -> str:
-    """The server's own words in an error answer, cleaned: plain text mostly, JSON in three shapes for the rest."""
-    try:
-        text = next(iter(response.iter_content(16 * 1024)), b"").decode("utf-8", "replace")
-    except OSError:  # requests' exceptions are OSErrors: the error's body was cut
-        return ""
-    if response.headers.get("content-type", "").startswith("text/html"):
-        return "(a web page)"
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return safe(text)
-    if isinstance(found, dict):
-        inner = found.get("error")
-        found = inner.get("message") if isinstance(inner, dict) else found.get("message") or inner or found
-    return safe(found)
-
-
-def _chain(error: BaseException | None) -> Iterable[BaseException]:
-    """The error, what urllib3 wrapped in it, and so on inwards."""
-    while error is not None:
-        yield error
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error.__cause__
-        error = inner
-
-
-def _nothing_sent(error: BaseException) -> bool:
-    """Whether the request cannot have reached the server: name look-up, connect or TLS certificate failed."""
-    names = {type(e).__name__ for e in _chain(error)}
-    return bool(
-        names & {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "SSLCertVerificationError"}
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost words of a nested network error."""
-    inner = list(_chain(error))[-1]
-    return safe(inner, 200) or type(inner).__name__

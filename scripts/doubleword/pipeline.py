@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from .api import RETRY_AFTER_CAP_SECONDS, Api, Busy
+from .api import Api
 from .contract import BadInput, NotAllowed, NotFound, WrongUsage, next_command, plural, safe, say, utc
 from .job import Attempt, Job, Part
 from .progress import Progress
+from .refusals import RETRY_AFTER_CAP_SECONDS, Busy
 from .request_file import PART_BYTES, PART_REQUESTS, state_of
 from .submission import require_only_copy, submit_part, upload_part
 

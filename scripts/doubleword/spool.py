@@ -15,11 +15,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from . import outcomes
-from .api import Api, Cut
+from .api import Api
 from .contract import BadInput, Clock, NotFound, say, sync_folder
 from .job import ENDED, Batch, Job
 from .lock import lock
 from .progress import Progress
+from .refusals import Cut
 from .submission import seen, told_the_same
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.

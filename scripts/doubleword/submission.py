@@ -12,9 +12,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from .api import PAGE_LIMIT, Api, Busy, Unclear
+from .api import PAGE_LIMIT, Api
 from .contract import BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, WrongUsage, next_command, safe, say
 from .job import ENDED, Attempt, Batch, Job, Part
+from .refusals import Busy, Unclear
 from .request_file import PartBody, physical_line
 
 # A batch is listed with the next request; the waits are for a read replica that lags.

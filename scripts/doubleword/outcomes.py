@@ -74,6 +74,11 @@ def read(spool: Path) -> list[Outcome]:
     return _recent[key]
 
 
+def forget() -> None:
+    """Frees what was read last."""
+    _recent.clear()
+
+
 def _read(spool: Path) -> list[Outcome]:
     found: list[Outcome] = []
     offset = 0

@@ -92,6 +92,10 @@ class Summary:
             self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
 
 
+# What a part of a later attempt brought: attempt, outcomes, custom_ids, why the others are missing, unexpected ids.
+Later = tuple[int, list[Outcome], list[str], str, int]
+
+
 # --- every request of the job --------------------------------------------------------------------
 
 
@@ -102,44 +106,45 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
     Memory holds the outcomes of one part of the first attempt and of what covers it in later ones.
     """
     first = job.attempts[0]
-    known = state_of(job.request_file()) == first["state"]
-    cached = functools.lru_cache(maxsize=4)(lambda number, index: _later_part(job, number, index))
+    check = state_of(job.request_file()) != first["state"]
+    cached = functools.lru_cache(maxsize=2)(lambda number, index: _later_part(job, number, index))
     counted: set[tuple[int, int]] = set()
     with Progress("merge", first["requests"], "requests") as progress:
         for part in first["parts"]:
-            ids = list(request_ids(job.request_file(), part, check=not known))
-            found: dict[str, Outcome] = {}
-            attempt_of: dict[str, int] = {}
-            missing = {custom_id: _missing(part) for _, custom_id in ids}
-            if len(missing) < len(ids):  # a file made elsewhere; the server takes it
-                say(f"part {part['part']}: ids occur more than once; which answer belongs to which line is unknown")
-                summary.unexpected += len(ids) - len(missing)
-            if len(ids) < part["requests"]:
-                unnamed = part["requests"] - len(ids)
-                summary.requests += unnamed
-                summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
-            summary.unexpected += _take(found, _part_outcomes(job, part), missing)
-            for number, index in _later_parts(job, part["part"]):
-                later, members, reason, unexpected = cached(number, index)
-                if (number, index) not in counted:
-                    counted.add((number, index))
-                    summary.unexpected += unexpected
-                again = [custom_id for custom_id in members if custom_id in missing]
-                missing.update(dict.fromkeys(again, reason))
-                attempt_of.update(dict.fromkeys(again, number))
-                _take(found, (outcome for outcome in later if outcome.custom_id in missing), missing)
-            for line, custom_id in ids:
-                covered = Covered(
-                    part["part"],
-                    line,
-                    custom_id,
-                    attempt_of.get(custom_id, 1),
-                    found.get(custom_id),
-                    missing[custom_id],
-                )
-                summary.count(covered)
-                yield covered
-            progress.add(len(ids))
+            if len(first["parts"]) > 1:
+                outcomes.forget()  # of the part before: memory is promised for one
+            later: list[Later] = []
+            for key in _later_parts(job, part["part"]):
+                later.append(cached(*key))
+                summary.unexpected += 0 if key in counted else later[-1][-1]
+                counted.add(key)
+            yield from _cover_part(job, part, check, later, summary)
+            progress.add(part["requests"])
+
+
+def _cover_part(job: Job, part: Part, check: bool, later: list[Later], summary: Summary) -> Iterator[Covered]:
+    ids = list(request_ids(job.request_file(), part, check))
+    missing = {custom_id: _missing(part) for _, custom_id in ids}
+    if len(missing) < len(ids):  # a file made elsewhere; the server takes it
+        say(f"part {part['part']}: ids occur more than once; which answer belongs to which line is unknown")
+        summary.unexpected += len(ids) - len(missing)
+    if len(ids) < part["requests"]:
+        unnamed = part["requests"] - len(ids)
+        summary.requests += unnamed
+        summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
+    found: dict[str, Outcome] = {}
+    attempt_of: dict[str, int] = {}
+    summary.unexpected += _take(found, _part_outcomes(job, part), missing)
+    for number, came, members, reason, _ in later:
+        again = [custom_id for custom_id in members if custom_id in missing]
+        missing.update(dict.fromkeys(again, reason))
+        attempt_of.update(dict.fromkeys(again, number))
+        _take(found, (outcome for outcome in came if outcome.custom_id in missing), missing)
+    for line, custom_id in ids:
+        number = attempt_of.get(custom_id, 1)
+        covered = Covered(part["part"], line, custom_id, number, found.get(custom_id), missing[custom_id])
+        summary.count(covered)
+        yield covered
 
 
 def _take(found: dict[str, Outcome], new: Iterable[Outcome], ids: dict[str, str]) -> int:
@@ -161,15 +166,15 @@ def _part_outcomes(job: Job, part: Part) -> Iterator[Outcome]:
             yield from outcomes.read(spool)
 
 
-def _later_part(job: Job, number: int, index: int) -> tuple[list[Outcome], list[str], str, int]:
-    """(outcomes, custom_ids, reason for missing ones, unexpected ids) of a part of a later attempt."""
+def _later_part(job: Job, number: int, index: int) -> Later:
     attempt = job.attempts[number - 1]
     part = attempt["parts"][index]
     known = state_of(job.request_file(attempt)) == attempt["state"]
     ids = [custom_id for _, custom_id in request_ids(job.request_file(attempt), part, check=not known)]
     found = list(_part_outcomes(job, part))
     unexpected = {outcome.custom_id for outcome in found} - set(ids)
-    return [outcome for outcome in found if outcome.custom_id not in unexpected], ids, _missing(part), len(unexpected)
+    came = [outcome for outcome in found if outcome.custom_id not in unexpected]
+    return number, came, ids, _missing(part), len(unexpected)
 
 
 def _later_parts(job: Job, first_part: int) -> Iterator[tuple[int, int]]:

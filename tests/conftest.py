@@ -18,7 +18,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The figures that suites recorded: how much was replayed, killed, hit. Also from other processes."""
     for report in (report for found in terminalreporter.stats.values() for report in found):
         for name, value in getattr(report, "user_properties", []):
-            if name == "figures":
+            if name == "figures" and report.when == "call":
                 terminalreporter.write_line(str(value))
 
 

@@ -39,13 +39,13 @@ def _cancel(api: Api, job: Job, part: Part) -> Cancelled:
     did = "had ended before"
     if batch["status"] not in ENDED:
         batch = seen(api.cancel(before["id"]), api.clock, batch)
-        did = "was cancelled now"
+        did = "was cancelled"
     job.note(part, batch=batch)
     text = (
         f"batch {safe(batch['id'])} {did} ({batch['status']}): {batch['completed']} of {batch['total']} answered"
         f", {batch['failed']} failed; what was answered can be downloaded"
     )
-    if did == "was cancelled now":
+    if did == "was cancelled":
         text += ", and answers in flight may still come in"
     facts = {"part": part["part"], "batch_id": batch["id"], "status": batch["status"], "action": did}
     return Cancelled(text, facts | {key: batch[key] for key in ("total", "completed", "failed")})

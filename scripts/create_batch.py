@@ -55,8 +55,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         job = pipeline.prepare(path) if args.adopt else Job.need(path)
     choice = "adopt" if args.adopt else "again" if args.again else None
     with job.locked(clock):
-        if limit is not None:
-            job.note(job.record["options"], max_cost=str(limit))
+        job.remember(completion_window=args.completion_window, max_cost=limit)
         if job.unsubmitted():
             pipeline.require_not_cancelled(job)
         if args.replace_stuck:

@@ -25,7 +25,7 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run
+from doubleword.contract import Clock, ExitCode, answer, parser, run, whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--local", action="store_true", help="the jobs of the folder alone; asks no server")
     flags.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to look for jobs (here)")
     flags.add_argument("--search", metavar="TEXT", help="batches whose metadata, file name or id hold this text")
-    flags.add_argument("--limit", type=int, default=20, metavar="N", help="newest batches of the account (20)")
+    flags.add_argument("--limit", type=whole_number, default=20, metavar="N", help="newest batches of the account (20)")
     args = flags.parse_args(arguments)
 
     from doubleword import listing

@@ -27,15 +27,15 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run
+from doubleword.contract import Clock, ExitCode, answer, parser, run, seconds
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
     flags = parser(__doc__)
     flags.add_argument("target", metavar="REQUESTS", nargs="+", help="the request file, or raw batch ids")
     flags.add_argument("--once", action="store_true", help="look once, do not wait")
-    flags.add_argument("--interval-seconds", type=float, default=30.0, metavar="S", help="between looks (30)")
-    flags.add_argument("--timeout-seconds", type=float, default=1500.0, metavar="S", help="give up after (1500)")
+    flags.add_argument("--interval-seconds", type=seconds, default=30.0, metavar="S", help="between looks (30)")
+    flags.add_argument("--timeout-seconds", type=seconds, default=1500.0, metavar="S", help="give up after (1500)")
     args = flags.parse_args(arguments)
 
     from doubleword import raw_ids, stuck, watch

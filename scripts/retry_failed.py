@@ -27,7 +27,7 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run
+from doubleword.contract import Clock, ExitCode, answer, parser, run, whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -37,7 +37,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "--only", action="append", metavar="KIND", help="only this kind, as in the errors file; repeatable"
     )
     flags.add_argument("--include-permanent", action="store_true", help="also those that were refused for good")
-    flags.add_argument("--max-attempts", type=int, default=5, metavar="N", help="refuse to plan more attempts (5)")
+    flags.add_argument(
+        "--max-attempts", type=whole_number, default=5, metavar="N", help="refuse to plan more attempts (5)"
+    )
     args = flags.parse_args(arguments)
 
     from doubleword import raw_ids, retry
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         say("nothing to retry")
     else:
         say(f"attempt {len(job.attempts)}: {plural(plan.requests, 'request')}")
-    given = job.remembered("max_cost", "csv", "answer_column")
+    given = job.remembered("max_cost", "completion_window", "csv", "answer_column")
     facts = {
         "job": str(job.path),
         "attempt": len(job.attempts),

@@ -26,7 +26,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run
+from doubleword.contract import Clock, ExitCode, answer, parser, run, seconds, whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -37,14 +37,14 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--csv", type=Path, metavar="OUT", help="also write the source's rows with the answers")
     flags.add_argument("--answer-column", default="answer", metavar="NAME", help="name of the added column (answer)")
     flags.add_argument("--show", type=int, default=0, metavar="N", help="print the first N prompts and answers")
-    flags.add_argument("--interval-seconds", type=float, default=30.0, metavar="S", help="between looks (30)")
-    flags.add_argument("--timeout-seconds", type=float, default=1500.0, metavar="S", help="stop waiting after (1500)")
-    flags.add_argument("--part-requests", type=int, metavar="N", help="requests in a part, at most (50,000)")
-    flags.add_argument("--part-bytes", type=int, metavar="N", help="bytes in a part, at most (200,000,000)")
-    flags.add_argument("--jobs", type=int, default=2, metavar="N", help="parts uploaded at once (2)")
+    flags.add_argument("--interval-seconds", type=seconds, default=30.0, metavar="S", help="between looks (30)")
+    flags.add_argument("--timeout-seconds", type=seconds, default=1500.0, metavar="S", help="stop waiting after (1500)")
+    flags.add_argument("--part-requests", type=whole_number, metavar="N", help="requests in a part, at most (50,000)")
+    flags.add_argument("--part-bytes", type=whole_number, metavar="N", help="bytes in a part, at most (200,000,000)")
+    flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts uploaded at once (2)")
     args = flags.parse_args(arguments)
 
-    from doubleword import delivery, pipeline, stuck, watch
+    from doubleword import answers, delivery, pipeline, stuck, watch
     from doubleword.api import Api
     from doubleword.contract import Temporary, next_command, say
     from doubleword.job import ended
@@ -54,13 +54,15 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     limit = pipeline.usd(args.max_cost)
     job = pipeline.prepare(args.requests, args.part_requests, args.part_bytes)
     api = Api(clock)
+    if args.csv:  # before anything is paid
+        answers.check_csv(job, args.csv)
+        answers.check_source(job, args.answer_column)
     interval = watch.polite(api, args.interval_seconds)
     while True:
         busy = None
         try:
             with job.locked(clock):
-                if limit is not None:
-                    job.note(job.record["options"], max_cost=str(limit))
+                job.remember(completion_window=args.completion_window, max_cost=limit)
                 pipeline.submit_parts(api, job, args.completion_window, None, limit, args.jobs, patience=0)
             break
         except Busy as error:

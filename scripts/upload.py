@@ -25,16 +25,16 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run
+from doubleword.contract import Clock, ExitCode, answer, parser, run, whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
     flags = parser(__doc__)
     flags.add_argument("requests", metavar="REQUESTS", help="the request file, or the raw id of a file")
     flags.add_argument("--completion-window", default="24h", metavar="W", help="window to estimate for: 24h or 1h")
-    flags.add_argument("--part-requests", type=int, metavar="N", help="requests in a part, at most (50,000)")
-    flags.add_argument("--part-bytes", type=int, metavar="N", help="bytes in a part, at most (200,000,000)")
-    flags.add_argument("--jobs", type=int, default=2, metavar="N", help="parts uploaded at once (2)")
+    flags.add_argument("--part-requests", type=whole_number, metavar="N", help="requests in a part, at most (50,000)")
+    flags.add_argument("--part-bytes", type=whole_number, metavar="N", help="bytes in a part, at most (200,000,000)")
+    flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts uploaded at once (2)")
     args = flags.parse_args(arguments)
 
     from doubleword import pipeline, raw_ids
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         job = pipeline.prepare(Path(args.requests), args.part_requests, args.part_bytes)
     api = Api(clock)
     with job.locked(clock):
+        job.remember(completion_window=args.completion_window)
         pipeline.upload_parts(api, job, args.completion_window, args.jobs)
 
     attempt = job.latest

@@ -71,7 +71,12 @@ def _segment(text: str) -> str:
 def base_url() -> str:
     """The configured base URL. Raises WrongUsage for one the key must not be sent to."""
     url = (os.environ.get("DOUBLEWORD_BASE_URL") or DEFAULT_BASE_URL).strip().rstrip("/")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise WrongUsage(
+            f"DOUBLEWORD_BASE_URL is {safe(url)!r}", f"expected a URL such as {DEFAULT_BASE_URL}"
+        ) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise WrongUsage(f"DOUBLEWORD_BASE_URL is {safe(url)!r}", f"expected a URL such as {DEFAULT_BASE_URL}")
     if parts.username or parts.password:

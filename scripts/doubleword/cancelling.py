@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .api import Api
-from .contract import safe
+from .contract import NotFound, safe
 from .job import ENDED, Job, Part
 from .submission import seen, settle
 
@@ -35,7 +35,11 @@ def _cancel(api: Api, job: Job, part: Part) -> Cancelled:
     before = part["batch"]
     assert before is not None
     # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
-    batch = seen(api.batch(before["id"]), api.clock, before)
+    try:
+        batch = seen(api.batch(before["id"]), api.clock, before)
+    except NotFound as error:  # one that was deleted must not keep the others running
+        facts = {"part": part["part"], "batch_id": before["id"], "status": "unknown", "action": "is not known any more"}
+        return Cancelled(error.what, facts | {key: before.get(key) for key in ("total", "completed", "failed")})
     did = "had ended before"
     if batch["status"] not in ENDED:
         batch = seen(api.cancel(before["id"]), api.clock, batch)

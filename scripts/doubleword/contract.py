@@ -152,9 +152,8 @@ def next_command(script: str, *arguments: str | Path) -> str:
     known = shutil.which("python3")
     if known and Path(known).parent == Path(python).parent:
         python = "python3"  # the short name, where it finds the same interpreter
-    words = [str(a) for a in arguments]
-    if words and words[0].startswith("-"):
-        words.insert(0, "--")
+    # A path that begins with a dash would be taken for a flag.
+    words = [f"./{a}" if isinstance(a, Path) and str(a).startswith("-") else str(a) for a in arguments]
     return shlex.join([python, str(folder / script), *words])
 
 
@@ -282,6 +281,22 @@ def parser(documentation: str | None) -> argparse.ArgumentParser:
     made.add_argument("--quiet", action="store_true", help="no progress on stderr; errors still show")
     made.add_argument("--version", action="version", version=VERSION)
     return made
+
+
+def whole_number(text: str) -> int:
+    """A flag's value that must be a whole number, 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def seconds(text: str) -> float:
+    """A flag's value in seconds: 0 or more, and an end."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError
+    return number
 
 
 Main = Callable[[Sequence[str], Clock], int]

@@ -91,12 +91,18 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
 
 def _note(api: Api, job: Job, summary: results.Summary, csv: Path | None, column: str) -> None:
     """What came of the download, and where the CSV is, for the next command."""
-    facts = {"at": api.clock.now(), "batches": len(job.submitted()), "retryable": summary.retryable}
+    most = max(summary.results, (job.record["downloaded"] or {}).get("most_results", 0))
+    facts = {
+        "at": api.clock.now(),
+        "batches": len(job.submitted()),
+        "retryable": summary.retryable,
+        "most_results": most,
+    }
     counts = {"results": summary.results, "errors": summary.errors, "missing": summary.missing}
     with job.locked(api.clock):
         job.note(downloaded=facts | counts)
         if csv:
-            job.note(job.record["options"], csv=str(csv), answer_column=column)
+            job.remember(csv=csv, answer_column=column)
     before = job.remembered("csv")
     if before and not csv:
         say(f"{safe(before[1])} is of an earlier download: {' '.join(before)} renews it")

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 RECORD_VERSION = 1
 
 # A status word the server may add later counts as "still running", never as done.
-ENDED = frozenset({"completed", "failed", "cancelled", "expired"})
+# "deleted" is ours: the server knows a batch no more while it knows others of the job.
+ENDED = frozenset({"completed", "failed", "cancelled", "expired", "deleted"})
 
 
 class Batch(TypedDict, total=False):
@@ -251,7 +252,7 @@ class Job:
         if waiting and not self.latest["cancelled_at"]:
             if not all(part["upload"] and part["upload"]["file_id"] for part in waiting):
                 return next_command("upload.py", file)
-            return next_command("create_batch.py", file, *self.remembered("max_cost"))
+            return next_command("create_batch.py", file, *self.remembered("max_cost", "completion_window"))
         if not submitted:
             return next_command("cancel_batch.py", file, "--resume")
         if not all(ended(part) for part in submitted):
@@ -262,6 +263,12 @@ class Job:
         if done["retryable"]:
             return next_command("retry_failed.py", file)
         return None
+
+    def remember(self, **given: object) -> None:
+        """Notes flags for `next_step`; None for one that was not given, which stays as it was."""
+        new = {name: str(value) for name, value in given.items() if value is not None}
+        if not new.items() <= self.record["options"].items():
+            self.note(self.record["options"], **new)
 
     def remembered(self, *names: str) -> list[str]:
         """Flags the user gave before, for the next command: a cost limit or a CSV must not get lost on the way."""

@@ -58,7 +58,7 @@ def job_of_batch(api: Api, batch_id: str) -> Job:
     """The job of a batch that was submitted elsewhere, with its input fetched so that coverage and order are known."""
     path = recorded(batch_id, "batch")
     known = Job.load(path)
-    if known is not None:
+    if known is not None and known.submitted():  # else a copy was killed while it wrote the record
         return known
     found = api.batch(batch_id)
     file_id = found.get("input_file_id")

@@ -306,5 +306,5 @@ def _refuse_fewer(results: Path, count: int) -> None:
     if held > count:
         raise BadInput(
             f"{safe(results.name)} holds {plural(held, 'result')}, this download brought {count}; the file stays",
-            "move it away to have the smaller one",
+            "it may be the only copy of those results; move it to a safe place to have the smaller one",
         )

@@ -79,7 +79,7 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -
 
 def _require_nothing_lost(job: Job, summary: results.Summary, path: Path) -> None:
     """Raises BadInput if results that were downloaded once are gone from the spool and the server: never paid again."""
-    held = (job.record["downloaded"] or {}).get("results", 0)
+    held = (job.record["downloaded"] or {}).get("most_results", 0)
     if summary.results < held:
         path.unlink()
         raise BadInput(
@@ -122,4 +122,5 @@ def _require_ended(job: Job) -> None:
 
 
 def _fetched(job: Job) -> bool:
-    return all(part["batch"] and spool.is_here(job, part["batch"]) for part in job.submitted())
+    others = [batch for part in job.submitted() for batch in part["other_batches"] if batch.get("completed")]
+    return all(spool.is_here(job, batch) for batch in [*(p["batch"] for p in job.submitted() if p["batch"]), *others])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import outcomes
 from .api import Api
-from .contract import BadInput, Clock, NotFound, say, sync_folder
+from .contract import BadInput, Clock, NotFound, safe, say, sync_folder
 from .job import ENDED, Batch, Job
 from .lock import lock
 from .progress import Progress
@@ -175,10 +175,19 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
     for pause in (None, *PASSES_SECONDS):
         if pause is not None:
             api.clock.sleep(pause)
-        for path, key in zip(files, ("output_file_id", "error_file_id"), strict=True):
+        readable = [
             _fetch_file(api, path, current.get(key), pause is not None, received)  # type: ignore[arg-type]
+            for path, key in zip(files, ("output_file_id", "error_file_id"), strict=True)
+        ]
         sync_folder(files[0].parent)
-        current = _look(api, current)
+        again = _look(api, current)
+        counted = current["completed"] + current["failed"]
+        if again is current and counted and not any(readable) and max(_sizes(files)) <= 0:
+            raise NotFound(
+                f"the server knows neither batch {safe(batch['id'])}, which answered {counted} requests, nor its files",
+                "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
+            )
+        current = again
         lines = {
             "completed": _distinct(files[0], current["completed"]),
             "failed": _distinct(files[1], current["failed"]),
@@ -209,12 +218,13 @@ def _distinct(path: Path, expected: int) -> int:
     return found if found == expected else len(Spool(path).distinct())
 
 
-def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received: Received) -> None:
+def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received: Received) -> bool:
+    """Whether the server has the file; its new lines are in the spool then."""
     spool = Spool(path)
     path.touch()
     path.with_suffix(".fresh").unlink(missing_ok=True)  # of a copy that was killed while it fetched anew
     if file_id is None:
-        return
+        return False
     try:
         if anew:
             spool.fetch_anew(api, file_id, keep=path.name.endswith(".output.jsonl"), received=received)
@@ -222,6 +232,8 @@ def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received:
             spool.fetch(api, file_id, received)
     except NotFound as error:
         say(f"{error.what}; what was fetched before is kept")
+        return False
+    return True
 
 
 def _look(api: Api, batch: Batch) -> Batch:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .api import Api
-from .contract import NotAllowed, plural, safe, say
+from .contract import NotAllowed, Temporary, plural, safe, say
 from .job import ENDED, Batch, Job, Part, ended
-from .submission import seen
+from .submission import DEAD, seen
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
 # stand still for long while the service retries failing requests, which it does for hours; an hour is worth a word.
@@ -58,11 +58,22 @@ def _tear_up(api: Api, job: Job, part: Part) -> None:
             f"batch {safe(batch['id'])} runs on a file that this job did not upload; it is not deleted",
             "cancel it instead",
         )
-    now = seen(api.batch(batch["id"]), api.clock, batch)
+    found = api.batch(batch["id"])
+    if found.get("input_file_id") not in (upload["file_id"], ""):
+        raise NotAllowed(
+            f"batch {safe(batch['id'])} was taken over: it runs on another file than this job uploaded",
+            "ask the user; cancel_batch.py ends it",
+        )
+    now = seen(found, api.clock, batch)
     if now["status"] not in ENDED:
         api.delete_file(upload["file_id"])
         api.clock.sleep(LAST_ANSWERS_SECONDS)
         now = seen(api.batch(batch["id"]), api.clock, now)
+        if now["status"] not in ENDED | DEAD:
+            raise Temporary(
+                f"batch {safe(batch['id'])} is {now['status']} although its file was deleted",
+                "the same command again later",
+            )
     if now["completed"] or now["failed"]:
         job.note(part, batch={**now, "status": now["status"] if now["status"] in ENDED else "cancelled"})
         say(f"batch {safe(batch['id'])} was ended; its {plural(now['completed'], 'answer')} are kept")

@@ -153,8 +153,7 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
         _send(api, job, attempt, part, window)
         if part["batch"]:
             return
-    if part["submission"] and not part["batch"]:
-        settle(api, job, part)
+    settle(api, job, part)
     if not part["batch"]:
         raise Temporary(
             f"part {part['part']}: {TICKETS} submissions were lost on the way", "the same command again later"
@@ -164,6 +163,8 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
 def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None:
     """The intent, then the one POST. Afterwards the part has a batch; or its intent stands, and is to be settled."""
     assert part["upload"] is not None
+    if not part["again"]:
+        _require_unused(api, job, part)
     submission = uuid.uuid4().hex
     job.note(part, submission={"id": submission, "sent_at": api.clock.now(), "tearing": False})
     tags = _tags(job, attempt, part, submission)
@@ -250,6 +251,23 @@ def _take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
     return True
 
 
+def _require_unused(api: Api, job: Job, part: Part) -> None:
+    """Raises NotAllowed if the part's uploaded file was submitted by its raw id: that job's content hash is another."""
+    upload = part["upload"]
+    assert upload is not None
+    name = upload["name"] or str(api.file(upload["file_id"]).get("filename") or "")
+    known = known_batches(job)
+    for batch in api.batches(1, search=name) if name else ():
+        own = batch.get("input_file_id") == upload["file_id"] and batch["id"] not in known
+        if own and batch.get("status") not in DEAD:
+            again = next_command("create_batch.py", job.request_file(), "--again")
+            raise NotAllowed(
+                f"part {part['part']}: its file was submitted already, as batch {safe(batch['id'])},"
+                f" {safe(batch.get('status'))}",
+                f"ask the user: download.py {safe(batch['id'])} fetches that batch; {again} pays for a second one",
+            )
+
+
 def _adopt(api: Api, job: Job, part: Part, found: list[dict[str, Any]]) -> None:
     """Takes the batch furthest on as the part's own and cancels the others that still run."""
     order = {"completed": 0, "finalizing": 1, "in_progress": 2, "validating": 3}
@@ -267,10 +285,16 @@ def _adopt(api: Api, job: Job, part: Part, found: list[dict[str, Any]]) -> None:
 
 def drop(api: Api, job: Job, part: Part, batch: dict[str, Any]) -> None:
     """Cancels a second batch of the same content, unless it has ended; what it answered is kept."""
-    if batch.get("status") not in ENDED:
-        batch = api.cancel(batch["id"])
     job.note(part, other_batches=[*part["other_batches"], seen(batch, api.clock)])
-    say(f"part {part['part']}: batch {safe(batch['id'])} has the same requests; it is now {safe(batch.get('status'))}")
+    cancel_others(api, job, part)
+
+
+def cancel_others(api: Api, job: Job, part: Part) -> None:
+    """Cancels the second batches of a part that still run: also where a cancel failed before, or a kill came first."""
+    for other in part["other_batches"]:
+        if other["status"] not in ENDED | DEAD:
+            job.note(other, **seen(api.cancel(other["id"]), api.clock, other))
+            say(f"part {part['part']}: batch {safe(other['id'])} has the same requests; it is now {other['status']}")
 
 
 def settle(api: Api, job: Job, part: Part) -> None:

@@ -6,6 +6,7 @@ from the status alone: `expired_at` is set by the server on batches that finishe
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -14,7 +15,7 @@ from .api import Api
 from .contract import NotFound, Temporary, plural, say
 from .job import ENDED, Attempt, Job, Part, ended
 from .progress import Progress
-from .submission import DEAD, drop, known_batches, metadata_of, seen, told_the_same
+from .submission import DEAD, cancel_others, known_batches, metadata_of, seen, told_the_same
 
 INTERVAL_SECONDS = 30.0
 OUTAGE_INTERVAL_CAP_SECONDS = 300.0
@@ -25,6 +26,7 @@ def look(api: Api, job: Job) -> None:
     """One round: learns the status of every batch that has not ended, and looks for second batches of its content."""
     listed: list[dict[str, Any]] = []
     single: dict[str, Any] | None = None
+    gone: tuple[NotFound, str] | None = None
     attempt, open_parts = _open(job)
     if open_parts:
         pages = -(-len(attempt["parts"]) // 101)
@@ -34,17 +36,27 @@ def look(api: Api, job: Job) -> None:
         # The list says `finalizing` for up to 10 s when the batch itself is done.
         unsure = [p for p in open_parts if found.get(_id(p), {}).get("status") in (None, "finalizing")]
         if len(open_parts) == 1 or unsure:
-            single = _one(api, (unsure or open_parts)[0])
+            asked = (unsure or open_parts)[0]
+            try:
+                single = _one(api, asked)
+            except NotFound as error:
+                gone = error, _id(asked)
     fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
-    try:
-        with job.locked(api.clock):
-            if _learn(api, job, fresh):
-                job.save()
-            if listed:
-                _resolve_seconds(api, job, listed)
-    except Temporary as error:
-        say(f"{error.what}: the statuses are not written down this time")
-        _learn(api, job, fresh)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(job.locked(api.clock))
+        except Temporary as error:
+            say(f"{error.what}: the statuses are not written down this time")
+            _learn(api, job, fresh)
+            return
+        if _learn(api, job, fresh):
+            job.save()
+        if gone:
+            _note_gone(job, gone, fresh)
+        if listed:
+            _resolve_seconds(api, job, listed)
+        for part in job.submitted():
+            cancel_others(api, job, part)
 
 
 def _open(job: Job) -> tuple[Attempt, list[Part]]:
@@ -73,6 +85,17 @@ def _one(api: Api, part: Part) -> dict[str, Any]:
         raise
 
 
+def _note_gone(job: Job, gone: tuple[NotFound, str], fresh: dict[str, dict[str, Any]]) -> None:
+    """A batch that was deleted on the server has ended. Where no other is to be seen, key or URL may be wrong."""
+    error, batch_id = gone
+    if not fresh:
+        raise error
+    for part in job.submitted():
+        if part["batch"] and part["batch"]["id"] == batch_id:
+            say(f"{error.what}: it counts as ended")
+            job.note(part["batch"], status="deleted")
+
+
 def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]]) -> bool:
     """Takes the statuses into the record in memory; whether that changed it."""
     changed = False
@@ -94,15 +117,15 @@ def _resolve_seconds(api: Api, job: Job, listed: list[dict[str, Any]]) -> None:
             by_content.setdefault(str(tags.get("dwb_content")), []).append(batch)
     for part in job.submitted():
         own = next((batch for batch in listed if batch["id"] == _id(part)), None)
+        others = by_content.get(part["sha256"], [])
+        if others and own is not None and not part["again"] and own.get("status") not in DEAD:
+            first, *later = sorted([own, *others], key=lambda b: (b.get("created_at") or 0, b["id"]))
+            kept = [*part["other_batches"], *(seen(batch, api.clock) for batch in later)]
+            # In one writing: a kill or a cancel that fails leaves none of them unknown.
+            job.note(part, batch=seen(first, api.clock, part["batch"]), other_batches=kept)
+            cancel_others(api, job, part)
         if part["submission"] and not part["submission"].get("compared") and own is not None:
             job.note(part["submission"], compared=True)
-        others = by_content.get(part["sha256"], [])
-        if not others or part["again"] or own is None or own.get("status") in DEAD:
-            continue
-        first, *later = sorted([own, *others], key=lambda b: (b.get("created_at") or 0, b["id"]))
-        job.note(part, batch=seen(first, api.clock, part["batch"]))
-        for batch in later:
-            drop(api, job, part, batch)
 
 
 # --- waiting -----------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     from doubleword import cancelling, raw_ids
     from doubleword.api import Api
-    from doubleword.contract import WrongUsage, next_command, say
+    from doubleword.contract import WrongUsage, next_command, safe, say
     from doubleword.job import Job
 
     lines: list[cancelling.Cancelled] = []
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "not_submitted": sum(len(job.unsubmitted()) for job in jobs if job.id),
         "next": jobs[0].next_step() if jobs[0].id else next_command("download.py", args.target[0]),
     }
-    answer([f"{line.facts['batch_id']} {line.facts['status']}" for line in lines], facts)
+    answer([safe(f"{line.facts['batch_id']} {line.facts['status']}") for line in lines], facts)
     return ExitCode.DONE
 
 

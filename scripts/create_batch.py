@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     from doubleword import pipeline, raw_ids, stuck
     from doubleword.api import Api
-    from doubleword.contract import NotFound, next_command
+    from doubleword.contract import NotFound, next_command, safe
     from doubleword.job import Job
     from doubleword.refusals import RETRY_AFTER_CAP_SECONDS
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "batch_ids": ids,
         "next": job.next_step(),
     }
-    answer(ids, facts)
+    answer(map(safe, ids), facts)
     return ExitCode.DONE
 
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     from doubleword import pipeline, raw_ids
     from doubleword.api import Api
-    from doubleword.contract import say
+    from doubleword.contract import safe, say
 
     raw = raw_ids.id_in(args.requests)
     if raw:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "file_ids": ids,
         "next": job.next_step(),
     }
-    answer(ids, facts)
+    answer(map(safe, ids), facts)
     return ExitCode.DONE
 
 

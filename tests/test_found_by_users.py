@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shlex
 import shutil
 import sqlite3
@@ -179,3 +180,4 @@ def test_a_spool_that_was_tidied_away_is_fetched_again_not_paid_for_again(slow_s
     refused = run("retry_failed", requests)
     assert refused.code == 3
     assert f"{answered} results were downloaded before" in refused.err
+    assert len(json.loads(Path("r.job.json").read_text())["attempts"]) == 1, "no plan without its file"

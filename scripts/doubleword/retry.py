@@ -81,6 +81,7 @@ def _require_nothing_lost(job: Job, summary: results.Summary, path: Path) -> Non
     """Raises BadInput if results that were downloaded once are gone from the spool and the server: never paid again."""
     held = (job.record["downloaded"] or {}).get("most_results", 0)
     if summary.results < held:
+        job.save()  # a plan that was withdrawn must not stay in the record without its file
         path.unlink()
         raise BadInput(
             f"{held} results were downloaded before; {held - summary.results} of them are neither in the spool nor on"

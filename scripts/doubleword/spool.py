@@ -197,7 +197,9 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
         current["fetched"] = {**lines, "status": current["status"], "whole": whole, "bytes": _sizes(files)}
         if whole or not over:
             return current
-    say(f"batch {batch['id']}: the server counts {current['completed']} results and {current['failed']} failures,")
+    say(
+        f"batch {safe(batch['id'])}: the server counts {current['completed']} results and {current['failed']} failures,"
+    )
     say(f"  but sent {lines['completed']} and {lines['failed']}; what was sent is kept")
     return current
 

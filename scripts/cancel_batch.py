@@ -24,7 +24,9 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock, ExitCode
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -33,14 +35,16 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--resume", action="store_true", help="lift the mark: the rest may be submitted again")
     args = flags.parse_args(arguments)
 
-    from doubleword import cancelling, raw_ids
-    from doubleword.api import Api
-    from doubleword.contract import WrongUsage, next_command, safe, say
-    from doubleword.job import Job
+    from doubleword.base.console import say
+    from doubleword.base.errors import WrongUsage
+    from doubleword.base.text import next_command, safe
+    from doubleword.job.job import Job
+    from doubleword.service import by_id, cancel
+    from doubleword.service.api import Api
 
-    lines: list[cancelling.Cancelled] = []
+    lines: list[cancel.Cancelled] = []
     if args.resume:
-        if len(args.target) != 1 or raw_ids.id_in(args.target[0]):
+        if len(args.target) != 1 or by_id.id_in(args.target[0]):
             raise WrongUsage("--resume takes one request file", "")
         job = Job.need(Path(args.target[0]))
         with job.locked(clock):
@@ -51,9 +55,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     else:
         api, jobs = Api(clock), []
         for target in args.target:
-            raw = raw_ids.id_in(target)
-            job = raw_ids.watched(api, raw) if raw else Job.need(Path(target))
-            lines += cancelling.cancel(api, job)
+            raw = by_id.id_in(target)
+            job = by_id.watched(api, raw) if raw else Job.need(Path(target))
+            lines += cancel.cancel(api, job)
             jobs.append(job)
     for line in lines:
         say(line.text)

@@ -25,7 +25,9 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock, ExitCode
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -39,25 +41,28 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--replace-stuck", action="store_true", help="tear up batches that are stuck, submit them anew")
     args = flags.parse_args(arguments)
 
-    from doubleword import pipeline, raw_ids, stuck
-    from doubleword.api import Api
-    from doubleword.contract import NotFound, next_command, safe
-    from doubleword.job import Job
-    from doubleword.refusals import RETRY_AFTER_CAP_SECONDS
+    from doubleword.base.errors import NotFound
+    from doubleword.base.text import next_command, safe
+    from doubleword.job import begin
+    from doubleword.job.job import Job
+    from doubleword.service import by_id, stuck, submit
+    from doubleword.service import cost as costs
+    from doubleword.service.api import Api
+    from doubleword.service.refusals import RETRY_AFTER_CAP_SECONDS
 
     path = Path(args.requests)
-    limit = pipeline.usd(args.max_cost)
+    limit = costs.usd(args.max_cost)
     api = Api(clock)
-    raw = raw_ids.id_in(args.requests)
+    raw = by_id.id_in(args.requests)
     if raw:
-        job = raw_ids.job_of_file(api, raw)
+        job = by_id.job_of_file(api, raw)
     else:
-        job = pipeline.prepare(path) if args.adopt else Job.need(path)
+        job = begin.prepare(path) if args.adopt else Job.need(path)
     choice = "adopt" if args.adopt else "again" if args.again else None
     with job.locked(clock):
         job.remember(completion_window=args.completion_window, max_cost=limit)
         if job.unsubmitted():
-            pipeline.require_not_cancelled(job)
+            submit.require_not_cancelled(job)
         if args.replace_stuck:
             stuck.replace(api, job)
         elif not args.adopt and any(not part["upload"] for part in job.unsubmitted()):
@@ -66,11 +71,11 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
                 next_command("upload.py", job.request_file(), "--completion-window", args.completion_window),
             )
         window, patience = args.completion_window, RETRY_AFTER_CAP_SECONDS
-        pipeline.submit_parts(api, job, window, choice, limit, jobs=1, patience=patience)
+        submit.submit_parts(api, job, window, choice, limit, jobs=1, patience=patience)
 
     attempt = job.latest
     ids = [part["batch"]["id"] for part in attempt["parts"] if part["batch"]]
-    cost = pipeline.estimated_cost(attempt["parts"], args.completion_window)
+    cost = costs.estimated_cost(attempt["parts"], args.completion_window)
     facts = {
         "job": str(job.path),
         "attempt": attempt["attempt"],

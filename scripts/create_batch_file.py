@@ -31,12 +31,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import TYPE_CHECKING, Clock, ExitCode, WrongUsage, answer, parser, plural, run, safe, say
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer, say
+from doubleword.base.errors import TYPE_CHECKING, Clock, ExitCode, WrongUsage
+from doubleword.base.text import plural, safe
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from doubleword.validation import Report
+    from doubleword.request_file.check import Report
 
 ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses", "messages")
 SHOWN = 3  # requests of a dry run
@@ -119,7 +122,9 @@ def _examples() -> str:
 def _make(path: Path, args: Namespace) -> int:
     from tempfile import gettempdir
 
-    from doubleword import building, sources
+    from doubleword.job import begin
+    from doubleword.request_file import write
+    from doubleword.rows import source as sources
 
     source = None
     if args.input is not None:
@@ -132,26 +137,26 @@ def _make(path: Path, args: Namespace) -> int:
             say(f"stdin is kept as {safe(rows)}: download.py --csv reads it again")
         source = sources.describe(rows, **options)
     if args.dry_run:
-        preview = building.preview(args, source, SHOWN)
+        preview = write.preview(args, source, SHOWN)
         answer([*map(_line, preview)], _facts(path, preview=preview))
         return ExitCode.DONE
-    report, job = building.build(path, args, source)
+    report, job = begin.build(path, args, source)
     answer([str(path)], _summary(path, report, "made", job=str(job.path), next=job.next_step()))
     return ExitCode.DONE
 
 
 def _existing(path: Path, args: Namespace) -> int:
-    from doubleword import mending, validation
-    from doubleword.contract import next_command
-    from doubleword.job import Job
+    from doubleword.base.text import next_command
+    from doubleword.job.job import Job
+    from doubleword.request_file import check, fix
 
     fixed: list[str] = []
     if args.fix:
-        fixed = mending.mend(path, args.fix)
+        fixed = fix.mend(path, args.fix)
         path = args.fix
         for what in fixed or ["nothing to mend"]:
             say(f"fix: {what}")
-    report = validation.check(path, part_requests=args.part_requests, part_bytes=args.part_bytes)
+    report = check.check(path, part_requests=args.part_requests, part_bytes=args.part_bytes)
     report.require(path)
     record = Job.path_of(path)
     job = str(record) if record.exists() else None

@@ -29,7 +29,9 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, answer, parser, run
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -43,14 +45,15 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--partial", action="store_true", help="while it runs: what there is so far")
     args = flags.parse_args(arguments)
 
-    from doubleword import delivery, raw_ids
-    from doubleword.api import Api
-    from doubleword.job import Job
+    from doubleword.job.job import Job
+    from doubleword.results import deliver, from_batch
+    from doubleword.service import by_id
+    from doubleword.service.api import Api
 
     api = Api(clock)
-    raw = raw_ids.id_in(args.requests)
-    job = raw_ids.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
-    delivered = delivery.deliver(api, job, args.csv, args.answer_column, args.show, args.partial)
+    raw = by_id.id_in(args.requests)
+    job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
+    delivered = deliver.deliver(api, job, args.csv, args.answer_column, args.show, args.partial)
     answer([str(path) for path in delivered.paths], delivered.facts(job))
     return delivered.code
 

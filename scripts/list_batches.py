@@ -25,7 +25,10 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run, whole_number
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.text import whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -36,10 +39,10 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--limit", type=whole_number, default=20, metavar="N", help="newest batches of the account (20)")
     args = flags.parse_args(arguments)
 
-    from doubleword import listing
+    from doubleword.service import account
 
-    rows = listing.rows(clock, args.folder, args.local, args.search, args.limit)
-    answer(["\t".join(listing.columns(row)) for row in rows], {"batches": rows, "next": None})
+    rows = account.rows(clock, args.folder, args.local, args.search, args.limit)
+    answer(["\t".join(account.columns(row)) for row in rows], {"batches": rows, "next": None})
     return ExitCode.DONE
 
 

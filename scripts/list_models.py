@@ -21,7 +21,9 @@ sys.dont_write_bytecode = True
 
 from collections.abc import Sequence
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock, ExitCode
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -29,8 +31,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--search", default="", metavar="TEXT", help="only names that contain this, in any case")
     args = flags.parse_args(arguments)
 
-    from doubleword.api import Api
-    from doubleword.contract import safe, say
+    from doubleword.base.console import say
+    from doubleword.base.text import safe
+    from doubleword.service.api import Api
 
     found = [safe(model.get("id", ""), 200) for model in Api(clock).models()]
     names = sorted(name for name in found if args.search.lower() in name.lower())

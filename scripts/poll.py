@@ -27,7 +27,10 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run, seconds
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.text import seconds
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -38,14 +41,17 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--timeout-seconds", type=seconds, default=1500.0, metavar="S", help="give up after (1500)")
     args = flags.parse_args(arguments)
 
-    from doubleword import raw_ids, stuck, watch
-    from doubleword.api import Api
-    from doubleword.contract import NotFound, next_command, say
-    from doubleword.job import Job, ended
+    from doubleword.base.console import say
+    from doubleword.base.errors import NotFound
+    from doubleword.base.text import next_command
+    from doubleword.job.job import Job
+    from doubleword.job.record import ended
+    from doubleword.service import by_id, stuck, watch
+    from doubleword.service.api import Api
 
     deadline = clock.monotonic() + args.timeout_seconds
     api = Api(clock)
-    jobs = [raw_ids.watched(api, raw) if (raw := raw_ids.id_in(t)) else Job.need(Path(t)) for t in args.target]
+    jobs = [by_id.watched(api, raw) if (raw := by_id.id_in(t)) else Job.need(Path(t)) for t in args.target]
     for job in jobs:
         if not job.submitted():
             raise NotFound("nothing of this job has been submitted yet", job.next_step() or "")

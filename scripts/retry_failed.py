@@ -27,7 +27,10 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run, whole_number
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.text import whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -42,11 +45,13 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     )
     args = flags.parse_args(arguments)
 
-    from doubleword import raw_ids, retry
-    from doubleword.contract import next_command, plural, say
-    from doubleword.job import Job
+    from doubleword.base.console import say
+    from doubleword.base.text import next_command, plural
+    from doubleword.job.job import Job
+    from doubleword.results import retry
+    from doubleword.service import by_id
 
-    raw = raw_ids.id_in(args.requests)
+    raw = by_id.id_in(args.requests)
     job = retry.job_of_raw(raw, clock) if raw else Job.need(Path(args.requests))
     retry.fetch(job, clock)
     with job.locked(clock):

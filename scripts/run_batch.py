@@ -26,7 +26,10 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run, seconds, whole_number
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.text import seconds, whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -44,30 +47,35 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts uploaded at once (2)")
     args = flags.parse_args(arguments)
 
-    from doubleword import answers, delivery, pipeline, stuck, watch
-    from doubleword.api import Api
-    from doubleword.contract import Temporary, next_command, say
-    from doubleword.job import ended
-    from doubleword.refusals import Busy
+    from doubleword.base.console import say
+    from doubleword.base.errors import Temporary
+    from doubleword.base.text import next_command
+    from doubleword.job import begin
+    from doubleword.job.record import ended
+    from doubleword.results import deliver, table
+    from doubleword.service import cost as costs
+    from doubleword.service import stuck, submit, watch
+    from doubleword.service.api import Api
+    from doubleword.service.refusals import Busy
 
     deadline = clock.monotonic() + args.timeout_seconds
-    limit = pipeline.usd(args.max_cost)
-    job = pipeline.prepare(args.requests, args.part_requests, args.part_bytes)
+    limit = costs.usd(args.max_cost)
+    job = begin.prepare(args.requests, args.part_requests, args.part_bytes)
     api = Api(clock)
     if args.csv:  # before anything is paid
-        answers.check_csv(job, args.csv)
-        answers.check_source(job, args.answer_column)
+        table.check_csv(job, args.csv)
+        table.check_source(job, args.answer_column)
     interval = watch.polite(api, args.interval_seconds)
     while True:
         busy = None
         try:
             with job.locked(clock):
                 job.remember(completion_window=args.completion_window, max_cost=limit)
-                pipeline.submit_parts(api, job, args.completion_window, None, limit, args.jobs, patience=0)
+                submit.submit_parts(api, job, args.completion_window, None, limit, args.jobs, patience=0)
             break
         except Busy as error:
             busy = error  # the service has no room for more now: what runs goes on, the rest is tried again
-        resume = clock.monotonic() + (busy.retry_after or pipeline.CAPACITY_WAIT_SECONDS)
+        resume = clock.monotonic() + (busy.retry_after or submit.CAPACITY_WAIT_SECONDS)
         if resume > deadline:
             break
         say(f"{busy.what}; trying again in {resume - clock.monotonic():.0f} s")
@@ -85,9 +93,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         word = watch.status_word(job)
         say(watch.summary_line(job))
         again = next_command("run_batch.py", *arguments)
-        answer([word], delivery.Delivered([], ExitCode.STILL_RUNNING, word).facts(job) | {"next": again})
+        answer([word], deliver.Delivered([], ExitCode.STILL_RUNNING, word).facts(job) | {"next": again})
         return ExitCode.STILL_RUNNING
-    delivered = delivery.deliver(api, job, args.csv, args.answer_column, args.show, partial=False)
+    delivered = deliver.deliver(api, job, args.csv, args.answer_column, args.show, partial=False)
     answer([str(path) for path in delivered.paths], delivered.facts(job))
     return delivered.code
 

@@ -25,7 +25,10 @@ sys.dont_write_bytecode = True
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.contract import Clock, ExitCode, answer, parser, run, whole_number
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer
+from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.text import whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -37,27 +40,31 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts uploaded at once (2)")
     args = flags.parse_args(arguments)
 
-    from doubleword import pipeline, raw_ids
-    from doubleword.api import Api
-    from doubleword.contract import safe, say
+    from doubleword.base.console import say
+    from doubleword.base.text import safe
+    from doubleword.job import begin
+    from doubleword.service import by_id
+    from doubleword.service import cost as costs
+    from doubleword.service import upload as uploads
+    from doubleword.service.api import Api
 
-    raw = raw_ids.id_in(args.requests)
+    raw = by_id.id_in(args.requests)
     if raw:
-        job = raw_ids.job_of_file(Api(clock), raw)
+        job = by_id.job_of_file(Api(clock), raw)
     else:
-        job = pipeline.prepare(Path(args.requests), args.part_requests, args.part_bytes)
+        job = begin.prepare(Path(args.requests), args.part_requests, args.part_bytes)
     api = Api(clock)
     with job.locked(clock):
         job.remember(completion_window=args.completion_window)
-        pipeline.upload_parts(api, job, args.completion_window, args.jobs)
+        uploads.upload_parts(api, job, args.completion_window, args.jobs)
 
     attempt = job.latest
     ids = [part["upload"]["file_id"] for part in attempt["parts"] if part["upload"]]
-    cost = pipeline.estimated_cost(attempt["parts"], args.completion_window)
+    cost = costs.estimated_cost(attempt["parts"], args.completion_window)
     models = ", ".join(attempt["models"])
     say(
         f"uploaded {attempt['requests']} requests in {len(ids)} part(s), model {models}, "
-        f"window {args.completion_window}: {pipeline.cost_text(cost)}"
+        f"window {args.completion_window}: {costs.cost_text(cost)}"
     )
     facts = {
         "job": str(job.path),

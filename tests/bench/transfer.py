@@ -98,8 +98,8 @@ def output_file(folder: Path) -> Path:
 
 def record_for(requests: Path) -> Path:
     """A record of one part whose batch has ended."""
-    from doubleword.job import Job
-    from doubleword.validation import check
+    from doubleword.job.job import Job
+    from doubleword.request_file.check import check
 
     report = check(requests, part_requests=REQUESTS, part_bytes=200_000_000)
     Job.path_of(requests).unlink(missing_ok=True)

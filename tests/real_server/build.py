@@ -15,7 +15,7 @@ from pathlib import Path
 from real_server import apt
 from real_server.errors import SetupError
 
-# The newest release on the crate registry; tests/contract/ was recorded from v10.13.1.
+# The newest release on the crate registry; tests/recordings/ was recorded from v10.13.1.
 VERSION = "8.94.2"
 
 # As it was when the tests were collected: a test may be given another home, in which neither the cache nor

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from crash.proxy import At, Proxy
-from doubleword.contract import Clock
+from doubleword.base.errors import Clock
 from real_server.oracle import Oracle
 from real_server.server import RealServer
-from running import FastClock, Ran, json_lines, run, write_requests
+from support.crash.proxy import At, Proxy
+from support.running import FastClock, Ran, json_lines, run, write_requests
 
 # The server claims new requests once a second; looking more often than this shows nothing new.
 LOOK = ("--interval-seconds", "0.3", "--timeout-seconds", "60")

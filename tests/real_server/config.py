@@ -15,7 +15,7 @@ from real_server.admin import ADMIN
 
 @dataclass(frozen=True)
 class Settings:
-    """What a test may set; the defaults are those tests/contract/ was recorded with."""
+    """What a test may set; the defaults are those tests/recordings/ was recorded with."""
 
     windows: tuple[str, ...] = ("24h", "1h")  # the server's default: 24h alone
     requests_per_file: int = 50_000  # default: no limit

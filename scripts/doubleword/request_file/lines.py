@@ -1,0 +1,104 @@
+"""The request file: one request a line, any size. Lines, offsets, hashes, and cutting into parts.
+
+A part is a range of the file's bytes that the API takes as one upload. Nothing is copied: a part is
+hashed when the file is checked, and sent from the same bytes later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..base.errors import BadInput
+from ..base.files import LINE_BYTES, open_regular
+from ..base.text import safe
+from ..job.record import Part
+
+BOM = b"\xef\xbb\xbf"
+
+
+class Line(NamedTuple):
+    """One physical line. `raw` holds its bytes with the line end, without a leading BOM; `start` is raw's offset."""
+
+    number: int
+    start: int
+    raw: bytes
+
+    @property
+    def blank(self) -> bool:
+        return not self.raw or self.raw.isspace()
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """Every physical line, blank ones too; only LF ends a line, as on the server.
+
+    Raises BadInput for a line of more than LINE_BYTES, and when the file changes while it is read.
+    """
+    with open_regular(path) as file:
+        before = os.fstat(file.fileno())
+        start, number = 0, 0
+        while raw := file.readline(LINE_BYTES + 1):
+            number += 1
+            if len(raw) > LINE_BYTES:
+                raise BadInput(
+                    f"{safe(path)} line {number} is longer than {LINE_BYTES} bytes; a request is at most 10 MiB"
+                )
+            if number == 1 and raw.startswith(BOM):
+                raw, start = raw[3:], 3
+            yield Line(number, start, raw)
+            start += len(raw)
+        after = os.fstat(file.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise BadInput(f"{safe(path)} changed while it was read", "wait until whatever writes it is done")
+
+
+def physical_line(path: Path, start: int, first_line: int, nth: int) -> int:
+    """The physical line of the nth request of a part: the server counts only lines that are not blank, per part."""
+    with open_regular(path) as file:
+        file.seek(start)
+        number = first_line - 1
+        while raw := file.readline():
+            number += 1
+            if raw.strip():
+                nth -= 1
+                if nth == 0:
+                    return number
+    return number
+
+
+# The key stands first in the lines this skill writes, and no valid line names it twice.
+_ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
+
+
+def request_lines(path: Path, part: Part, check: bool = False) -> Iterator[tuple[int, bytes]]:
+    """(physical line, bytes) of each request of a part. With `check`, raises BadInput if the bytes changed."""
+    digest, number, position = hashlib.sha256(), part["first_line"] - 1, part["start"]
+    with open_regular(path) as file:
+        file.seek(position)
+        while position < part["end"] and (raw := file.readline()):
+            number, position = number + 1, position + len(raw)
+            if check:
+                digest.update(raw)
+            if raw.strip():
+                yield number, raw
+    if check and digest.hexdigest() != part["sha256"]:
+        raise BadInput(f"{safe(path)} changed since it was uploaded", "restore it: its order and ids are needed")
+
+
+def request_ids(path: Path, part: Part, check: bool = False) -> Iterator[tuple[int, str]]:
+    """(physical line, custom_id) of each request of a part."""
+    for number, raw in request_lines(path, part, check):
+        yield number, _custom_id(raw, path, number)
+
+
+def _custom_id(raw: bytes, path: Path, number: int) -> str:
+    found = _ID_FIRST.match(raw)
+    try:
+        return found[1].decode() if found else str(json.loads(raw)["custom_id"])
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(f"{safe(path)} line {number} is not what was uploaded", "restore the file") from None

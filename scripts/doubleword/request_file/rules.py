@@ -1,0 +1,256 @@
+"""The rules for one request, once it has been parsed: every field, and what was expected there.
+
+Refused is what the server refuses (the tests compare with its recorded verdicts), and what it would take and
+then waste: it looks at ids, method, url, model and reasoning, yet neither at messages nor at parameters, and
+such a request comes back as an error hours later.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+
+
+RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
+
+
+ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
+
+
+ID_BYTES = 64  # bytes, though the server's message says characters
+
+
+BODY_BYTES = 10 * 1024 * 1024  # of the body as the server writes it again: compact, unescaped
+
+
+Found = Callable[[str, str, Any, str], None]  # field, kind, value, what was expected there
+
+
+Unwise = Callable[[str], None]  # what is so of this request, as in "3 requests ..."
+
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _integer(low: int) -> Rule:
+    # Beyond 64 bits the server makes it a float.
+    return lambda v: v.__class__ is int and low <= v < 2**63, f"an integer of at least {low}"
+
+
+def _number(low: float, high: float) -> Rule:
+    return lambda v: v.__class__ in (int, float) and low <= v <= high, f"a number from {low} to {high}"
+
+
+def _some(value: Any, kind: type) -> bool:
+    """A list of at least one, all of that type (`bool` is not `int` here)."""
+    return value.__class__ is list and bool(value) and all(v.__class__ is kind for v in value)
+
+
+def _prompt(value: Any) -> bool:
+    lists_of_tokens = _some(value, list) and all(_some(v, int) for v in value)
+    return value.__class__ is str or _some(value, str) or _some(value, int) or lists_of_tokens
+
+
+def _format(value: Any) -> bool:
+    if value.__class__ is not dict or value.get("type").__class__ is not str:
+        return False
+    named = value.get("json_schema")
+    return value["type"] != "json_schema" or (
+        named.__class__ is dict and named.get("name").__class__ is str and named.get("schema").__class__ is dict
+    )
+
+
+_OBJECT: Rule = (lambda v: v.__class__ is dict, "an object")
+
+
+# null stands for "not set" everywhere. Parameters that are not listed pass: models have their own.
+_PARAMETERS: dict[str, Rule] = {
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of"), _integer(1)),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty"), _number(-2, 2)),
+    **dict.fromkeys(("logit_bias", "metadata"), _OBJECT),
+    "temperature": _number(0, 2),
+    "top_p": _number(0, 1),
+    "min_p": _number(0, 1),
+    "top_k": _integer(-1),
+    "top_logprobs": _integer(0),
+    "dimensions": _integer(1),
+    "seed": _integer(-(2**63)),
+    "logprobs": (lambda v: v.__class__ in (bool, int) and v >= 0, "true, false or a count"),
+    "stop": (lambda v: v.__class__ is str or _some(v, str), "text or a list of texts"),
+    "stop_sequences": (lambda v: _some(v, str), "a list of texts"),
+    "stream": (lambda v: v is False, "false: a batch cannot stream, its answers would be unreadable"),
+    "encoding_format": (lambda v: v in ("float", "base64"), "float or base64"),
+    "response_format": (_format, "an object with type; for json_schema also json_schema with name and schema"),
+    "tools": (lambda v: _some(v, dict) and all("type" in t or "name" in t for t in v), "a list of tools with type"),
+    "tool_choice": (lambda v: v.__class__ in (str, dict), "text or an object"),
+    "parallel_tool_calls": (lambda v: v.__class__ is bool, "true or false"),
+}
+
+
+# As the server: chat and responses steer reasoning in one way each, completions in none; messages and embeddings
+# are not looked at.
+_THINKING = ("chat_template_kwargs", "thinking", "thinking_token_budget")
+
+
+_REASONING: dict[str, tuple[tuple[str, ...], str]] = {
+    CHAT: ((*_THINKING, "reasoning"), "use reasoning_effort"),
+    RESPONSES: ((*_THINKING, "reasoning_effort"), "use reasoning.effort"),
+    COMPLETIONS: ((*_THINKING, "reasoning", "reasoning_effort"), f"use {CHAT} or {RESPONSES}"),
+}
+
+
+_STEERS_REASONING = frozenset(key for keys, _ in _REASONING.values() for key in keys)
+
+
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+_LENGTH = {
+    CHAT: ("max_tokens", "max_completion_tokens"),
+    COMPLETIONS: ("max_tokens",),
+    RESPONSES: ("max_output_tokens",),
+}
+
+
+def _reasoning(body: dict[str, Any], url: str, found: Found) -> None:
+    refused, instead = _REASONING.get(url, ((), ""))
+    for key in refused:
+        if key in body:
+            found(f"body.{key}", "reasoning", body[key], f"no such parameter: {instead}")
+    effort, where = body.get("reasoning_effort"), "body.reasoning_effort"
+    if url == RESPONSES:
+        effort, where = body.get("reasoning"), "body.reasoning"
+        if effort.__class__ is dict:
+            effort, where = effort.get("effort"), "body.reasoning.effort"
+        elif effort is not None:
+            found(where, "reasoning", effort, "an object")
+            return
+    if url in (CHAT, RESPONSES) and effort is not None and effort not in _EFFORTS:
+        found(where, "reasoning", effort, "one of " + ", ".join(_EFFORTS))
+
+
+def _parts(content: list[Any], where: str, found: Found) -> None:
+    if not content:
+        found(where, "messages", content, "text, or a list of at least one part")
+    for index, part in enumerate(content):
+        kind = part.get("type") if part.__class__ is dict else None
+        if kind.__class__ is not str:
+            found(f"{where}[{index}]", "messages", part, "an object with a type")
+        elif kind == "text" and part.get("text").__class__ is not str:
+            found(f"{where}[{index}].text", "messages", part.get("text"), "text")
+        elif kind == "image_url":
+            url = part.get("image_url")
+            url = url.get("url") if url.__class__ is dict else url
+            if url.__class__ is not str or not url.startswith(("data:", "https://", "http://")):
+                found(f"{where}[{index}].image_url.url", "messages", url, "a web address or a data: address")
+
+
+def _messages(messages: Any, url: str, found: Found, unwise: Unwise) -> None:
+    if not _some(messages, dict):
+        found("body.messages", "messages", messages, "a list of at least one message, each an object")
+        return
+    roles = ("user", "assistant", "system", *(("developer", "tool", "function") if url == CHAT else ()))
+    for index, message in enumerate(messages):
+        role, content = message.get("role"), message.get("content")
+        where = f"body.messages[{index}]"
+        if role not in roles:
+            found(f"{where}.role", "messages", role, "one of " + ", ".join(roles))
+        if content.__class__ is list:
+            _parts(content, f"{where}.content", found)
+        elif content.__class__ is not str:
+            calls = role == "assistant" and (message.get("tool_calls") or message.get("function_call"))
+            if content is not None or not calls:
+                found(f"{where}.content", "messages", content, "text or a list of parts")
+        elif not content:
+            unwise("with an empty message")
+        if role == "tool" and message.get("tool_call_id").__class__ is not str:
+            found(f"{where}.tool_call_id", "messages", message.get("tool_call_id"), "the id of the call it answers")
+
+
+def _parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> None:
+    for key, value in body.items():
+        rule = _PARAMETERS.get(key)
+        if rule is not None and value is not None and not rule[0](value):
+            found(f"body.{key}", "stream" if key == "stream" else "parameter", value, rule[1])
+    if not _STEERS_REASONING.isdisjoint(body):
+        _reasoning(body, url, found)
+    if url == MESSAGES and body.get("max_tokens") is None:
+        found("body.max_tokens", "missing", None, f"an integer of at least 1; {MESSAGES} needs it")
+    if url in _LENGTH and all(body.get(key) is None for key in _LENGTH[url]):
+        unwise(f"without {_LENGTH[url][0]}: nothing bounds the length, and so the cost, of an answer")
+
+
+def _subject(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> None:
+    """What the model is asked: messages, prompt or input."""
+    if url in (CHAT, MESSAGES):
+        _messages(body.get("messages"), url, found, unwise)
+        return
+    key = "prompt" if url == COMPLETIONS else "input"
+    value = body.get(key)
+    if not (value.__class__ is str or _some(value, dict) if url == RESPONSES else _prompt(value)):
+        found(f"body.{key}", "messages", value, "text or a list of " + ("items" if url == RESPONSES else "texts"))
+    elif value == "":
+        unwise(f"with an empty {key}")
+
+
+def _body(body: Any, url: str, size: int, found: Found, unwise: Unwise) -> None:
+    if body.__class__ is not dict:
+        found("body", "body", body, "an object with model and what it is asked")
+        return
+    model = body.get("model")
+    if model.__class__ is not str or not model.strip():
+        found("body.model", "model", model, "the name of a model")
+    if url:
+        _parameters(body, url, found, unwise)
+        _subject(body, url, found, unwise)
+    # A rewritten number can be longer than it was, so the margin is wide.
+    if size > BODY_BYTES // 2:
+        written = len(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+        if written > BODY_BYTES:
+            found("body", "size", f"{written} bytes", f"at most {BODY_BYTES} bytes")
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _custom_id(value: Any, found: Found, unwise: Unwise) -> None:
+    if value.__class__ is not str:
+        found("custom_id", "custom_id", value, "text")
+    elif not value.strip():
+        found("custom_id", "custom_id", value, "an id that is not empty")
+    elif len(value.encode()) > ID_BYTES:
+        found("custom_id", "custom_id", value, f"at most {ID_BYTES} bytes; these are {len(value.encode())}")
+    elif _CONTROL.search(value):
+        found("custom_id", "custom_id", value, "no control characters")
+    elif value != value.strip():
+        unwise("with spaces around the custom_id")
+
+
+def look(request: Any, endpoint: str | None, size: int, found: Found, unwise: Unwise) -> None:
+    """Holds one parsed line against every rule: `found` hears of each breach, `unwise` of what is merely that.
+
+    `endpoint` is the url that the file's other requests have, None for the first; `size` the bytes of the line.
+    """
+    if request.__class__ is not dict:
+        found("line", "not_an_object", request, "a JSON object with custom_id, method, url and body")
+        return
+    for key in ("custom_id", "method", "url", "body"):
+        if key not in request:
+            found(key, "missing", None, "custom_id, method, url and body in every line")
+    if "custom_id" in request:
+        _custom_id(request["custom_id"], found, unwise)
+    method, url = request.get("method", "POST"), request.get("url", endpoint)
+    if method.__class__ is not str or method.upper() != "POST":
+        found("method", "method", method, "POST")
+    if url not in ENDPOINTS:
+        if "url" in request:
+            found("url", "url", url, "one of " + ", ".join(ENDPOINTS))
+        url = ""
+    elif endpoint not in (None, url):
+        found("url", "url", url, f"{endpoint} as in the other lines: a batch has one endpoint")
+    if "body" in request:
+        _body(request["body"], url, size, found, unwise)

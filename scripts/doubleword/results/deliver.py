@@ -1,0 +1,141 @@
+"""Delivering a job: fetch, merge, write the files, and say in few lines what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..base.console import say
+from ..base.errors import ExitCode, NotFound
+from ..base.text import plural, safe
+from ..job.job import Job
+from ..job.record import ended
+from ..service import watch
+from ..service.api import Api
+from . import merge, spool, table
+
+KINDS_SHOWN = 10  # with three lines of counts and five of examples the summary stays under 40 lines
+
+
+class Delivered(NamedTuple):
+    """What a download left: paths written, the exit code, the job's status, the merge's counts, pairs to show."""
+
+    paths: list[Path]
+    code: ExitCode
+    status: str
+    summary: merge.Summary | None = None
+    shown: tuple[dict[str, str], ...] = ()
+
+    def facts(self, job: Job) -> dict[str, Any]:
+        """The --json object: the same keys every time."""
+        found = self.summary or merge.Summary(requests=job.attempts[0]["requests"])
+        files = {path.name.rsplit(".", 2)[-2] if path.suffix == ".jsonl" else "csv": str(path) for path in self.paths}
+        return {
+            "job": str(job.path),
+            "status": self.status,
+            "requests": found.requests,
+            "results": found.results,
+            "errors": found.errors,
+            "missing": found.missing,
+            "unexpected": found.unexpected,
+            "cut": found.cut,
+            "empty": found.empty,
+            "prompt_tokens": found.prompt_tokens,
+            "completion_tokens": found.completion_tokens,
+            "results_file": files.get("results") or files.get("partial"),
+            "errors_file": files.get("errors"),
+            "csv_file": files.get("csv"),
+            "shown": list(self.shown),
+            "next": job.next_step(),
+        }
+
+
+def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partial: bool) -> Delivered:
+    """Fetches and writes; nothing under the final names while a batch still runs."""
+    if not job.submitted():
+        raise NotFound("nothing of this job has been submitted yet", job.next_step() or "")
+    if csv:
+        table.check_csv(job, csv)  # before the download, which may be long
+    watch.look(api, job)
+    running = not all(ended(part) for part in job.submitted())
+    if running and not partial:
+        say(watch.summary_line(job))
+        say(f"still running: nothing was written (--partial writes what there is); next: {job.next_step()}")
+        return Delivered([], ExitCode.STILL_RUNNING, watch.status_word(job))
+    if csv and running:
+        say(f"{safe(csv)} is not written while the job runs")
+    elif csv:
+        table.check_source(job, column)
+    name = "partial.jsonl" if running else "results.jsonl"
+    results_file, errors_file = job.beside(name), job.beside("errors.jsonl")
+    with spool.spool_lock(job, api.clock):
+        spool.require_space(job)
+        spool.fetch(api, job)
+        if running:
+            summary = _write_partial(job, results_file)
+            _tell(job, summary, [results_file])
+            return Delivered([results_file], ExitCode.STILL_RUNNING, watch.status_word(job), summary)
+        summary = merge.write(job, results_file, errors_file)
+        paths = [results_file, errors_file]
+        if csv:
+            table.write_csv(job, csv, column, results_file, errors_file)
+            paths.append(csv)
+        job.beside("partial.jsonl").unlink(missing_ok=True)
+    _note(api, job, summary, csv, column)
+    _tell(job, summary, paths)
+    shown = tuple(table.pairs(job, results_file, errors_file, show)) if show else ()
+    for pair in shown:
+        sys.stderr.write(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}\n")
+    nothing = not summary.results and not summary.errors
+    code = ExitCode.NOT_COMPLETED if nothing else summary.exit_code
+    return Delivered(paths, code, watch.status_word(job), summary, shown)
+
+
+def _note(api: Api, job: Job, summary: merge.Summary, csv: Path | None, column: str) -> None:
+    """What came of the download, and where the CSV is, for the next command."""
+    most = max(summary.results, (job.record["downloaded"] or {}).get("most_results", 0))
+    facts = {
+        "at": api.clock.now(),
+        "batches": len(job.submitted()),
+        "retryable": summary.retryable,
+        "most_results": most,
+    }
+    counts = {"results": summary.results, "errors": summary.errors, "missing": summary.missing}
+    with job.locked(api.clock):
+        job.note(downloaded=facts | counts)
+        if csv:
+            job.remember(csv=csv, answer_column=column)
+    before = job.remembered("csv")
+    if before and not csv:
+        say(f"{safe(before[1])} is of an earlier download: {' '.join(before)} renews it")
+
+
+def _write_partial(job: Job, path: Path) -> merge.Summary:
+    errors = path.with_suffix(".errors")
+    try:
+        return merge.write(job, path, errors)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            errors.unlink()
+
+
+def _tell(job: Job, summary: merge.Summary, paths: list[Path]) -> None:
+    """The summary: at most 40 lines."""
+    failed, missing = sum(summary.errors.values()), sum(summary.missing.values())
+    say(f"{summary.results} of {plural(summary.requests, 'request')} answered, {failed} failed, {missing} missing")
+    for kinds in (summary.errors, summary.missing):
+        for kind, count in sorted(kinds.items(), key=lambda item: -item[1])[:KINDS_SHOWN]:
+            example = f" (e.g. {summary.examples[kind]})" if kind in summary.examples else ""
+            say(f"  {count} {kind}{safe(example, 250) and ' ' + safe(example, 250)}")
+    if summary.unexpected:
+        say(f"  {summary.unexpected} ids came back that are not in this job; they are left out")
+    for what, count in (("cut short at the token limit", summary.cut), ("empty", summary.empty)):
+        if count:
+            say(f"  {count} of the answers {what} (e.g. {summary.examples[what.split()[0]]})")
+    say(f"tokens: {summary.prompt_tokens} prompt, {summary.completion_tokens} completion")
+    for path in paths:
+        say(f"wrote {safe(path)}{'' if path.stat().st_size else ' (empty)'}")
+    if summary.retryable and job.next_step():
+        say(f"next: {job.next_step()}")

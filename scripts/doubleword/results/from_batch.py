@@ -1,0 +1,62 @@
+"""The job of a batch that was submitted elsewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ..base.console import say
+from ..base.errors import NotFound
+from ..base.files import whole_file
+from ..base.text import safe
+from ..job.job import Job
+from ..job.record import metadata_of, seen
+from ..service.api import Api
+from ..service.by_id import _fetch_input, _job_of, recorded, watched
+from .spool import fetch, spool_files
+
+
+def job_of_batch(api: Api, batch_id: str) -> Job:
+    """The job of a batch that was submitted elsewhere, with its input fetched so that coverage and order are known."""
+    path = recorded(batch_id, "batch")
+    known = Job.load(path)
+    if known is not None and known.submitted():  # else a copy was killed while it wrote the record
+        return known
+    found = api.batch(batch_id)
+    file_id = found.get("input_file_id")
+    if not file_id or not _fetch_input(api, file_id, path):
+        return _job_without_input(api, found, path)
+    job = _job_of(path, file_id)
+    home = metadata_of(found).get("dwb_job")
+    if isinstance(home, str) and re.fullmatch("[0-9a-f]{32}", home):
+        job.note(job=home)  # a copy of that job: what one of them submits, the other finds
+    job.note(job.latest["parts"][0], batch=seen(found, api.clock))
+    return job
+
+
+def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
+    """The input was deleted: the requests are those that came back, in the order they came; others have no name."""
+    import json
+
+    watching = watched(api, found["id"])
+    watching.path = Job.path_of(path)
+    fetch(api, watching)
+    ids: dict[str, None] = {}
+    # As it was fetched just now: what is known to be whole is not waited for a second time.
+    (batch,) = [part["batch"] for part in watching.submitted() if part["batch"]]
+    for spool in spool_files(watching, batch):
+        with spool.open("rb") as lines:
+            ids.update(dict.fromkeys(str(json.loads(line)["custom_id"]) for line in lines))
+    if not ids:
+        raise NotFound(
+            f"batch {safe(found['id'])}: its input was deleted and it has no results", "nothing is left of it"
+        )
+    with whole_file(path) as file:
+        for custom_id in ids:
+            file.write(json.dumps({"custom_id": custom_id}, ensure_ascii=False).encode() + b"\n")
+    if len(ids) < batch["total"]:
+        say(f"its input was deleted: {batch['total'] - len(ids)} requests without a result cannot be named")
+    job = _job_of(path, None)
+    job.note(job.latest["parts"][0], batch=batch, requests=batch["total"])
+    return job

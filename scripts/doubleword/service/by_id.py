@@ -1,0 +1,87 @@
+"""Jobs known only by an id of the server's: their input is fetched, and from then on they are like any other.
+
+The files lie in the current folder: `batch-<id>.jsonl` with its record, results and errors beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..base.console import say
+from ..base.errors import Clock, NotFound
+from ..base.files import whole_file
+from ..base.text import safe
+from ..job.job import Job
+from ..job.record import Part, seen
+from .api import Api, bare_id
+
+NO_LIMIT = 1 << 62
+
+
+class Unrecorded(Job):
+    """A job in memory alone, for looking at a batch of which nothing shall be written down."""
+
+    def save(self) -> None:
+        pass
+
+    @contextmanager
+    def locked(self, clock: Clock) -> Iterator[None]:  # noqa: ARG002 - nothing to lock
+        yield
+
+
+def id_in(argument: str) -> str | None:
+    """The raw id an argument names, unless it is the path of a file that exists."""
+    return None if Path(argument).exists() else bare_id(argument)
+
+
+def recorded(argument: str, kind: str) -> Path:
+    """The request file under which a raw id is kept in this folder; kind is `batch` or `file`."""
+    return Path(f"{kind}-{bare_id(argument)}.jsonl")
+
+
+def watched(api: Api, batch_id: str) -> Job:
+    """A job of one batch to look at, with the record if there is one. Raises NotFound for an unknown id."""
+    known = Job.load(recorded(batch_id, "batch"))
+    if known is not None:
+        return known
+    found = api.batch(batch_id)
+    part: dict[str, Any] = dict.fromkeys(Part.__annotations__)
+    batch = seen(found, api.clock)
+    part.update(part=1, requests=batch["total"], sha256="", batch=batch, other_batches=[], again=False)
+    record = {"job": "", "attempts": [{"attempt": 1, "sha256": "", "parts": [part]}]}
+    return Unrecorded(Path(batch_id), record)
+
+
+def job_of_file(api: Api, file_id: str) -> Job:
+    """The job of an input file that was uploaded elsewhere; it is the user's own and is never deleted."""
+    path = recorded(file_id, "file")
+    known = Job.load(path)
+    if known is not None:
+        return known
+    if not _fetch_input(api, file_id, path):
+        raise NotFound(f"the server knows no file {safe(file_id)}", "check the id")
+    return _job_of(path, file_id)
+
+
+def _fetch_input(api: Api, file_id: str, path: Path) -> bool:
+    try:
+        with whole_file(path) as file:
+            for block in api.content(file_id, 0):
+                file.write(block)
+    except NotFound:
+        return False
+    say(f"fetched the input as {safe(path)}")
+    return True
+
+
+def _job_of(path: Path, file_id: str | None) -> Job:
+    """A record over one part, whatever its size. The server took the file, so it is not judged again."""
+    from ..request_file.check import check
+
+    report = check(path, part_requests=NO_LIMIT, part_bytes=NO_LIMIT)
+    job = Job.create(path, report, None, NO_LIMIT, NO_LIMIT)
+    job.note(job.latest["parts"][0], upload={"name": "", "file_id": file_id, "given": True} if file_id else None)
+    return job

@@ -1,0 +1,82 @@
+"""Many parts: check the request file, upload several parts at once, submit each as soon as it is there.
+
+Money is spent in `submit_parts` alone, after the line that says how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from ..base.console import say
+from ..base.errors import NotAllowed, WrongUsage
+from ..base.text import plural, safe
+from ..job.job import Job
+from ..job.record import Attempt, Part
+from .api import Api
+
+
+def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
+    """Records the server's cost guess for an uploaded part, as its decimal text."""
+    if window in part["estimates"] or not (part["upload"] and part["upload"]["file_id"]):
+        return
+    cost = safe(api.estimate(part["upload"]["file_id"], window).get("total_estimated_cost", ""), 40)
+    job.note(part, estimates={**part["estimates"], window: cost})
+
+
+def usd(text: str | None) -> Decimal | None:
+    """An amount from the command line. Raises WrongUsage for anything but a positive number."""
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise WrongUsage(f"--max-cost {safe(text, 40)!r} is no amount", "an amount in USD, such as --max-cost 2.50")
+    return amount
+
+
+def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
+    """The sum of the estimates in USD; None if one is missing or is "0", which means that the model has no price."""
+    total = Decimal(0)
+    for part in parts:
+        try:
+            cost = Decimal(part["estimates"][window])
+        except (KeyError, InvalidOperation):
+            return None
+        if not cost.is_finite() or cost <= 0:
+            return None
+        total += cost
+    return total if parts else None
+
+
+def cost_text(cost: Decimal | None) -> str:
+    """How an estimate is shown, always called one: the server guesses the length of the answers."""
+    if cost is None:
+        return "estimated cost unknown (the server has no price)"
+    return f"estimated cost {cost:.2f} USD" if cost >= 1 else f"estimated cost {cost:.2g} USD"
+
+
+def announce(attempt: Attempt, parts: Sequence[Part], window: str) -> None:
+    """The one line before money is spent."""
+    models = ", ".join(safe(model, 80) for model in list(attempt["models"])[:3])
+    requests = sum(part["requests"] for part in parts)
+    if all(window in part["estimates"] for part in parts):
+        cost = cost_text(estimated_cost(parts, window))
+    else:
+        cost = "estimated cost follows with each upload"
+    say(f"submitting {plural(requests, 'request')}, model {models}, window {window}, {cost}")
+
+
+def require_cost(job: Job, window: str, limit: Decimal) -> None:
+    """Raises NotAllowed if the estimate over all parts and attempts is over the limit, or cannot be made."""
+    # A part of an earlier attempt that was never submitted cost nothing; its requests are in a later one.
+    parts = [part for attempt, part in job.parts() if attempt is job.latest or part["batch"]]
+    cost = estimated_cost(parts, window)
+    if cost is None:
+        raise NotAllowed(
+            "the cost cannot be estimated: the server gives no price", "ask the user; or leave out --max-cost"
+        )
+    if cost > limit:
+        raise NotAllowed(f"{cost_text(cost)} is over --max-cost {limit}; nothing was submitted", "ask the user")

@@ -1,0 +1,86 @@
+"""Batches that will not move by themselves: naming them, and tearing them up when the user asks for it."""
+
+from __future__ import annotations
+
+from ..base.console import say
+from ..base.errors import NotAllowed, Temporary
+from ..base.text import plural, safe
+from ..job.job import Job
+from ..job.record import DEAD, ENDED, Batch, Part, ended, seen
+from .api import Api
+
+# A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
+# stand still for long while the service retries failing requests, which it does for hours; an hour is worth a word.
+STUCK_SECONDS = {"validating": 900.0, "cancelling": 900.0, "in_progress": 3600.0}
+
+
+LAST_ANSWERS_SECONDS = 30.0  # after a deletion what is in flight may still land, for some seconds
+
+
+def why(job: Job) -> str | None:
+    """What to tell about the first batch that is stuck, or None."""
+    return next((text for part in job.submitted() if (text := _why(part["batch"]))), None)
+
+
+def _why(batch: Batch | None) -> str | None:
+    if batch is None or batch.get("status") not in STUCK_SECONDS:
+        return None
+    status = batch["status"]
+    # By our clock alone: one that runs ahead of the server's would call every new batch stuck. And up to when it was
+    # last seen: what it did during an outage nobody knows.
+    until = batch.get("seen_at", 0.0)
+    seconds = until - batch.get("changed_at", until)
+    if seconds < STUCK_SECONDS[status]:
+        return None
+    reason = "the service has most likely lost it"
+    if status == "in_progress":
+        reason = "its counts do not move: the service retries failing requests for hours, or the model has been removed"
+    return f"batch {safe(batch['id'])} is stuck: {status} for {seconds / 60:.0f} minutes; {reason}"
+
+
+def replace(api: Api, job: Job) -> None:
+    """Tears up the stuck batches: their input files are deleted, which cancels them and fences off late sends.
+
+    A part whose batch answered nothing is free to be submitted anew; otherwise the answers are kept and the part has
+    ended, so that retry_failed.py plans what it left. The lock must be held.
+    """
+    for part in job.latest["parts"]:
+        if part["batch"] and not ended(part):  # the record may be old: since then it may have moved
+            job.note(part, batch=seen(api.batch(part["batch"]["id"]), api.clock, part["batch"]))
+    found = [part for part in job.latest["parts"] if _why(part["batch"])]
+    if not found:
+        say("no batch is stuck: nothing to replace")
+    for part in found:
+        _tear_up(api, job, part)
+
+
+def _tear_up(api: Api, job: Job, part: Part) -> None:
+    batch, upload = part["batch"], part["upload"]
+    assert batch is not None
+    if upload is None or upload["given"]:
+        raise NotAllowed(
+            f"batch {safe(batch['id'])} runs on a file that this job did not upload; it is not deleted",
+            "cancel it instead",
+        )
+    found = api.batch(batch["id"])
+    if found.get("input_file_id") not in (upload["file_id"], ""):
+        raise NotAllowed(
+            f"batch {safe(batch['id'])} was taken over: it runs on another file than this job uploaded",
+            "ask the user; cancel_batch.py ends it",
+        )
+    now = seen(found, api.clock, batch)
+    if now["status"] not in ENDED:
+        api.delete_file(upload["file_id"])
+        api.clock.sleep(LAST_ANSWERS_SECONDS)
+        now = seen(api.batch(batch["id"]), api.clock, now)
+        if now["status"] not in ENDED | DEAD:
+            raise Temporary(
+                f"batch {safe(batch['id'])} is {now['status']} although its file was deleted",
+                "the same command again later",
+            )
+    if now["completed"] or now["failed"]:
+        job.note(part, batch={**now, "status": now["status"] if now["status"] in ENDED else "cancelled"})
+        say(f"batch {safe(batch['id'])} was ended; its {plural(now['completed'], 'answer')} are kept")
+        return
+    job.note(part, batch=None, other_batches=[*part["other_batches"], now], submission=None, upload=None, estimates={})
+    say(f"batch {safe(batch['id'])} was torn up; it had answered nothing")

@@ -1,0 +1,133 @@
+"""Uploading parts: each under a name of its own that is on disk before it is sent."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from ..base.console import say
+from ..base.errors import BadInput, Failure, NotAllowed, Temporary, WrongUsage
+from ..base.progress import Progress
+from ..base.text import safe
+from ..job.job import Job
+from ..job.record import Attempt, Part
+from ..request_file.lines import physical_line
+from ..request_file.parts import PartBody
+from .api import Api
+from .cost import estimate_part
+from .refusals import Busy, Unclear
+
+# Each ticket that ends unclear costs an upload and half a minute: after three the network is not fit for this.
+TICKETS = 3
+
+
+Sent = Callable[[int], None]
+
+
+def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = lambda _: None) -> None:
+    """Uploads a part unless it is there already. Afterwards part["upload"]["file_id"] is set and on disk."""
+    known = part["upload"]
+    if known and known["file_id"]:
+        return
+    # A copy of this script may have died while it waited for the answer.
+    if known and known["name"] and _take_uploaded(api, job, part):
+        return
+    path = job.request_file(attempt)
+    for last in (False,) * (TICKETS - 1) + (True,):
+        name = f"dwb-{job.id[:12]}-a{attempt['attempt']}-p{part['part']}-{uuid.uuid4().hex[:12]}.jsonl"
+        job.note(part, upload={"name": name, "file_id": None, "given": False})
+        count = _Counter(sent)
+        try:
+            found = api.upload(name, PartBody(path, part["start"], part["end"], part["sha256"], count.add))
+            job.note(part["upload"], file_id=str(found["id"]))
+            return
+        except (BadInput, NotAllowed, WrongUsage) as error:
+            job.note(part, upload=None)  # a definite no: nothing was stored
+            raise _with_physical_line(error, job, attempt, part) from None
+        except Temporary as error:
+            count.take_back()
+            if isinstance(error, Unclear) and _take_uploaded(api, job, part):
+                return
+            pause = error.retry_after if isinstance(error, Busy) and error.retry_after is not None else 5.0
+            if last or api.clock.monotonic() + pause > api.deadline:
+                raise
+            say(f"upload of part {part['part']}: {error.what}; trying again in {pause:.0f} s")
+            api.clock.sleep(pause)
+
+
+def _take_uploaded(api: Api, job: Job, part: Part) -> bool:
+    """Takes the file that was uploaded under the part's recorded name, if it is there."""
+    assert part["upload"] is not None
+    found = api.files_named(part["upload"]["name"])
+    if found:
+        job.note(part["upload"], file_id=str(found[0]["id"]))
+    return bool(found)
+
+
+class _Counter:
+    """Counts what was sent, so that a failed sending can be taken back from the progress."""
+
+    def __init__(self, sent: Sent) -> None:
+        self._sent, self._total = sent, 0
+
+    def add(self, amount: int) -> None:
+        self._total += amount
+        self._sent(amount)
+
+    def take_back(self) -> None:
+        self._sent(-self._total)
+        self._total = 0
+
+
+def _with_physical_line(error: Failure, job: Job, attempt: Attempt, part: Part) -> Failure:
+    """The server counts the lines of the part that are not blank; people count the lines of the file."""
+    found = re.search(r"\b[Ll]ine (\d+)", error.what)
+    if not found:
+        return error
+    path = job.request_file(attempt)
+    line = physical_line(path, part["start"], part["first_line"], int(found[1]))
+    return type(error)(f"{safe(path.name)} line {line}: {error.what}", error.next_step or "mend that line")
+
+
+@contextmanager
+def uploading(api: Api, job: Job, window: str, jobs: int) -> Iterator[list[tuple[Part, Future[None]]]]:
+    """Uploads the parts that are not there yet, `jobs` at a time, in the background; yields each with its future.
+
+    The lock must be held. Leaving the block early, by an error or an interruption, stops the uploads at once.
+    """
+    attempt, stopping = job.latest, threading.Event()
+    waiting = job.unsubmitted()
+    size = sum(part["end"] - part["start"] for part in waiting if not (part["upload"] and part["upload"]["file_id"]))
+
+    def sent(amount: int) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        progress.add(amount)
+
+    def bring(part: Part) -> None:
+        upload_part(api, job, attempt, part, sent)
+        estimate_part(api, job, part, window)
+
+    pool = ThreadPoolExecutor(jobs)
+    with Progress("upload", size, "B") as progress:
+        try:
+            # An intent whose fate is unclear is settled first: its file may have to be deleted, not uploaded.
+            yield [(part, pool.submit(bring, part)) for part in waiting if not part["submission"]]
+        except BaseException as error:
+            stopping.set()
+            # The answer to an upload may take minutes, and somebody who interrupts does not want to wait for it.
+            job.frozen = isinstance(error, KeyboardInterrupt)
+            pool.shutdown(wait=not job.frozen, cancel_futures=True)
+            raise
+        pool.shutdown()
+
+
+def upload_parts(api: Api, job: Job, window: str, jobs: int) -> None:
+    """Uploads every part and learns its estimate. The lock must be held."""
+    with uploading(api, job, window, jobs) as uploads:
+        for _, upload in uploads:
+            upload.result()

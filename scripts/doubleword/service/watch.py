@@ -1,0 +1,200 @@
+"""Looking at a job's batches until they end: politely, through outages, within a bound.
+
+A round costs one listing of up to 101 batches at a time, and at most one more request. Ends are read
+from the status alone: `expired_at` is set by the server on batches that finished in time, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from typing import Any
+
+from ..base.console import say
+from ..base.errors import NotFound, Temporary
+from ..base.progress import Progress
+from ..base.text import plural
+from ..job.job import Job
+from ..job.record import ENDED, Attempt, Part, _id, ended, seen, told_the_same
+from . import stuck
+from .api import Api
+from .other_batches import _resolve_seconds, cancel_others
+
+INTERVAL_SECONDS = 30.0
+
+
+OUTAGE_INTERVAL_CAP_SECONDS = 300.0
+
+
+YOUNG_SECONDS = 300.0  # a read replica may not know a batch yet
+
+
+def look(api: Api, job: Job) -> None:
+    """One round: learns the status of every batch that has not ended, and looks for second batches of its content."""
+    listed: list[dict[str, Any]] = []
+    single: dict[str, Any] | None = None
+    gone: tuple[NotFound, str] | None = None
+    attempt, open_parts = _open(job)
+    if open_parts:
+        pages = -(-len(attempt["parts"]) // 101)
+        if len(open_parts) > 1 or not _compared(open_parts[0]):
+            listed = list(api.batches(pages, search=attempt["sha256"]))
+        found = {batch["id"]: batch for batch in listed}
+        # The list says `finalizing` for up to 10 s when the batch itself is done.
+        unsure = [p for p in open_parts if found.get(_id(p), {}).get("status") in (None, "finalizing")]
+        if len(open_parts) == 1 or unsure:
+            asked = (unsure or open_parts)[0]
+            try:
+                single = _one(api, asked)
+            except NotFound as error:
+                gone = error, _id(asked)
+    fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(job.locked(api.clock))
+        except Temporary as error:
+            say(f"{error.what}: the statuses are not written down this time")
+            _learn(api, job, fresh)
+            return
+        if _learn(api, job, fresh):
+            job.save()
+        if gone:
+            _note_gone(job, gone, fresh)
+        if listed:
+            _resolve_seconds(api, job, listed)
+        for part in job.submitted():
+            cancel_others(api, job, part)
+
+
+def _open(job: Job) -> tuple[Attempt, list[Part]]:
+    for attempt in job.attempts:
+        parts = [part for part in attempt["parts"] if part["batch"] and not ended(part)]
+        if parts:
+            return attempt, parts
+    return job.latest, []
+
+
+def _compared(part: Part) -> bool:
+    return part["submission"] is None or bool(part["submission"].get("compared"))
+
+
+def _one(api: Api, part: Part) -> dict[str, Any]:
+    try:
+        return api.batch(_id(part))
+    except NotFound as error:
+        if part["batch"] and api.clock.now() - part["batch"].get("created_at", 0) < YOUNG_SECONDS:
+            raise Temporary(f"{error.what} (it is young: the server may not list it yet)", "look again") from None
+        raise
+
+
+def _note_gone(job: Job, gone: tuple[NotFound, str], fresh: dict[str, dict[str, Any]]) -> None:
+    """A batch that was deleted on the server has ended. Where no other is to be seen, key or URL may be wrong."""
+    error, batch_id = gone
+    if not fresh:
+        raise error
+    for part in job.submitted():
+        if part["batch"] and part["batch"]["id"] == batch_id:
+            say(f"{error.what}: it counts as ended")
+            job.note(part["batch"], status="deleted")
+
+
+def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]]) -> bool:
+    """Takes the statuses into the record in memory; whether that changed it."""
+    changed = False
+    for part in job.submitted():
+        if _id(part) in fresh:
+            new = seen(fresh[_id(part)], api.clock, part["batch"])
+            changed = changed or not told_the_same(new, part["batch"])
+            part["batch"] = new
+    return changed
+
+
+def wait(api: Api, job: Job, interval: float, deadline: float) -> None:
+    """Looks until every batch has ended, one is stuck, or `deadline` (by clock.monotonic()) has come.
+
+    Raises Temporary only if no status could be learnt in all that time.
+    """
+    patient = api.deadline, api.retries
+    api.deadline, api.retries = deadline, 0  # a round is one try: the next round is the retry
+    try:
+        _wait(api, job, interval, deadline)
+    finally:
+        api.deadline, api.retries = patient
+
+
+def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
+    learnt, failures, shown = False, 0, ""
+    with Progress("wait", sum(part["requests"] for part in job.submitted()), "requests") as progress:
+        finished = 0
+        while True:
+            pause = interval
+            try:
+                look(api, job)
+                learnt, failures = True, 0
+            except Temporary as error:
+                failures += 1
+                pause = min(interval * 2 ** (failures - 1), OUTAGE_INTERVAL_CAP_SECONDS)
+                pause = max(pause, error.retry_after or 0.0)
+                say(f"{error.what}; looking again in {pause:.0f} s")
+                last_error = error
+            finished, before = sum(counts(job)[1:]), finished
+            # On a terminal the bar tells the counts, and a line only says that a status changed.
+            line = str(statuses(job)) if progress.terminal else summary_line(job)
+            if learnt and line != shown:
+                shown = line
+                say(summary_line(job))
+            if progress.terminal:
+                progress.add(finished - before)
+            if all(ended(part) for part in job.submitted()) or stuck.why(job):
+                return
+            pause *= 1 + random.random() / 10  # noqa: S311 - jitter, so that many machines do not ask at once
+            if api.clock.monotonic() + pause > deadline:
+                if not learnt:
+                    raise last_error
+                return
+            api.clock.sleep(pause)
+
+
+def counts(job: Job) -> tuple[int, int, int]:
+    """(requests, completed, failed) of the latest attempt, as the server counts them."""
+    batches = [part["batch"] for part in job.latest["parts"] if part["batch"]]
+    total = sum(part["requests"] for part in job.latest["parts"])
+    return total, sum(b.get("completed", 0) for b in batches), sum(b.get("failed", 0) for b in batches)
+
+
+def statuses(job: Job) -> dict[str, int]:
+    """How many parts of the latest attempt are in which status; those without a batch are `not_submitted`."""
+    found: dict[str, int] = {}
+    for part in job.latest["parts"]:
+        word = (part["batch"] or {}).get("status", "unknown") if part["batch"] else "not_submitted"
+        found[word] = found.get(word, 0) + 1
+    return found
+
+
+def status_word(job: Job) -> str:
+    """One word for the latest attempt: its parts' status where they agree, else the least finished one."""
+    found = list(statuses(job))
+    running = [word for word in found if word not in ENDED]
+    return next(iter(running or [word for word in found if word != "completed"] or found))
+
+
+def summary_line(job: Job) -> str:
+    total, completed, failed = counts(job)
+    words = ", ".join(f"{count} {word}" for word, count in statuses(job).items())
+    failures = f", {failed} failed" if failed else ""
+    return f"{completed + failed} of {plural(total, 'request')} done{failures}; batches: {words}"
+
+
+def facts_of(part: Part) -> dict[str, Any]:
+    """What --json tells of a part's batch."""
+    batch = part["batch"] or {}
+    facts = {key: batch.get(key) for key in ("status", "total", "completed", "failed")}
+    return {"part": part["part"], "batch_id": batch.get("id"), **facts}
+
+
+def polite(api: Api, interval: float) -> float:
+    """The interval between looks: never under 30 s, except on this machine's own server."""
+    if interval < INTERVAL_SECONDS and not api.is_loopback:
+        say(f"looking every {INTERVAL_SECONDS:.0f} s: more often is not polite")
+        return INTERVAL_SECONDS
+    return max(interval, 0.1)

@@ -1,0 +1,180 @@
+"""Docs are code: what the documents show must be what the scripts accept and do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from documents import shipped
+from doubleword.base.errors import EXIT_CODES, VERSION, ExitCode
+from local_server.app import LocalServer
+from support.documents import DOCUMENTS, ROOT, blocks, commands
+from support.running import COMMANDS, Ran, run, run_process
+
+ALL_COMMANDS = [command for document in DOCUMENTS for command in commands(document)]
+WITH_FLAGS = [command for command in ALL_COMMANDS if any(a.startswith("--") for a in command.arguments)]
+
+
+def frontmatter() -> dict[str, object]:
+    text = (ROOT / "SKILL.md").read_text("utf-8")
+    found = yaml.safe_load(text.split("---\n")[1])
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_scanner_finds_the_commands_it_is_to_check() -> None:
+    assert len(COMMANDS) == 10
+    assert {command.script for command in ALL_COMMANDS} == set(COMMANDS)
+    assert len(ALL_COMMANDS) >= 40
+    assert len(WITH_FLAGS) >= 10
+
+
+@pytest.mark.parametrize("command", WITH_FLAGS, ids=lambda c: c.where)
+def test_every_flag_a_document_shows_is_accepted(command: object) -> None:
+    assert hasattr(command, "arguments")
+    help_text = run(command.script, "--help").out  # type: ignore[attr-defined]
+    for argument in command.arguments:
+        if argument.startswith("--"):
+            assert re.search(rf"(?<![\w-]){re.escape(argument.split('=')[0])}(?![\w-])", help_text), argument
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_script_is_its_docstring_with_the_exit_codes_and_its_examples_are_sound(name: str) -> None:
+    helped = run_process(name, "--help")
+    assert helped.code == 0
+    assert EXIT_CODES.strip() in helped.out
+    docstring = (ROOT / f"scripts/{name}.py").read_text("utf-8").split('"""')[1]
+    assert docstring.strip() in helped.out
+    examples = re.findall(rf"^  {name}\.py (.*)$|^  {name}\.py$", docstring, re.MULTILINE)
+    assert examples
+    for example in examples:
+        for argument in shlex.split(example):
+            if argument.startswith("--"):
+                assert re.search(rf"(?<![\w-]){re.escape(argument)}(?![\w-])", helped.out.split("options:")[1]), (
+                    argument
+                )
+
+
+def test_the_exit_codes_in_the_skill_are_those_of_the_scripts() -> None:
+    table = re.findall(r"^\| (\d+) \|", (ROOT / "SKILL.md").read_text("utf-8"), re.MULTILINE)
+    assert [int(code) for code in table] == [int(code) for code in ExitCode]
+    assert [int(line.split()[0]) for line in EXIT_CODES.splitlines()[1:]] == [int(code) for code in ExitCode]
+
+
+def test_the_skill_is_short_and_its_frontmatter_is_what_the_validators_accept() -> None:
+    text = (ROOT / "SKILL.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 150
+    assert len(text.encode()) <= 10_000
+    found = frontmatter()
+    assert set(found) == {"name", "description", "license", "metadata"}
+    assert found["name"] == "doubleword-batches"
+    assert len(str(found["description"])) < 160
+    assert "<" not in str(found["description"])
+    assert "[" not in text.split("---\n")[1], "one validator refuses flow collections"
+
+
+def test_every_environment_variable_the_scripts_read_is_declared() -> None:
+    metadata = frontmatter()["metadata"]
+    assert isinstance(metadata, dict)
+    declared = {entry["name"] for entry in metadata["openclaw"]["envVars"]}
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "scripts").rglob("*.py"))
+    read = set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", source))
+    assert read
+    assert read <= declared
+    assert metadata["openclaw"]["primaryEnv"] in metadata["openclaw"]["requires"]["env"]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    metadata = frontmatter()["metadata"]
+    assert isinstance(metadata, dict)
+    assert metadata["version"] == VERSION
+    assert re.search(rf'^version = "{VERSION}"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert f"## {VERSION} " in (ROOT / "references/changes.md").read_text()
+
+
+def test_the_list_of_shipped_scripts_is_up_to_date() -> None:
+    assert shipped.LIST.read_text() == shipped.checksums(), "run: python3 tests/documents/shipped.py"
+
+
+def test_the_header_of_every_script_names_the_projects_dependencies() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    python = re.search(r'^requires-python = (".*")$', project, re.MULTILINE)
+    needs = re.search(r"^dependencies = (\[.*\])$", project, re.MULTILINE)
+    assert python
+    assert needs
+    header = f"# /// script\n# requires-python = {python[1]}\n# dependencies = {needs[1]}\n# ///\n"
+    for name in COMMANDS:
+        assert (ROOT / f"scripts/{name}.py").read_text("utf-8").startswith(f"#!/usr/bin/env python3\n{header}"), name
+
+
+def test_every_json_block_parses() -> None:
+    found = [block for document in DOCUMENTS for block in blocks(document) if block.language == "json"]
+    assert found
+    for block in found:
+        json.loads(block.text)
+
+
+def test_every_path_a_document_names_exists() -> None:
+    names = set()
+    for document in DOCUMENTS:
+        text = document.read_text("utf-8")
+        names |= set(re.findall(r"\b(?:scripts|references|tests)/[\w./-]*\w", text))
+        names |= set(re.findall(r"\]\(([^)#:]+)\)", text))
+    assert len(names) >= 10
+    missing = [name for name in sorted(names) if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def run_shown(command: list[str], model: str) -> Ran:
+    """A shown command line, run for real in this process."""
+    arguments = [model if word == "MODEL" else word for word in command]
+    return run(Path(arguments[1]).stem, *arguments[2:])
+
+
+def test_the_worked_example_of_the_skill_runs_word_for_word(server: LocalServer) -> None:
+    shutil.copy(ROOT / "tests/data/reviews.csv", "reviews.csv")
+    lines = [
+        line for block in blocks(ROOT / "SKILL.md") if block.language == "bash" for line in block.text.splitlines()
+    ]
+    shown = [shlex.split(line) for line in lines if line.startswith("python3 ")]
+    assert len(shown) >= 7
+    for command in shown:
+        # The echo has no price, so a cost limit cannot be kept: that is another test's business.
+        if "--max-cost" in command:
+            at = command.index("--max-cost")
+            command = command[:at] + command[at + 2 :]
+        done = run_shown(command, "echo")
+        assert done.code == 0, (command, done.err)
+    assert Path("labelled.csv").read_text("utf-8").count("[local echo]") == 300
+
+
+def test_the_run_shown_in_the_readme_runs(server: LocalServer) -> None:
+    shutil.copy(ROOT / "tests/data/reviews.csv", "reviews.csv")
+    shown = [
+        shlex.split(line[2:])
+        for block in blocks(ROOT / "README.md")
+        if block.language == "console"
+        for line in block.text.splitlines()
+        if line.startswith("$ python3 ")
+    ]
+    assert len(shown) == 5
+    for command in shown:
+        if "--max-cost" in command:
+            at = command.index("--max-cost")
+            command = command[:at] + command[at + 2 :]
+        assert run_shown(command, "echo").code == 0
+
+
+def test_both_lines_of_the_readme_are_what_ci_runs() -> None:
+    ci = (ROOT / ".ci/run").read_text()
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert re.search(r"^python3 tests/demo\.py$", readme, re.MULTILINE)
+    assert re.search(r"^python3 -m venv .*pytest -n 3", readme, re.MULTILINE)
+    assert "grep -m1 '^python3 tests/demo.py' README.md" in ci
+    assert "grep -m1 '^python3 -m venv' README.md" in ci

@@ -1,0 +1,71 @@
+"""The folder that a user imports, as `git archive` makes it, passes the reference validator of the Agent Skills format.
+
+The archive is of the last commit: what is imported is what was committed.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from support.documents import ROOT
+
+needs_validator = pytest.mark.skipif(sys.version_info < (3, 11), reason="the validator needs Python 3.11")
+
+
+def imported_folder(parent: Path, name: str = "doubleword-batches") -> Path:
+    """The archive of the last commit, unpacked into a folder of this name."""
+    packed = subprocess.run(["git", "archive", "--format=zip", "HEAD"], cwd=ROOT, check=True, capture_output=True)
+    folder = parent / name
+    with zipfile.ZipFile(io.BytesIO(packed.stdout)) as archive:
+        assert not [entry.filename for entry in archive.infolist() if entry.external_attr >> 28 == 0o12], "a symlink"
+        archive.extractall(folder)
+    return folder
+
+
+def refusals(folder: Path) -> list[str]:
+    from skills_ref import validate
+
+    return list(validate(folder))
+
+
+@needs_validator
+def test_the_validator_accepts_the_archive(tmp_path: Path) -> None:
+    assert refusals(imported_folder(tmp_path)) == []
+
+
+@needs_validator
+def test_the_validator_refuses_a_folder_of_another_name(tmp_path: Path) -> None:
+    assert any("must match" in text for text in refusals(imported_folder(tmp_path, "doubleword")))
+
+
+@needs_validator
+def test_the_validator_refuses_a_flow_collection_which_other_validators_let_pass(tmp_path: Path) -> None:
+    folder = imported_folder(tmp_path)
+    skill = folder / "SKILL.md"
+    text = skill.read_text("utf-8")
+    assert "    requires:\n" in text
+    skill.write_text(text.replace("    requires:\n", "    os: [linux]\n    requires:\n", 1), "utf-8")
+    assert refusals(folder) != []
+
+
+def test_the_archive_holds_nothing_that_openclaw_skips_or_copies_needlessly(tmp_path: Path) -> None:
+    """OpenClaw copies a folder as it is; its import of archives takes at most 256 files of 1 MiB."""
+    folder = imported_folder(tmp_path)
+    found = [path.relative_to(folder) for path in folder.rglob("*")]
+    assert {path.parts[0] for path in found} == {
+        "LICENSE",
+        "README.md",
+        "SKILL.md",
+        "pyproject.toml",
+        "references",
+        "scripts",
+    }
+    assert not [path for path in found if path.name.startswith(".") or path.name == "__pycache__"]
+    assert len(found) <= 256
+    assert all((folder / path).stat().st_size <= 2**20 for path in found)

@@ -1,0 +1,173 @@
+"""Downloads that are cut, reordered, short, partial or repeated: nothing lost, nothing shown that is not whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from support.faults.exchange import Exchange, Fault
+from support.faults.fixture import MakeTrouble, Trouble
+from support.faults.fixture import make_trouble as make_trouble
+from support.faults.fixture import trouble as trouble
+from support.faults.kinds import _lines as change_lines
+from support.faults.oracle import outcome_of_files
+from support.running import json_lines, write_requests
+
+ALWAYS = 100_000
+FOREVER = 1e9  # seconds of the server's that never pass
+RESULTS, ERRORS, PARTIAL = Path("r.results.jsonl"), Path("r.errors.jsonl"), Path("r.partial.jsonl")
+
+
+def finished(trouble: Trouble, count: int = 30) -> Path:
+    requests = write_requests(Path("r.jsonl"), count)
+    trouble.submit(requests)
+    assert trouble.run("poll", requests).code == 0
+    return requests
+
+
+def assert_all_there(count: int = 30) -> None:
+    ids = [f"row-{n:06}" for n in range(1, count + 1)]
+    good, problems = outcome_of_files(Path(), "r", ids)
+    assert problems == []
+    assert good == ids
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["lost_line", "duplicate_lines", "reordered_lines", "short_content", "torn_line", "cut_answer",
+     "cut_chunked_answer", "503_before", "wrong_counts", "garbled_json", "429_plain", "cut_before"],
+)  # fmt: skip
+def test_trouble_on_the_way_changes_nothing_in_the_end(trouble: Trouble, kind: str) -> None:
+    requests = finished(trouble)
+    route = "batch" if kind in ("wrong_counts", "garbled_json") else "content"
+    trouble.strike(Fault(kind, route, times=2, value=6.0))
+
+    downloaded = trouble.run("download", requests, "--json")
+
+    assert trouble.proxy.hits[kind], "the trouble did not come"
+    assert downloaded.code == 0, downloaded.err
+    assert downloaded.facts["results"] == 30
+    assert_all_there()
+
+
+@pytest.mark.parametrize("kind", ["cut_answer", "cut_chunked_answer"])
+def test_a_cut_body_goes_on_from_the_lines_that_came(trouble: Trouble, kind: str) -> None:
+    requests = finished(trouble, 200)
+    trouble.strike(Fault(kind, "content", value=5.0))
+
+    assert trouble.run("download", requests).code == 0
+
+    first, second = trouble.proxy.requests("content")[:2]
+    assert "skip" not in first.target
+    skipped = re.search(r"[?&]skip=(\d+)", second.target)
+    assert skipped is not None
+    assert 50 <= int(skipped[1]) <= 100
+    assert all("limit" not in seen.target for seen in trouble.proxy.requests("content"))
+    assert_all_there(200)
+
+
+def test_lines_that_stay_away_are_reported_missing_and_a_later_download_brings_them(trouble: Trouble) -> None:
+    requests = finished(trouble)
+    trouble.strike(Fault("short_content", "content", times=ALWAYS))
+
+    short = trouble.run("download", requests, "--json")
+
+    assert (short.code, short.facts["results"], short.facts["missing"]) == (9, 29, {"not_returned": 1})
+    assert len(trouble.proxy.requests("content")) == 8, "once, and three passes anew, of two files"
+    missing = json_lines(ERRORS)
+    assert [line["kind"] for line in missing] == ["not_returned"]
+    trouble.strike()
+    assert trouble.run("download", requests).code == 0
+    assert_all_there()
+    assert ERRORS.read_bytes() == b""
+
+
+def test_a_results_file_is_never_replaced_by_one_with_fewer(trouble: Trouble) -> None:
+    requests = finished(trouble)
+    assert trouble.run("download", requests).code == 0
+    before = RESULTS.read_bytes(), ERRORS.read_bytes()
+    for path in Path("r.spool").iterdir():
+        path.unlink()
+    trouble.strike(Fault("short_content", "content", times=ALWAYS))
+
+    again = trouble.run("download", requests)
+
+    assert (again.code, again.out) == (3, "")
+    assert "holds 30 results, this download brought 29" in again.err
+    assert (RESULTS.read_bytes(), ERRORS.read_bytes()) == before
+
+
+def test_while_it_runs_nothing_is_written_but_with_partial_under_its_own_name(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(rate=60.0, delay=0.0)
+    requests = write_requests(Path("r.jsonl"), 40)
+    trouble.submit(requests)
+    ran = trouble.run("download", requests)
+    assert (ran.code, ran.out) == (8, "")
+    seen: list[int] = []
+    while (partial := trouble.run("download", requests, "--partial", "--json")).code == 8:
+        assert not RESULTS.exists()
+        assert not ERRORS.exists()
+        assert partial.facts["results_file"] == str(PARTIAL)
+        assert sum(partial.facts["missing"].values()) == 40 - partial.facts["results"]
+        assert partial.facts["missing"].keys() <= {"running"}
+        assert len(json_lines(PARTIAL)) == partial.facts["results"]
+        seen.append(partial.facts["results"])
+        trouble.clock.sleep(30)
+
+    assert partial.code == 0, partial.err
+    assert len(seen) > 1
+    assert seen == sorted(seen)
+    assert not PARTIAL.exists()
+    assert_all_there(40)
+
+
+def test_a_download_soon_after_a_cancel_waits_until_the_output_no_longer_grows(make_trouble: MakeTrouble) -> None:
+    # The server aborts what is in flight some seconds after the cancel; until then answers still land.
+    trouble = make_trouble(rate=60.0, delay=0.2, cancel_poll=FOREVER)
+    trouble.clock.SPEED, trouble.clock.LONGEST_SLEEP = 50.0, 1.0  # so that they land within the wait
+    requests = write_requests(Path("r.jsonl"), 20)
+    trouble.submit(requests)
+    while trouble.run("poll", requests, "--once").out != "in_progress\n":
+        pass
+    (told,) = trouble.run("cancel_batch", requests, "--json").facts["batches"]
+    cancelled_at = trouble.clock.now()
+
+    downloaded = trouble.run("download", requests, "--json")
+
+    assert trouble.clock.now() - cancelled_at >= 30
+    (batch,) = trouble.oracle.batches()
+    assert batch["cancelling_at"]
+    assert told["completed"] < batch["completed"], "nothing landed after the cancel"
+    assert downloaded.facts["results"] == batch["completed"]
+    assert downloaded.facts["missing"] == ({"cancelled": 20 - batch["completed"]} if batch["completed"] < 20 else {})
+    assert downloaded.code == (0 if batch["completed"] == 20 else 9)
+
+
+def test_ids_that_are_not_in_the_job_are_counted_left_out_and_exit_9(trouble: Trouble) -> None:
+    requests = finished(trouble, 3)
+
+    def stranger(exchange: Exchange) -> None:
+        change_lines(exchange, lambda lines: [lines[0].replace(b"row-", b"cow-"), *lines[1:]] if lines else lines)
+
+    trouble.strike(Fault("stranger", "content", times=ALWAYS), stranger=stranger)
+
+    ran = trouble.run("download", requests, "--json")
+
+    assert (ran.code, ran.facts["results"], ran.facts["unexpected"]) == (9, 2, 1), ran.err
+    assert sum(ran.facts["missing"].values()) == 1
+    assert len(json_lines(RESULTS)) == 2
+
+
+def test_the_record_is_as_before_when_a_finished_job_is_downloaded_again(trouble: Trouble) -> None:
+    requests = finished(trouble, 5)
+    assert trouble.run("download", requests).code == 0
+    record = json.loads(Path("r.job.json").read_text())
+    content = len(trouble.proxy.requests("content"))
+
+    assert trouble.run("download", requests).code == 0
+
+    assert json.loads(Path("r.job.json").read_text())["attempts"] == record["attempts"]
+    assert len(trouble.proxy.requests("content")) == content, "what was fetched whole was fetched again"

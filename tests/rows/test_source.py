@@ -1,0 +1,393 @@
+"""Rows from every kind of source, the same ids each time, and templates."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from doubleword.base.errors import BadInput, WrongUsage
+from doubleword.request_file.template import Line, Template, encode
+from doubleword.rows import cells as row_cells
+from doubleword.rows import source as sources
+from doubleword.rows.source import Row, describe, read
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
+JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0" + b"x" * 20, b"GIF89a" + b"x" * 20, b"RIFF\x10\x00\x00\x00WEBPVP8 "
+
+
+def rows(name: str, content: bytes | str, **options: Any) -> list[Row]:
+    path = Path(name)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return list(read(describe(path, **options)))
+
+
+def cells(name: str, content: bytes | str, **options: Any) -> list[dict[str, Any]]:
+    return [row.cells for row in rows(name, content, **options)]
+
+
+def refusal(name: str, content: bytes | str, **options: Any) -> str:
+    with pytest.raises(BadInput) as failure:
+        rows(name, content, **options)
+    return failure.value.what
+
+
+# --- tables ----------------------------------------------------------------------------------------
+
+
+def test_quoted_line_breaks_commas_and_quotes_stay_in_their_cell_and_lines_are_physical() -> None:
+    assert rows("a.csv", 'id,text\n1,"a\nb, ""c"""\n2,d\n') == [
+        Row(2, {"id": "1", "text": 'a\nb, "c"'}, "row-000001"),
+        Row(4, {"id": "2", "text": "d"}, "row-000002"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("a.csv", "x,y\n1,é\n", {}),
+        ("a.csv", "\ufeffx,y\r\n1,é\r\n", {}),
+        ("a.csv", "x;y\n1;é\n", {}),
+        ("a.csv", "x|y\n1|é\n", {}),
+        ("a.csv", "x#y\n1#é\n", {"delimiter": "#"}),
+        ("a.tsv", "x\ty\n1\té\n", {}),
+        ("a.tab", "x\ty\n1\té\n", {}),
+        ("a.txt", "x\ty\n1\té\n", {"format": "tsv"}),
+        ("a.csv", "x,y\n1,é\n".encode("cp1252"), {"encoding": "cp1252"}),
+        ("a.csv", "x,y\n1,é\n".encode("utf-16"), {}),
+        ("a.csv", "x,y\n\n1,é\n\n", {}),
+        ("a.csv", "x,y\r1,é\r", {}),
+        ("a.jsonl", '{"x": "1", "y": "é"}\n', {}),
+        ("a.ndjson", '\ufeff{"x": "1", "y": "é"}\r\n\r\n', {}),
+        ("a.json", '[{"x": "1", "y": "é"}]', {}),
+    ],
+)
+def test_the_same_rows_whatever_they_are_written_in(name: str, content: bytes | str, options: dict[str, Any]) -> None:
+    assert cells(name, content, **options) == [{"x": "1", "y": "é"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('a,b\n1,2\n"x\ny",2\n3\n', "a.csv line 5: 1 cells where the header has 2"),
+        ("a,b\n1,2,3\n", "line 2: 3 cells"),
+        ('a,b\n1,2\n"3,4\n5,6\n', "line 3: unexpected end of data"),
+        ('a,b\n"1"x,2\n', "line 2: "),
+        ("a,a\n1,2\n", "line 1: two columns have the same header"),
+        ("", "is empty"),
+        (b"a,b\n1,2\n3,\xe9\n", "is not utf-8"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_with_its_line(content: bytes | str, says: str) -> None:
+    assert says in refusal("a.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", '{"x": 1}\n\noops\n', "a.jsonl line 3: not JSON"),
+        ("a.jsonl", '{"x": 1}\n"text"\n', 'line 2: "text"; expected a JSON object'),
+        ("a.jsonl", b'{"x": 1}\n{"x": "\xe9"}\n', "is not utf-8"),
+        ("a.json", '{"x": 1}', "a JSON array of objects was expected"),
+        ("a.json", '[{"x": 1}, 5]', "a JSON array of objects was expected"),
+        ("a.json", '[{"x": 1},\n {"x": }]', "line 2: not JSON"),
+        ("a.json", '[{"x": 1},\n', "line 2"),
+        ("a.json", "", "a JSON array"),
+    ],
+)
+def test_json_that_cannot_be_read_is_refused_with_its_line(name: str, content: bytes | str, says: str) -> None:
+    assert says in refusal(name, content)
+
+
+def test_a_json_array_larger_than_the_reading_block_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doubleword.rows.formats.BLOCK_BYTES", 64)
+    made = [{"n": n, "text": "x, ] } [ é" * (n % 40), "in": {"a": [1, {"b": "}"}]}} for n in range(200)]
+    assert cells("a.json", json.dumps(made, indent=1, ensure_ascii=False)) == made
+    assert cells("b.json", json.dumps(made)) == made
+    lines = [row.line for row in rows("c.json", json.dumps([{"a": 1}, {"b": 2}], indent=1))]
+    assert lines == [2, 5]
+
+
+def test_lines_are_rows_with_a_text() -> None:
+    assert rows("a.txt", " one \r\n\ntwo\u2028still two") == [
+        Row(1, {"text": " one "}, "row-000001"),
+        Row(3, {"text": "two\u2028still two"}, "row-000002"),
+    ]
+
+
+def test_an_unknown_format_or_encoding_is_wrong_usage() -> None:
+    with pytest.raises(WrongUsage, match="cannot tell the format"):
+        rows("a.xyz", "x")
+    with pytest.raises(WrongUsage, match="no encoding"):
+        rows("a.csv", "x\n1\n", encoding="klingon")
+    with pytest.raises(WrongUsage, match="one character"):
+        rows("a.csv", "x\n1\n", delimiter=";;")
+
+
+@pytest.mark.parametrize("what", ["fifo", "missing"])
+def test_what_is_no_plain_file_is_refused_at_once(what: str) -> None:
+    import os
+
+    if what == "fifo":
+        os.mkfifo("x.csv")
+    with pytest.raises(BadInput):
+        describe(Path("x.csv"))
+
+
+# --- folders and images ----------------------------------------------------------------------------
+
+
+def test_a_folder_of_texts_gives_a_row_a_file() -> None:
+    folder = Path("notes")
+    folder.mkdir()
+    (folder / "b.txt").write_text("second", "utf-8")
+    (folder / "a.md").write_text("\ufefffirst", "utf-8")
+    (folder / ".hidden").write_text("no", "utf-8")
+    source = describe(folder)
+    assert [row.cells for row in read(source)] == [
+        {"file": "a.md", "text": "first"},
+        {"file": "b.txt", "text": "second"},
+    ]
+    assert sources.columns(source) == ["file", "text"]
+    before = source["sha256"]
+    (folder / "a.md").write_text("changed", "utf-8")
+    assert sources.digest(folder) != before
+
+
+def test_an_empty_folder_is_refused() -> None:
+    Path("none").mkdir()
+    with pytest.raises(BadInput, match="holds no files"):
+        describe(Path("none"))
+
+
+@pytest.mark.parametrize(("content", "kind"), [(PNG, "png"), (JPEG, "jpeg"), (GIF, "gif"), (WEBP, "webp")])
+def test_an_image_is_known_by_its_bytes_and_becomes_a_data_address(content: bytes, kind: str) -> None:
+    Path("folder").mkdir()
+    Path("folder/picture.dat").write_bytes(content)
+    assert describe(Path("folder"))["format"] == "images"
+    address = row_cells.image_address("picture.dat", Path("folder"))
+    assert address == f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def test_an_image_that_is_none_or_too_large_or_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a.png").write_bytes(b"<html>")
+    with pytest.raises(BadInput, match="is no PNG"):
+        row_cells.image_address("a.png", Path())
+    with pytest.raises(BadInput, match="no file"):
+        row_cells.image_address("b.png", Path())
+    Path("b.png").write_bytes(PNG)
+    monkeypatch.setattr("doubleword.rows.cells.IMAGE_BYTES", len(PNG) - 1)
+    with pytest.raises(BadInput, match="more than"):
+        row_cells.image_address("b.png", Path())
+    monkeypatch.setattr("doubleword.rows.cells.IMAGE_BYTES", len(PNG))
+    assert row_cells.image_address("b.png", Path()).startswith("data:image/png")
+
+
+def test_a_web_address_stays_as_it_is() -> None:
+    for address in ("https://x.example/a.png", "data:image/png;base64,AA=="):
+        assert row_cells.image_address(address, Path()) == address
+
+
+# --- which rows, and their ids ---------------------------------------------------------------------
+
+TEN = "name,text\n" + "".join(f"n{i},t{i}\n" for i in range(10))
+
+
+def ids(**options: Any) -> list[str | None]:
+    return [row.custom_id for row in rows("ten.csv", TEN, **options)]
+
+
+def test_ids_come_from_the_column_or_the_row() -> None:
+    assert ids()[8:] == ["row-000009", "row-000010"]
+    assert ids(id_column="name")[:2] == ["n0", "n1"]
+    assert [r.custom_id for r in rows("a.jsonl", '{"k": {"id": 7}}\n{"k": 1}\n', id_column="k.id")] == ["7", ""]
+
+
+def test_a_limit_leaves_the_other_rows_without_a_request() -> None:
+    assert ids(limit=3) == ["row-000001", "row-000002", "row-000003", *[None] * 7]
+    assert ids(limit=99) == ids()
+
+
+def test_a_sample_has_exactly_so_many_rows_and_the_same_seed_gives_the_same() -> None:
+    drawn = ids(sample=4, seed=7)
+    assert len([i for i in drawn if i]) == 4
+    assert drawn == ids(sample=4, seed=7)
+    assert len({tuple(map(str, ids(sample=4, seed=seed))) for seed in range(20)}) > 10
+    assert None not in ids(sample=10)
+    assert None not in ids(sample=50)
+
+
+def test_every_row_is_drawn_about_as_often() -> None:
+    source = describe(Path("ten.csv")) if rows("ten.csv", TEN) else {}
+    source |= {"sample": 3, "rows": 10}
+    drawn = [0] * 10
+    for seed in range(600):
+        for number, row in enumerate(read(source | {"seed": seed})):
+            drawn[number] += row.custom_id is not None
+    assert sum(drawn) == 1800
+    assert all(120 < times < 240 for times in drawn)
+
+
+def test_rows_with_an_empty_used_cell_are_skipped_if_asked() -> None:
+    content = "a,b\nx,1\n ,2\ny,\n"
+    assert [r.custom_id for r in rows("e.csv", content, used=["a"], empty="skip")] == ["row-000001", None, "row-000003"]
+    assert [r.custom_id for r in rows("e.csv", content, used=["a"], empty="keep")][1] == "row-000002"
+
+
+@given(limit=st.none() | st.integers(1, 12), skip=st.booleans(), data=st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_reading_requests_alone_gives_what_reading_all_rows_gives(limit: int | None, skip: bool, data: Any) -> None:
+    texts = data.draw(st.lists(st.sampled_from(["", "x", "a,b", 'q"', "é\n"]), max_size=12))
+    sample = None if limit else data.draw(st.none() | st.integers(1, 12))
+    Path("h.jsonl").write_text("".join(json.dumps({"t": t}) + "\n" for t in texts), "utf-8")
+    source = describe(Path("h.jsonl"), limit=limit, sample=sample, used=["t"], empty="skip" if skip else "keep")
+    everything = list(read(source))
+    assert len(everything) == len(texts)
+    assert list(read(source, requests_only=True)) == [row for row in everything if row.custom_id is not None]
+
+
+def test_the_headers_of_json_are_those_of_every_row() -> None:
+    Path("a.jsonl").write_text('{"a": 1}\n{"b": 1, "a": 2}\n', "utf-8")
+    assert sources.columns(describe(Path("a.jsonl"))) == ["a", "b"]
+    Path("a.csv").write_text('"x, y",z\n1,2\n', "utf-8")
+    assert sources.columns(describe(Path("a.csv"))) == ["x, y", "z"]
+
+
+def test_parquet_rows_are_read_where_pyarrow_is_installed() -> None:
+    try:
+        import pyarrow
+    except ImportError:
+        Path("a.parquet").write_bytes(b"PAR1")
+        with pytest.raises(BadInput, match="pyarrow"):
+            list(read(describe(Path("a.parquet"))))
+        return
+    import pyarrow.parquet
+
+    table = pyarrow.table({"id": [1, 2], "text": ["a", None]})
+    pyarrow.parquet.write_table(table, "a.parquet")
+    source = describe(Path("a.parquet"), id_column="id")
+    assert list(read(source)) == [Row(1, {"id": 1, "text": "a"}, "1"), Row(2, {"id": 2, "text": None}, "2")]
+    assert sources.columns(source) == ["id", "text"]
+
+
+def test_stdin_is_kept_under_a_name_of_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    def given_on_stdin(content: bytes, form: str | None = None) -> Path:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return sources.kept_stdin(Path(), "reviews", form)
+
+    first = given_on_stdin(b"a,b\n1,2\n")
+    assert first.name.startswith("reviews.input-")
+    assert first.suffix == ".csv"
+    assert first.read_bytes() == b"a,b\n1,2\n"
+    assert given_on_stdin(b"a,b\n1,2\n") == first
+    assert given_on_stdin(b"a,b\n1,3\n") != first
+    assert given_on_stdin(b' {"a": 1}\n').suffix == ".jsonl"
+    assert given_on_stdin(b"[\n]").suffix == ".json"
+    assert given_on_stdin(b"one\n", "lines").suffix == ".txt"
+
+
+# --- templates -------------------------------------------------------------------------------------
+
+
+def filled(template: str, **cells: Any) -> str:
+    return Template(template, lambda name: name in cells, lambda: cells).fill(cells, [])
+
+
+@pytest.mark.parametrize(
+    ("template", "result"),
+    [
+        ("Label: {text}", "Label: T"),
+        ("{text}{text}", "TT"),
+        ("{a.b} {with space} {x-y}", "dot space dash"),
+        ('Answer as {"label": "x"} for {text}', 'Answer as {"label": "x"} for T'),
+        ('{"a": {"b": "{text}"}}', '{"a": {"b": "T"}}'),
+        ('{"a": {"b": {"c": 1}}} {text}', '{"a": {"b": {"c": 1}}} T'),
+        ('{"a": [{"b": {}}]}', '{"a": [{"b": {}}]}'),
+        ("{{text}}", "{text}"),
+        ("{{{text}}}", "{T}"),
+        ('{{"a": "{text}"}}', '{"a": "T"}'),
+        ('{{"a": {{"b": "{text}"}}}}', '{"a": {"b": "T"}}'),
+        ("a } b { c", "a } b { c"),
+        ("{}", "{}"),
+        ("{ }", "{ }"),
+        ("{!}", "{!}"),
+        ("", ""),
+        ("no columns", "no columns"),
+        ("{brace}", "{text}"),
+        ("{größe (cm)}", "12"),
+    ],
+)
+def test_a_template_is_filled_in_one_pass_and_other_braces_stay(template: str, result: str) -> None:
+    columns = {"text": "T", "a.b": "dot", "with space": "space", "x-y": "dash", "brace": "{text}", "größe (cm)": "12"}
+    assert filled(template, **columns) == result
+
+
+@pytest.mark.parametrize("name", ["texts", "Text", "a.c", "no such", "x_y", "0"])
+def test_an_unknown_name_is_refused_with_the_headers_that_exist(name: str) -> None:
+    with pytest.raises(BadInput) as failure:
+        filled(f"{{{name}}}", text="T", **{"x-y": 1})
+    assert f"{{{name}}}" in failure.value.what
+    assert "{text}, {x-y}" in failure.value.what
+
+
+json_values = st.recursive(
+    st.text(alphabet='":a1, ', max_size=8) | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["k", "l", "text"]), inner, max_size=2),
+)
+
+
+@given(value=json_values, indent=st.sampled_from([None, 1]))
+def test_json_in_a_prompt_stays_as_it_is(value: Any, indent: int | None) -> None:
+    written = json.dumps(value, indent=indent)
+    assert filled(f"Answer as {written}, please: {{text}}", text="T") == f"Answer as {written}, please: T"
+
+
+def test_nested_keys_other_types_and_empty_cells() -> None:
+    template = Template("{a.b} {n} {gone} {list}", lambda _: True, list)
+    empty: list[str] = []
+    made = template.fill({"a": {"b": "deep"}, "n": 1.5, "list": [1, "é"], "gone": None}, empty)
+    assert made == 'deep 1.5  [1, "é"]'
+    assert empty == ["gone"]
+
+
+@given(text=st.text() | st.text(alphabet='a"\\\n\r\t\x00\x1f\x7fé\u2028🙂', min_size=90))
+def test_a_text_is_encoded_to_the_same_bytes_with_orjson_and_without(text: str) -> None:
+    expected = json.dumps(text, ensure_ascii=False).encode()
+    assert encode(text) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("doubleword.request_file.template.orjson", None)
+        assert encode(text) == expected
+        with pytest.raises(UnicodeEncodeError):
+            encode(text + "\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        encode(text + "\ud800")
+
+
+@given(
+    cell=st.text(max_size=40),
+    custom_id=st.text(max_size=10),
+    body=st.dictionaries(st.text(max_size=4), st.text(max_size=8) | st.integers(), max_size=4),
+)
+def test_a_line_is_the_json_of_its_request_whatever_the_cells_hold(
+    cell: str, custom_id: str, body: dict[str, Any]
+) -> None:
+    line = Line("/v1/x")
+    template = Template("a {t} b", lambda name: name == "t", list)
+    line.close({"x": body, "asked": line.hole(template.fill), "again": [line.hole(lambda cells, _: str(cells["t"]))]})
+    written = line.write(custom_id, {"t": cell}, [])
+    assert written.startswith(b'{"custom_id": ')
+    assert written.count(b"\n") == 1
+    assert list(json.loads(written)) == ["custom_id", "method", "url", "body"]
+    assert json.loads(written) == {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/x",
+        "body": {"x": body, "asked": f"a {cell} b", "again": [cell]},
+    }

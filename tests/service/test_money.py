@@ -1,0 +1,142 @@
+"""--max-cost and the line before money is spent: nothing is submitted that was not agreed to."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from local_server.settings import REHEARSAL_PRICE, FailRule, ModelSpec
+from support.faults.exchange import Fault
+from support.faults.fixture import MakeTrouble, Trouble
+from support.faults.fixture import make_trouble as make_trouble
+from support.faults.http_message import Answer
+from support.running import chat_line, write_requests
+
+ALWAYS = 100_000
+
+
+@pytest.fixture
+def trouble(make_trouble: MakeTrouble) -> Trouble:
+    return make_trouble(
+        models={"priced": ModelSpec(price=REHEARSAL_PRICE), "free": ModelSpec()},
+        fail=[FailRule.parse("fails=500")],
+        max_retries=0,
+    )
+
+
+def priced(count: int = 6) -> Path:
+    return write_requests(Path("r.jsonl"), count, model="priced")
+
+
+def estimate(trouble: Trouble, requests: Path) -> Decimal:
+    """What the server says that all parts cost together, as the script adds it up."""
+    ran = trouble.run("upload", requests, "--part-requests", "2", "--json")
+    assert ran.code == 0, ran.err
+    return Decimal(ran.facts["estimated_cost_usd"])
+
+
+@pytest.mark.parametrize("command", ["create_batch", "run_batch"])
+def test_over_the_limit_nothing_at_all_is_submitted(trouble: Trouble, command: str) -> None:
+    requests = priced()
+    cost = estimate(trouble, requests)
+    assert cost > 0
+
+    refused = trouble.run(command, requests, "--max-cost", str(cost - Decimal("0.00000001")))
+
+    assert (refused.code, refused.out) == (4, "")
+    assert "is over --max-cost" in refused.err
+    assert "nothing was submitted" in refused.err
+    assert trouble.proxy.requests("submit") == []
+
+
+@pytest.mark.parametrize("command", ["create_batch", "run_batch"])
+def test_at_the_limit_everything_is_submitted_after_one_line_that_says_what(trouble: Trouble, command: str) -> None:
+    requests = priced()
+    cost = estimate(trouble, requests)
+
+    ran = trouble.run(command, requests, "--max-cost", str(cost))
+
+    assert ran.code == 0, ran.err
+    assert len(trouble.oracle.batches()) == 3
+    line = next(line for line in ran.err.splitlines() if line.startswith("submitting"))
+    assert re.fullmatch(r"submitting 6 requests, model priced, window 24h, estimated cost \S+ USD", line)
+
+
+def test_the_estimate_is_of_all_parts_together(trouble: Trouble) -> None:
+    requests = priced()
+    cost = estimate(trouble, requests)
+    parts = json.loads(Path("r.job.json").read_text())["attempts"][0]["parts"]
+    assert len(parts) == 3
+    assert sum(Decimal(part["estimates"]["24h"]) for part in parts) == cost
+
+    assert trouble.run("create_batch", requests, "--max-cost", str(cost / 2)).code == 4
+
+
+def test_what_earlier_attempts_cost_counts_too(trouble: Trouble) -> None:
+    requests = Path("r.jsonl")
+    requests.write_text("".join(chat_line(f"id-{n}", f"{n} fails", model="priced") for n in range(4)))
+    first = trouble.run("run_batch", requests, "--max-cost", "1", "--json")
+    assert first.code == 9, first.err
+    assert trouble.run("retry_failed", requests).code == 0
+    assert trouble.run("upload", requests).code == 0
+    attempts = json.loads(Path("r.job.json").read_text())["attempts"]
+    costs = [sum(Decimal(part["estimates"]["24h"]) for part in attempt["parts"]) for attempt in attempts]
+    assert len(costs) == 2
+
+    assert trouble.run("run_batch", requests, "--max-cost", str(max(costs))).code == 4
+    assert len(trouble.oracle.batches()) == 1
+    assert trouble.run("run_batch", requests, "--max-cost", str(sum(costs))).code == 9
+    assert len(trouble.oracle.batches()) == 2
+
+
+@pytest.mark.parametrize("said", ["0", "", "unknown", "NaN", "-1", "Infinity"])
+def test_without_a_price_the_cost_cannot_be_estimated_and_a_limit_stops_it(trouble: Trouble, said: str) -> None:
+    body = json.dumps({"total_requests": 6, "total_estimated_cost": said}).encode()
+    answer = Answer(200, {"content-type": "application/json"}, body)
+    trouble.strike(Fault("said", "estimate", times=ALWAYS), said=lambda exchange: exchange.send(answer))
+
+    refused = trouble.run("run_batch", priced(), "--max-cost", "1000000")
+
+    assert (refused.code, refused.out) == (4, "")
+    assert "cannot be estimated" in refused.err
+    assert trouble.proxy.requests("submit") == []
+
+
+def test_a_model_without_a_price_is_never_shown_as_free(trouble: Trouble) -> None:
+    ran = trouble.run("run_batch", write_requests(Path("r.jsonl"), 2, model="free"), "--json")
+
+    assert ran.code == 0
+    assert "estimated cost unknown" in ran.err
+    assert not re.search(r"cost 0\b", ran.err)
+
+
+@pytest.mark.parametrize("amount", ["0", "-3", "five", "nan", "inf", ""])
+def test_a_limit_that_is_no_amount_is_wrong_usage(trouble: Trouble, amount: str) -> None:
+    refused = trouble.run("run_batch", priced(), f"--max-cost={amount}")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert trouble.proxy.log == []
+
+
+@pytest.mark.parametrize("window", ["24h", "1h"])
+def test_the_estimate_is_of_the_window_that_was_chosen(trouble: Trouble, window: str) -> None:
+    assert trouble.run("run_batch", priced(), "--completion-window", window, "--max-cost", "1").code == 0
+
+    assert {seen.target.split("completion_window=")[1] for seen in trouble.proxy.requests("estimate")} == {window}
+    assert [batch["completion_window"] for batch in trouble.oracle.batches()] == [window]
+
+
+def test_without_credit_it_is_exit_4_in_the_servers_words(trouble: Trouble) -> None:
+    trouble.server.settings.users[0].balance = -1.0
+
+    refused = trouble.run("run_batch", priced())
+
+    assert (refused.code, refused.out) == (4, "")
+    assert "Account balance too low" in refused.err
+    assert trouble.oracle.batches() == []
+    trouble.server.settings.users[0].balance = 100.0
+    assert trouble.run("run_batch", requests := Path("r.jsonl")).code == 0, requests

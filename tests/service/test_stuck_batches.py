@@ -1,0 +1,105 @@
+"""Batches that will not move by themselves: named after a while, torn up only when asked, their answers kept."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from support.faults.fixture import MakeTrouble, Trouble
+from support.faults.fixture import make_trouble as make_trouble
+from support.running import Ran, json_lines, write_requests
+
+MINUTE = 60.0
+FOREVER = 1e9  # seconds of the server's that never pass
+
+
+def requests_of(count: int = 4) -> Path:
+    return write_requests(Path("r.jsonl"), count)
+
+
+def ended_as_stuck(ran: Ran, word: str, minutes: float, trouble: Trouble, started: float) -> None:
+    assert (ran.code, ran.out) == (8, f"{word}\n"), ran.err
+    assert f"is stuck: {word} for" in ran.err
+    waited = trouble.clock.now() - started
+    assert minutes * MINUTE - 1 <= waited <= minutes * MINUTE + 70, waited
+
+
+def test_validating_for_15_minutes_is_named_as_stuck_and_replaced_when_asked(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = requests_of()
+    trouble.submit(requests)
+    started = trouble.clock.now()
+    ended_as_stuck(trouble.run("poll", requests), "validating", 15, trouble, started)
+    assert trouble.run("create_batch", requests).code == 0
+    assert len(trouble.oracle.batches()) == 1, "it was torn up without being asked"
+
+    replaced = trouble.run("create_batch", requests, "--replace-stuck")
+
+    assert replaced.code == 0, replaced.err
+    torn, fresh = trouble.oracle.batches()
+    assert torn["cancelling_at"]
+    assert not fresh["cancelling_at"]
+    assert trouble.oracle.live_together() == []
+
+
+def test_nothing_is_replaced_that_is_not_stuck(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = requests_of()
+    trouble.submit(requests)
+    trouble.clock.ahead += 10 * MINUTE
+
+    replaced = trouble.run("create_batch", requests, "--replace-stuck")
+
+    assert replaced.code == 0
+    assert "no batch is stuck" in replaced.err
+    assert [batch["cancelling_at"] for batch in trouble.oracle.batches()] == [None]
+
+
+def test_cancelling_for_15_minutes_is_named_as_stuck(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = requests_of()
+    trouble.submit(requests)
+    assert trouble.run("cancel_batch", requests).code == 0
+    started = trouble.clock.now()
+
+    ended_as_stuck(trouble.run("poll", requests), "cancelling", 15, trouble, started)
+
+
+def test_counts_that_stand_still_for_an_hour_are_named_and_what_was_answered_is_kept(
+    make_trouble: MakeTrouble,
+) -> None:
+    trouble = make_trouble(delay=0.0, claim_size=2, claim_interval=300.0)
+    requests = requests_of(6)
+    trouble.submit(requests)
+    wait_for_answers(trouble, 2)
+    echo = trouble.server.app.registry.get("echo")
+    assert echo is not None
+    trouble.server.app.registry.remove("echo")  # as when an administrator deletes it: the rest is never claimed
+    assert trouble.run("poll", requests, "--timeout-seconds", "600").code == 8
+    started = trouble.clock.now()
+    ran = trouble.run("poll", requests, "--timeout-seconds", "7200", "--interval-seconds", "300")
+    assert (ran.code, ran.out) == (8, "in_progress\n")
+    assert "retries failing requests for hours" in ran.err
+    assert 45 * MINUTE <= trouble.clock.now() - started <= 62 * MINUTE
+    trouble.server.app.registry.add("echo", echo)
+
+    assert trouble.run("create_batch", requests, "--replace-stuck").code == 0
+    assert trouble.run("retry_failed", requests).code == 0
+    finished = trouble.run("run_batch", requests)
+
+    assert finished.code == 0, finished.err
+    assert len(json_lines(Path("r.results.jsonl"))) == 6
+    assert trouble.oracle.live_together() == []
+    assert trouble.oracle.answered_twice() == []
+
+
+def wait_for_answers(trouble: Trouble, count: int) -> None:
+    with contextlib.closing(sqlite3.connect(trouble.server.database, timeout=30)) as connection:
+        for _ in range(500):
+            if connection.execute("SELECT count(*) FROM answers").fetchone()[0] >= count:
+                return
+            trouble.clock.sleep(10)
+    pytest.fail("the server answers nothing")

@@ -1,0 +1,186 @@
+"""Several copies of a script started at once on one job, and the same job on two machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from local_server.app import LocalServer
+from local_server.settings import FailRule
+from support.crash.child import Child
+from support.crash.oracle import answered_twice, judge_files, lives, twice_alive
+from support.crash.proxy import Moment, Proxy, Request
+from support.running import SCRIPTS, Ran, run, write_requests
+
+REQUESTS = 10
+IDS = [f"row-{n:06}" for n in range(1, REQUESTS + 1)]
+RUN_BATCH = ("run_batch", "r.jsonl", "--part-requests", "4", "--interval-seconds", "0.2")
+
+
+def at_once(copies: int, *command: str, base_url: str | None = None) -> list[Ran]:
+    """Starts so many processes at the same moment, in real time, and waits for all."""
+    script, *arguments = command
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPTS / f"{script}.py"), *arguments],
+            env={**os.environ, **({"DOUBLEWORD_BASE_URL": base_url} if base_url else {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(copies)
+    ]
+    outputs = [process.communicate(timeout=60) for process in started]
+    return [Ran(p.returncode, out, err) for p, (out, err) in zip(started, outputs, strict=True)]
+
+
+def judged(server: LocalServer, code: int) -> list[str]:
+    return [
+        *judge_files(server.database, Path.cwd(), IDS, code),
+        *twice_alive(server.database),
+        *answered_twice(server.database),
+    ]
+
+
+@pytest.mark.parametrize("copies", [2, 4])
+def test_copies_of_run_batch_started_at_once_submit_each_part_once(server: LocalServer, copies: int) -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+    done = at_once(copies, *RUN_BATCH)
+    assert {ran.code for ran in done} <= {0, 6}, done
+    assert 0 in {ran.code for ran in done}, done
+    assert [len(batches) for batches in lives(server.database).values()] == [1, 1, 1]
+    assert not judged(server, 0)
+
+
+@pytest.mark.parametrize("copies", [2, 4])
+def test_copies_of_create_batch_started_at_once_print_the_same_ids(server: LocalServer, copies: int) -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+    assert run("upload", "r.jsonl", "--part-requests", "4").code == 0
+    done = at_once(copies, "create_batch", "r.jsonl")
+    assert {ran.code for ran in done} <= {0, 6}, done
+    assert len({ran.out for ran in done if ran.code == 0}) == 1, done
+    assert sum(len(batches) for batches in lives(server.database).values()) == 3
+    assert run(*RUN_BATCH).code == 0
+    assert not judged(server, 0)
+
+
+@pytest.mark.parametrize("copies", [2, 4])
+def test_copies_of_download_started_at_once_leave_whole_files(server: LocalServer, copies: int) -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+    assert run("upload", "r.jsonl", "--part-requests", "4").code == 0
+    assert run("create_batch", "r.jsonl").code == 0
+    assert run("poll", "r.jsonl").code == 0
+    done = at_once(copies, "download", "r.jsonl")
+    assert {ran.code for ran in done} <= {0, 6}, done
+    assert 0 in {ran.code for ran in done}, done
+    assert not judged(server, 0)
+
+
+def test_a_copy_that_finds_the_lock_taken_says_so_and_ends_with_6(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+    assert run("upload", "r.jsonl").code == 0
+    arrived, over = threading.Event(), threading.Event()
+
+    def hold(moment: Moment, request: Request) -> None:
+        if moment is Moment.ARRIVED and request.is_("POST", "/batches"):
+            arrived.set()
+            assert over.wait(30)
+
+    with Proxy(server.port, hold) as proxy:
+        first: list[Ran] = []
+        command = ("create_batch", "r.jsonl")
+        sender = threading.Thread(target=lambda: first.extend(at_once(1, *command, base_url=proxy.base_url)))
+        sender.start()
+        assert arrived.wait(30)
+        second = run("create_batch", "r.jsonl")
+        over.set()
+        sender.join()
+    assert (second.code, second.out) == (6, ""), second
+    assert "another copy is at work" in second.err
+    assert first[0].code == 0, first
+    assert sum(len(batches) for batches in lives(server.database).values()) == 1
+
+
+def test_a_retry_is_not_planned_from_a_spool_that_a_download_is_writing(server: LocalServer) -> None:
+    server.settings.fail[:] = [FailRule(re.compile("number 3"), 422)]
+    write_requests(Path("r.jsonl"), REQUESTS)
+    assert run("upload", "r.jsonl").code == 0
+    assert run("create_batch", "r.jsonl").code == 0
+    assert run("poll", "r.jsonl").code == 0
+    arrived, over = threading.Event(), threading.Event()
+
+    def hold(moment: Moment, request: Request) -> None:
+        if moment is Moment.HALF and request.is_("GET", "/content"):
+            arrived.set()
+            assert over.wait(30)
+
+    with Proxy(server.port, hold) as proxy:
+        download = Child(Path.cwd(), ("download", "r.jsonl"), base_url=proxy.base_url)
+        assert arrived.wait(30)
+        second = run("retry_failed", "r.jsonl")
+        over.set()
+        first = download.wait()
+    assert (second.code, second.out) == (6, ""), second
+    assert first.code == 9, first
+    assert not judged(server, 9)
+    planned = run("retry_failed", "r.jsonl", "--include-permanent")
+    assert planned.code == 0, planned
+    assert len(Path("r.attempt-2.jsonl").read_text().splitlines()) == 1
+
+
+def copied(name: str) -> Path:
+    """The job's folder as another machine has it."""
+    other = Path.cwd().parent / name
+    shutil.copytree(Path.cwd(), other)
+    return other
+
+
+def test_a_copied_job_run_later_on_another_machine_takes_the_batches_over(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+    assert run("upload", "r.jsonl", "--part-requests", "4").code == 0
+    other = copied("other")
+    assert run(*RUN_BATCH).code == 0
+    monkeypatch.chdir(other)
+    again = run(*RUN_BATCH)
+    assert again.code == 0, again
+    assert "took over batch" in again.err
+    assert [len(batches) for batches in lives(server.database).values()] == [1, 1, 1]
+    assert not judged(server, 0)
+
+
+def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_so(server: LocalServer) -> None:
+    """Both have looked, both send: nothing can prevent it. The later batch is cancelled, and both have all results."""
+    server.settings.delay = 1.0  # so that both are seen while they run
+    write_requests(Path("r.jsonl"), REQUESTS)
+    assert run("upload", "r.jsonl").code == 0
+    folders = [Path.cwd(), copied("other")]
+    both = threading.Barrier(2, timeout=30)
+
+    def meet(moment: Moment, request: Request) -> None:
+        if moment is Moment.ARRIVED and request.is_("POST", "/batches"):
+            both.wait()
+
+    with Proxy(server.port, meet) as proxy:
+        command = ("run_batch", "r.jsonl", "--interval-seconds", "1")
+        machines = [Child(folder, command, base_url=proxy.base_url) for folder in folders]
+        done = [machine.wait() for machine in machines]
+    batches = next(iter(lives(server.database).values()))
+    alive = [batch for batch in batches if batch[1] == float("inf")]
+    assert (len(batches), len(alive)) == (2, 1), batches
+    assert [ran.code for ran in done] == [0, 0], done
+    assert any("has the same requests; it is now cancel" in ran.err for ran in done), done
+    for folder in folders:
+        assert not judge_files(server.database, folder, IDS, 0)
+        record = json.loads((folder / "r.job.json").read_text())
+        assert record["attempts"][0]["parts"][0]["batch"]["id"] == alive[0][2]

@@ -1,0 +1,103 @@
+"""A script as a real process under the preload: killed at a step, at a moment of the proxy's, or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from support.crash.proxy import Drop, Moment, Request
+from support.running import SCRIPTS
+
+PRELOAD = Path(__file__).parent / "preload"
+PATIENCE_SECONDS = 60.0
+
+
+class Ended(NamedTuple):
+    """How a process ended: exit code (-9: killed), stdout, stderr, and the steps it took."""
+
+    code: int
+    out: str
+    err: str
+    steps: list[str]
+
+    @property
+    def killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+
+class Child:
+    """A started script. `folder` is its working directory and the job's folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str],
+        at: int = 0,
+        base_url: str | None = None,
+        locks: bool = True,
+        fast: bool = True,
+    ) -> None:
+        # Beside the folder, not in it: the oracle wants nothing there but the job's files.
+        self._steps = folder.with_name(f"{folder.name}.steps")
+        self._steps.unlink(missing_ok=True)
+        env = {**os.environ, "PYTHONPATH": str(PRELOAD), "DWB_CRASH_FOLDER": str(folder), "DWB_CRASH_AT": str(at)}
+        env |= {"DWB_CRASH_STEPS": str(self._steps)}
+        env |= {"DOUBLEWORD_BASE_URL": base_url} if base_url else {}
+        env |= {} if locks else {"DWB_CRASH_NO_LOCKS": "1"}
+        env |= {} if fast else {"DWB_CRASH_REAL_TIME": "1"}
+        script, *arguments = command
+        self._process = subprocess.Popen(
+            [sys.executable, str(SCRIPTS / f"{script}.py"), *arguments],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Returns when it is dead, so that nothing it did can come after this."""
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> Ended:
+        """The end. Raises subprocess.TimeoutExpired, after killing it, if it does not come."""
+        try:
+            out, err = self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            raise
+        steps = self._steps.read_text().splitlines() if self._steps.exists() else []
+        return Ended(self._process.returncode, out, err, steps)
+
+
+class KillAt:
+    """For a proxy: kills `child` at the n-th moment of all exchanges. `count` is how many there were so far."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self.child: Child | None = None
+        self.count = 0
+        self.where = ""
+
+    def __call__(self, moment: Moment, request: Request) -> None:
+        self.count += 1
+        if self.count == self._n:
+            self.where = f"{moment.name} {request.method} {request.path}"
+            assert self.child is not None
+            self.child.kill()
+            raise Drop
+
+
+def run_child(folder: Path, command: Sequence[str], at: int = 0, base_url: str | None = None) -> Ended:
+    return Child(folder, command, at, base_url).wait()

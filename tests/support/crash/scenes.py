@@ -1,0 +1,249 @@
+"""The scripts that write, each with what comes before it, how it is told, and what comes after it.
+
+Every crash point gets a folder and ids of its own, so that all can share one server: the requests of point 12 are
+`p12-01` to `p12-10`, in three parts. Those with the word `flaky` are refused (503) while the server's rule says so.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_server.app import LocalServer
+from local_server.settings import FailRule
+from support.crash.child import Child
+from support.crash.oracle import answered_twice, judge_files, read, twice_alive
+from support.crash.proxy import Drop, Moment, Proxy, Request, send
+from support.running import Ran, chat_line, run
+
+REQUESTS, IN_PART = 10, 4
+FLAKY = (3, 8)
+RUNS = 5  # of one command after a kill, until it converges
+FLAKY_RULE = FailRule(re.compile("flaky"), 503)
+# Long enough that a batch is still running whatever the test does, short enough to end with the server.
+SLOW_SECONDS = 20.0
+
+
+@contextmanager
+def within(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+class Scene:
+    """One script at one point of the job's life. Subclasses say `command`, `codes`, and what `before` does."""
+
+    command: tuple[str, ...] = ()
+    codes: tuple[int, ...] = (0,)  # how the command ends once it has converged
+    flaky = False
+    settled = True  # whether its answer no longer changes
+
+    def __init__(self, server: LocalServer, folder: Path, tag: str) -> None:
+        self.server, self.folder, self.tag = server, folder, tag
+        self.ids = [f"{tag}-{n:02}" for n in range(1, REQUESTS + 1)]
+        folder.mkdir()
+        server.settings.delay = 0.0
+        server.settings.fail[:] = [FLAKY_RULE] if self.flaky else []
+        with within(folder):
+            self.before()
+
+    def before(self) -> None:
+        lines = [chat_line(i, f"{self.tag}: {self.prompt(n)}") for n, i in enumerate(self.ids, 1)]
+        Path("r.jsonl").write_text("".join(lines))
+
+    def prompt(self, n: int) -> str:
+        return f"number {n}{' flaky' if self.flaky and n in FLAKY else ''}"
+
+    def step(self, *command: str) -> Ran:
+        """A step of the preparation or of the end, which must go well."""
+        done = run(*command)
+        assert done.code == 0, (command, done)
+        return done
+
+    def again(self) -> Ran:
+        """The same command until it has converged, and once more: the answer stays the same."""
+        with within(self.folder):
+            for _ in range(RUNS):
+                done = run(*self.command)
+                if done.code not in (6, 8):  # these ask for another run
+                    break
+            assert done.code in self.codes, done
+            once_more = run(*self.command)
+        assert (once_more.code, once_more.out) == (done.code, done.out) or not self.settled, (done, once_more)
+        return done
+
+    def finish(self) -> None:
+        """The rest of the job, in the hands of a careful user; afterwards every request has its result."""
+        self.server.settings.fail.clear()
+        self.server.settings.delay = 0.0
+        with within(self.folder):
+            for _ in range(RUNS):
+                done = run("run_batch", "r.jsonl")
+                problems = self.judge(done.code)
+                assert not problems, problems
+                if done.code == 0:
+                    return
+                self.step("retry_failed", "r.jsonl")
+        raise AssertionError(done)
+
+    def judge(self, code: int) -> list[str]:
+        database = self.server.database
+        return [
+            *judge_files(database, self.folder, self.ids, code),
+            *twice_alive(database),
+            *answered_twice(database),
+        ]
+
+
+class CreateBatchFile(Scene):
+    command = ("create_batch_file", "r.jsonl", "--input", "r.csv", "--id-column", "id", "--model", "echo",
+               "--prompt", "{text}", "--part-requests", str(IN_PART))  # fmt: skip
+
+    def before(self) -> None:
+        rows = [f"{i},{self.tag}: {self.prompt(n)}\n" for n, i in enumerate(self.ids, 1)]
+        Path("r.csv").write_text("id,text\n" + "".join(rows))
+
+
+class Upload(Scene):
+    command: tuple[str, ...] = ("upload", "r.jsonl", "--part-requests", str(IN_PART))
+
+
+class CreateBatch(Upload):
+    command: tuple[str, ...] = ("create_batch", "r.jsonl")
+
+    def before(self) -> None:
+        super().before()
+        self.step(*Upload.command)
+
+
+class SettleLost(CreateBatch):
+    """Killed while it submitted the first part, and the request was lost: the ticket has to be torn up."""
+
+    def before(self) -> None:
+        super().before()
+        self.lost: Request | None = None
+        with Proxy(self.server.port, self._kill) as proxy:
+            self._child = Child(self.folder, self.command, base_url=proxy.base_url)
+            assert self._child.wait().killed
+        assert self.lost
+
+    def _kill(self, moment: Moment, request: Request) -> None:
+        if moment is Moment.ARRIVED and request.is_("POST", "/batches"):
+            self.lost = request
+            self._child.kill()
+            raise Drop
+
+
+class SettleActed(SettleLost):
+    """The same, but the server had acted: the batch has to be found."""
+
+    def before(self) -> None:
+        super().before()
+        assert self.lost
+        assert send(self.server.port, self.lost).startswith(b"HTTP/1.1 201")
+
+
+class SettleLate(SettleLost):
+    """The same, but the request arrives while the next run finds out what became of it: at another moment each time."""
+
+    def before(self) -> None:
+        super().before()
+        assert self.lost
+        seconds = random.Random(self.tag).uniform(0.1, 0.6)  # a script takes some 0.2 s to start
+        self._late = threading.Timer(seconds, send, (self.server.port, self.lost))
+        self._late.start()
+
+    def finish(self) -> None:
+        self._late.join()
+        super().finish()
+
+
+class Poll(CreateBatch):
+    command: tuple[str, ...] = ("poll", "r.jsonl", "--interval-seconds", "1")
+
+    def before(self) -> None:
+        super().before()
+        self.step(*CreateBatch.command)
+
+
+class Download(Poll):
+    command = ("download", "r.jsonl")
+    codes = (9,)
+    flaky = True
+
+    def before(self) -> None:
+        super().before()
+        self.step(*Poll.command)
+
+
+class DownloadAnew(Download):
+    """A download whose first pass does not add up: an earlier, resumed one got one line twice and missed another."""
+
+    def before(self) -> None:
+        super().before()
+        Path("r.spool").mkdir()
+        first = (
+            "SELECT b.id, min(a.line) AS line FROM answers a JOIN requests r USING (seq)"
+            " JOIN batches b ON b.seq = r.batch WHERE a.kind = 'output' AND r.custom_id LIKE ? GROUP BY b.id"
+        )
+        for row in read(self.server.database, first, f"{self.tag}-__"):
+            Path("r.spool", f"{row['id']}.output.jsonl").write_bytes(row["line"] * 2)
+
+
+class RetryFailed(Download):
+    """Before any download: it fetches what it plans from."""
+
+    command = ("retry_failed", "r.jsonl")
+    codes = (0,)
+
+
+class RunBatch(Scene):
+    command = ("run_batch", "r.jsonl", "--part-requests", str(IN_PART), "--interval-seconds", "1")
+    codes = (9,)
+    flaky = True
+
+
+class CancelBatch(CreateBatch):
+    """Cancels a job whose requests are all in flight; afterwards nothing of it may run."""
+
+    command = ("cancel_batch", "r.jsonl")
+    settled = False  # the server goes from cancelling to cancelled
+
+    def before(self) -> None:
+        super().before()
+        self.server.settings.delay = SLOW_SECONDS
+        self.step(*CreateBatch.command)
+        self._wait_until_started()
+
+    def _wait_until_started(self) -> None:
+        """A batch cancelled before its population began stays `cancelling` for good, which is another story."""
+        query = "SELECT count(*) FROM requests WHERE custom_id IN (?, ?) AND state = 'in_progress'"
+        deadline = time.monotonic() + 20
+        while read(self.server.database, query, self.ids[0], self.ids[-1])[0][0] < 2:
+            assert time.monotonic() < deadline, "the batches do not start"
+            time.sleep(0.005)
+
+    def finish(self) -> None:
+        left = read(self.server.database, "SELECT id FROM batches WHERE cancelled_at IS NULL AND completed_at IS NULL")
+        assert not left, "a batch of a cancelled job runs"
+        with within(self.folder):
+            refused = run("run_batch", "r.jsonl")
+            assert refused.code == 7, refused
+            self.step("cancel_batch", "r.jsonl", "--resume")
+            self.step("retry_failed", "r.jsonl")
+        super().finish()
+
+
+# The six that write more than the record; and harder places on their way, and the two that write the record alone.
+WRITERS = (CreateBatchFile, Upload, CreateBatch, Download, RetryFailed, RunBatch)
+SCENES = (*WRITERS, SettleLost, SettleActed, SettleLate, DownloadAnew, Poll, CancelBatch)

@@ -1,0 +1,44 @@
+"""The server's answers as they look in the script's time, with a read replica that lags.
+
+The script's clock jumps, the server's does not: each time in a batch object is shown shifted by as much as the
+script was ahead when that time was first seen. And a batch may be hidden from reads until a moment of that clock.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from support.faults.http_message import Answer, text
+from support.running import FastClock
+
+
+class ServerTime:
+    def __init__(self, clock: FastClock) -> None:
+        self._clock = clock
+        self._shifted: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+        self.hidden_until: dict[str, float] = {}  # batch id -> by the script's clock
+
+    def shown(self, route: str, answer: Answer) -> Answer:
+        if route not in ("submit", "list_batches", "batch", "cancel") or not 200 <= answer.status < 300:
+            return answer
+        found = json.loads(answer.body)
+        if route == "list_batches":
+            found["data"] = [self._shift(batch) for batch in found["data"] if not self._hidden(batch)]
+        elif route == "batch" and self._hidden(found):
+            return text(404, f"Batch with ID {found['id']} not found")
+        else:
+            found = self._shift(found)
+        return answer.with_body(json.dumps(found).encode())
+
+    def _hidden(self, batch: dict[str, Any]) -> bool:
+        return self._clock.now() < self.hidden_until.get(batch["id"], 0.0)
+
+    def _shift(self, batch: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            for name, value in batch.items():
+                if name.endswith("_at") and isinstance(value, int):
+                    batch[name] = self._shifted.setdefault((batch["id"], name), int(value + self._clock.ahead))
+        return batch

@@ -128,14 +128,14 @@ def _make(path: Path, args: Namespace) -> int:
 
     source = None
     if args.input is not None:
-        options = {key: getattr(args, key) for key in ("format", "delimiter", "encoding", "id_column", "limit")}
+        options = {key: getattr(args, key) for key in ("delimiter", "encoding", "id_column", "limit")}
         options |= {key: getattr(args, key) for key in ("sample", "seed", "empty")}
         rows = Path(args.input)
         if args.input == "-":
             folder = Path(gettempdir()) if args.dry_run else path.parent
             rows = sources.kept_stdin(folder, path.stem, args.format)
             say(f"stdin is kept as {safe(rows)}: download.py --csv reads it again")
-        source = sources.describe(rows, **options)
+        source = sources.describe(rows, form=args.format, **options)
     if args.dry_run:
         preview = write.preview(args, source, SHOWN)
         answer([*map(_line, preview)], _facts(path, preview=preview))

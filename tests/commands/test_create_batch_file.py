@@ -94,10 +94,12 @@ def test_the_job_record_knows_where_the_rows_came_from() -> None:
 def test_the_rows_read_again_from_the_record_have_the_ids_of_the_requests() -> None:
     create(input=REVIEWS, prompt="{text} {product}", sample=24, seed=3)
     job = Job.need(Path("r.jsonl"))
-    again = [row.custom_id for row in sources.read(job.record["source"]) if row.custom_id is not None]
+    again = [
+        row.custom_id for row in sources.Source.from_dict(job.record["source"]).read() if row.custom_id is not None
+    ]
     assert again == [request["custom_id"] for request in requests()]
     assert len(again) == 24
-    assert answers_table.check_source(job, "answer") == job.record["source"]
+    assert answers_table.check_source(job, "answer") == sources.Source.from_dict(job.record["source"])
 
 
 @pytest.mark.parametrize("flags", [{"input": REVIEWS}, {"input": REVIEWS, "dry_run": ""}, {"check": "r.jsonl"}])
@@ -426,14 +428,14 @@ def test_a_full_disk_is_noticed_before_anything_is_written(monkeypatch: pytest.M
 
 def test_a_source_that_grows_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     source = table()
-    read = sources.read
+    read = sources.Source.read
 
     def meanwhile(*given: Any, **more: Any) -> Any:
         yield from read(*given, **more)
         with source.open("a") as other:
             other.write("3,late\n")
 
-    monkeypatch.setattr(sources, "read", meanwhile)
+    monkeypatch.setattr(sources.Source, "read", meanwhile)
     ran = create(input=source, prompt="{text}")
     assert (ran.code, Path("r.jsonl").exists()) == (ExitCode.BAD_INPUT, False)
     assert "changed while it was read" in ran.err

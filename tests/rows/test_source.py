@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from doubleword.base.errors import BadInput, WrongUsage
 from doubleword.request_file.template import Line, Template, encode
 from doubleword.rows import cells as row_cells
 from doubleword.rows import source as sources
-from doubleword.rows.source import Row, describe, read
+from doubleword.rows.source import Row, Source, describe
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
 JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0" + b"x" * 20, b"GIF89a" + b"x" * 20, b"RIFF\x10\x00\x00\x00WEBPVP8 "
@@ -26,7 +27,7 @@ JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0" + b"x" * 20, b"GIF89a" + b"x" * 20, b"RIFF
 def rows(name: str, content: bytes | str, **options: Any) -> list[Row]:
     path = Path(name)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return list(read(describe(path, **options)))
+    return list(describe(path, **options).read())
 
 
 def cells(name: str, content: bytes | str, **options: Any) -> list[dict[str, Any]]:
@@ -59,7 +60,7 @@ def test_quoted_line_breaks_commas_and_quotes_stay_in_their_cell_and_lines_are_p
         ("a.csv", "x#y\n1#é\n", {"delimiter": "#"}),
         ("a.tsv", "x\ty\n1\té\n", {}),
         ("a.tab", "x\ty\n1\té\n", {}),
-        ("a.txt", "x\ty\n1\té\n", {"format": "tsv"}),
+        ("a.txt", "x\ty\n1\té\n", {"form": "tsv"}),
         ("a.csv", "x,y\n1,é\n".encode("cp1252"), {"encoding": "cp1252"}),
         ("a.csv", "x,y\n1,é\n".encode("utf-16"), {}),
         ("a.csv", "x,y\n\n1,é\n\n", {}),
@@ -151,12 +152,12 @@ def test_a_folder_of_texts_gives_a_row_a_file() -> None:
     (folder / "a.md").write_text("\ufefffirst", "utf-8")
     (folder / ".hidden").write_text("no", "utf-8")
     source = describe(folder)
-    assert [row.cells for row in read(source)] == [
+    assert [row.cells for row in source.read()] == [
         {"file": "a.md", "text": "first"},
         {"file": "b.txt", "text": "second"},
     ]
-    assert sources.columns(source) == ["file", "text"]
-    before = source["sha256"]
+    assert source.columns == ["file", "text"]
+    before = source.sha256
     (folder / "a.md").write_text("changed", "utf-8")
     assert sources.digest(folder) != before
 
@@ -171,7 +172,7 @@ def test_an_empty_folder_is_refused() -> None:
 def test_an_image_is_known_by_its_bytes_and_becomes_a_data_address(content: bytes, kind: str) -> None:
     Path("folder").mkdir()
     Path("folder/picture.dat").write_bytes(content)
-    assert describe(Path("folder"))["format"] == "images"
+    assert describe(Path("folder")).format == "images"
     address = row_cells.image_address("picture.dat", Path("folder"))
     assert address == f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
@@ -225,11 +226,11 @@ def test_a_sample_has_exactly_so_many_rows_and_the_same_seed_gives_the_same() ->
 
 
 def test_every_row_is_drawn_about_as_often() -> None:
-    source = describe(Path("ten.csv")) if rows("ten.csv", TEN) else {}
-    source |= {"sample": 3, "rows": 10}
+    rows("ten.csv", TEN)
+    source = describe(Path("ten.csv"), sample=3)
     drawn = [0] * 10
     for seed in range(600):
-        for number, row in enumerate(read(source | {"seed": seed})):
+        for number, row in enumerate(replace(source, seed=seed).read()):
             drawn[number] += row.custom_id is not None
     assert sum(drawn) == 1800
     assert all(120 < times < 240 for times in drawn)
@@ -237,8 +238,12 @@ def test_every_row_is_drawn_about_as_often() -> None:
 
 def test_rows_with_an_empty_used_cell_are_skipped_if_asked() -> None:
     content = "a,b\nx,1\n ,2\ny,\n"
-    assert [r.custom_id for r in rows("e.csv", content, used=["a"], empty="skip")] == ["row-000001", None, "row-000003"]
-    assert [r.custom_id for r in rows("e.csv", content, used=["a"], empty="keep")][1] == "row-000002"
+    assert [r.custom_id for r in rows("e.csv", content, used=("a",), empty="skip")] == [
+        "row-000001",
+        None,
+        "row-000003",
+    ]
+    assert [r.custom_id for r in rows("e.csv", content, used=("a",), empty="keep")][1] == "row-000002"
 
 
 @given(limit=st.none() | st.integers(1, 12), skip=st.booleans(), data=st.data())
@@ -247,17 +252,17 @@ def test_reading_requests_alone_gives_what_reading_all_rows_gives(limit: int | N
     texts = data.draw(st.lists(st.sampled_from(["", "x", "a,b", 'q"', "é\n"]), max_size=12))
     sample = None if limit else data.draw(st.none() | st.integers(1, 12))
     Path("h.jsonl").write_text("".join(json.dumps({"t": t}) + "\n" for t in texts), "utf-8")
-    source = describe(Path("h.jsonl"), limit=limit, sample=sample, used=["t"], empty="skip" if skip else "keep")
-    everything = list(read(source))
+    source = describe(Path("h.jsonl"), limit=limit, sample=sample, used=("t",), empty="skip" if skip else "keep")
+    everything = list(source.read())
     assert len(everything) == len(texts)
-    assert list(read(source, requests_only=True)) == [row for row in everything if row.custom_id is not None]
+    assert list(source.read(requests_only=True)) == [row for row in everything if row.custom_id is not None]
 
 
 def test_the_headers_of_json_are_those_of_every_row() -> None:
     Path("a.jsonl").write_text('{"a": 1}\n{"b": 1, "a": 2}\n', "utf-8")
-    assert sources.columns(describe(Path("a.jsonl"))) == ["a", "b"]
+    assert describe(Path("a.jsonl")).columns == ["a", "b"]
     Path("a.csv").write_text('"x, y",z\n1,2\n', "utf-8")
-    assert sources.columns(describe(Path("a.csv"))) == ["x, y", "z"]
+    assert describe(Path("a.csv")).columns == ["x, y", "z"]
 
 
 def test_parquet_rows_are_read_where_pyarrow_is_installed() -> None:
@@ -266,15 +271,15 @@ def test_parquet_rows_are_read_where_pyarrow_is_installed() -> None:
     except ImportError:
         Path("a.parquet").write_bytes(b"PAR1")
         with pytest.raises(BadInput, match="pyarrow"):
-            list(read(describe(Path("a.parquet"))))
+            list(describe(Path("a.parquet")).read())
         return
     import pyarrow.parquet
 
     table = pyarrow.table({"id": [1, 2], "text": ["a", None]})
     pyarrow.parquet.write_table(table, "a.parquet")
     source = describe(Path("a.parquet"), id_column="id")
-    assert list(read(source)) == [Row(1, {"id": 1, "text": "a"}, "1"), Row(2, {"id": 2, "text": None}, "2")]
-    assert sources.columns(source) == ["id", "text"]
+    assert list(source.read()) == [Row(1, {"id": 1, "text": "a"}, "1"), Row(2, {"id": 2, "text": None}, "2")]
+    assert source.columns == ["id", "text"]
 
 
 def test_stdin_is_kept_under_a_name_of_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +296,36 @@ def test_stdin_is_kept_under_a_name_of_its_content(monkeypatch: pytest.MonkeyPat
     assert given_on_stdin(b' {"a": 1}\n').suffix == ".jsonl"
     assert given_on_stdin(b"[\n]").suffix == ".json"
     assert given_on_stdin(b"one\n", "lines").suffix == ".txt"
+
+
+# --- the description in a job record ---------------------------------------------------------------
+
+
+def test_a_source_comes_back_from_the_record_as_it_was() -> None:
+    rows("ten.csv", TEN)
+    source = describe(Path("ten.csv"), sample=3, seed=2, id_column="name").using(["text"])
+    kept = json.loads(json.dumps(source.to_dict()))
+    assert Source.from_dict(kept) == source
+    assert list(Source.from_dict(kept).read()) == list(source.read())
+
+
+@pytest.mark.parametrize("key", [*(field.name for field in fields(Source)), "other"])
+@pytest.mark.parametrize("wrong", ["missing", {"of": "another type"}])
+def test_a_damaged_source_names_the_key(key: str, wrong: Any) -> None:
+    rows("ten.csv", TEN)
+    kept = describe(Path("ten.csv")).to_dict() | {key: wrong}
+    if wrong == "missing" and key != "other":
+        del kept[key]
+    with pytest.raises(ValueError, match=f"{key!r}"):
+        Source.from_dict(kept)
+
+
+def test_the_columns_of_a_source_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows("ten.csv", TEN)
+    source = describe(Path("ten.csv"))
+    assert source.columns == ["name", "text"]
+    monkeypatch.setattr("doubleword.rows.source.headers", lambda _: pytest.fail("read again"))
+    assert source.using(["text"]).columns == ["name", "text"]
 
 
 # --- templates -------------------------------------------------------------------------------------

@@ -13,8 +13,7 @@ from ..request_file import check
 from ..request_file.body import composed
 from ..request_file.parts import PART_BYTES, PART_REQUESTS
 from ..request_file.write import _name_rows, _require_id_column, _require_space, _rows, _write_lines
-from ..rows import source as sources
-from ..rows.formats import Source
+from ..rows.source import Source, extent
 from .job import Job
 
 
@@ -27,21 +26,21 @@ def build(path: Path, args: Namespace, source: Source | None) -> tuple[check.Rep
 
     Raises BadInput, and leaves everything as it was, if a row or a request is bad or another file is in the way.
     """
-    write, used = composed(args, source)
+    write, source = composed(args, source)
+    kept = None if source is None else source.to_dict()
     name, total, before = "the prompts", len(args.prompt or ()), None
     if source is not None:
         _require_id_column(source)
-        before = state_of(Path(source["path"]))
-        source["used"] = used
-        name = safe(source["path"])
-        total, size = sources.extent(Path(source["path"]))
-        requests = min(total, source["limit"] or total, source["sample"] or total)
-        growth = 1.4 if source["format"] == "images" else 1.1
+        before = state_of(Path(source.path))
+        name = safe(source.path)
+        total, size = extent(Path(source.path))
+        requests = min(total, source.limit or total, source.sample or total)
+        growth = 1.4 if source.format == "images" else 1.1
         _require_space(path.parent, int(requests * (growth * size / total + len(write("", {}, [])))))
     try:
         with whole_file(path) as file:
-            _write_lines(file, name, total, _rows(args, source), write, source is None or source["empty"] == "refuse")
-            if source is not None and before != state_of(Path(source["path"])):
+            _write_lines(file, name, total, _rows(args, source), write, source is None or source.empty == "refuse")
+            if source is not None and before != state_of(Path(source.path)):
                 raise BadInput(f"{name} changed while it was read", "wait until whatever writes it is done")
             file.flush()
             report = check.check(Path(file.name), part_requests=args.part_requests, part_bytes=args.part_bytes)
@@ -49,16 +48,16 @@ def build(path: Path, args: Namespace, source: Source | None) -> tuple[check.Rep
                 raise BadInput(f"{name}: no row to make a request of")
             if source is not None and report.problems:
                 _name_rows(report, source)
-            report.require(path if source is None else Path(source["path"]))
+            report.require(path if source is None else Path(source.path))
             _make_way(path, report)
-            if source is not None and (args.prompt or args.template) and not used and report.requests > 1:
+            if source is not None and (args.prompt or args.template) and not source.used and report.requests > 1:
                 report.warnings.append(f"the prompt names no column: all {report.requests} requests ask the same")
     except _Unchanged:
         job = Job.load(path)
         limits = {"part_requests": args.part_requests, "part_bytes": args.part_bytes}
-        if job is not None and job.record["source"] == source and limits.items() <= job.record["options"].items():
+        if job is not None and job.record["source"] == kept and limits.items() <= job.record["options"].items():
             return report, job
-    return report, Job.create(path, report, source, args.part_requests, args.part_bytes)
+    return report, Job.create(path, report, kept, args.part_requests, args.part_bytes)
 
 
 def _make_way(path: Path, report: check.Report) -> None:

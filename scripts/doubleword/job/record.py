@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from ..base.errors import Clock
 from ..base.files import state_of
 from ..base.text import safe
+from ..rows.source import Source
 
 if TYPE_CHECKING:
     from ..request_file.check import Report
@@ -123,7 +124,9 @@ def _check_shape(record: Any) -> None:
         raise ValueError("job is not an id")
     if not record["attempts"]:
         raise ValueError("no attempts")
-    record["source"], record["options"]["part_requests"], record["options"]["part_bytes"], record["downloaded"]
+    if record["source"] is not None:
+        Source.from_dict(record["source"])
+    record["options"]["part_requests"], record["options"]["part_bytes"], record["downloaded"]
     for attempt in record["attempts"]:
         for key in Attempt.__annotations__:
             attempt[key]

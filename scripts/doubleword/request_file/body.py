@@ -12,20 +12,18 @@ from typing import Any
 from ..base.errors import BadInput, WrongUsage
 from ..base.text import safe
 from ..rows import cells as row_cells
-from ..rows import source as sources
-from ..rows.formats import Source
+from ..rows.source import Source
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
 from .template import Line, Template
 
 Write = Callable[[str, dict[str, Any], list[str]], bytes]  # custom_id, cells, names of empty cells -> the line
 
 
-def composed(args: Namespace, source: Source | None) -> tuple[Write, list[str]]:
-    """What writes the line of a row, and the columns it uses."""
+def composed(args: Namespace, source: Source | None) -> tuple[Write, Source | None]:
+    """What writes the line of a row, and the source with the columns it uses."""
     if source and not (args.prompt or args.template):
-        if source["format"] == "jsonl" and all(sources.has_column(source, key) for key in ("custom_id", "body")):
-            source["id_column"] = "custom_id"
-            return _rewriter(args), []
+        if source.format == "jsonl" and all(source.has_column(key) for key in ("custom_id", "body")):
+            return _rewriter(args), source.using([], id_column="custom_id")
         raise WrongUsage(
             "--prompt (or --template) is missing: what is asked about each row?", "--prompt 'Label: {text}'"
         )
@@ -34,19 +32,19 @@ def composed(args: Namespace, source: Source | None) -> tuple[Write, list[str]]:
     line, used = Line(args.endpoint), dict[str, None]()
 
     def is_column(name: str) -> bool:
-        return name == "text" if source is None else sources.has_column(source, name)
+        return name == "text" if source is None else source.has_column(name)
 
     def put(written: str) -> str:
-        template = Template(written, is_column, lambda: sources.columns(source) if source else ["text"])
+        template = Template(written, is_column, lambda: source.columns if source else ["text"])
         used.update(dict.fromkeys(template.columns))
         return line.hole(template.fill) if template.columns else template.literals[0]
 
     body: dict[str, Any] = {"model": args.model} | _question(args, put, source is None)
-    column = "file" if source and source["format"] == "images" else args.image_column
+    column = "file" if source and source.format == "images" else args.image_column
     if column is not None:
         if not is_column(column):
             raise BadInput(f"there is no column {safe(column)} for --image-column")
-        place = Path(source["path"]) if source else Path()
+        place = Path(source.path) if source else Path()
         folder = place if place.is_dir() else place.parent
 
         def image(cells: dict[str, Any], empty: list[str]) -> str:
@@ -59,7 +57,7 @@ def composed(args: Namespace, source: Source | None) -> tuple[Write, list[str]]:
         used[column] = None
         _attach(body, args.endpoint, line.hole(image))
     line.close(body | _parameters(args))
-    return line.write, list(used)
+    return line.write, source and source.using(list(used))
 
 
 def _question(args: Namespace, put: Callable[[str], str], prompts_only: bool) -> dict[str, Any]:

@@ -15,37 +15,33 @@ from typing import Any, BinaryIO
 from ..base.errors import BadInput
 from ..base.progress import Progress
 from ..base.text import plural, safe
-from ..rows import source as sources
-from ..rows.formats import Source
-from ..rows.source import Row
+from ..rows.source import Row, Source
 from . import check
 from .body import Write, composed
 
 
 def preview(args: Namespace, source: Source | None, count: int) -> list[dict[str, Any]]:
     """The first requests, held against every rule, without writing anything."""
-    write, used = composed(args, source)
+    write, source = composed(args, source)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "preview.jsonl")
         with made.open("wb") as file:
-            if source is not None:
-                source["used"] = used
-            refuse = source is None or source["empty"] == "refuse"
+            refuse = source is None or source.empty == "refuse"
             _write_lines(file, "the rows", count, islice(_rows(args, source), count), write, refuse)
         check.check(made, part_requests=count, part_bytes=args.part_bytes).require(Path("the preview"))
         return [json.loads(line) for line in made.read_bytes().splitlines()]
 
 
 def _require_id_column(source: Source) -> None:
-    column = source["id_column"]
-    if column is not None and not sources.has_column(source, column):
-        there = ", ".join(safe(name, 40) for name in sources.columns(source)[:20])
+    column = source.id_column
+    if column is not None and not source.has_column(column):
+        there = ", ".join(safe(name, 40) for name in source.columns[:20])
         raise BadInput(f"there is no column {safe(column, 60)!r} for --id-column; there are: {there}")
 
 
 def _rows(args: Namespace, source: Source | None) -> Iterator[Row]:
     if source is not None:
-        return sources.read(source, requests_only=True)
+        return source.read(requests_only=True)
     return (Row(n, {"text": prompt}, f"row-{n:06d}") for n, prompt in enumerate(args.prompt, 1))
 
 
@@ -88,7 +84,7 @@ _LINE = re.compile(r"^line \d+|(?<=\(first on )line \d+(?=\)$)")
 def _name_rows(report: check.Report, source: Source) -> None:
     """Turns the lines of the request file, which will not be kept, into those of the source."""
     wanted = {int(found[0][5:]) for p in report.problems for found in _LINE.finditer(p["text"])}
-    rows = enumerate(sources.read(source, requests_only=True), 1)
+    rows = enumerate(source.read(requests_only=True), 1)
     line_of = {number: row.line for number, row in rows if number in wanted}
     for problem in report.problems:
         problem["line"] = line_of.get(problem["line"], problem["line"])

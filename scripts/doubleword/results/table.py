@@ -17,7 +17,7 @@ from ..base.files import whole_file
 from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
-from ..rows import source as sources
+from ..rows.source import Source, digest
 from .response_body import text_of
 
 # A spreadsheet takes these for the start of a formula; the last four are their full-width forms.
@@ -74,24 +74,27 @@ def check_csv(job: Job, out: Path) -> None:
     """Raises WrongUsage for an output that is no .csv or .tsv, or would replace the source or a file of the job."""
     if out.suffix not in (".csv", ".tsv"):
         raise WrongUsage(f"--csv {safe(out)}: the name must end in .csv or .tsv")
-    source = (job.record["source"] or {}).get("path")
-    taken = [job.path, *(job.request_file(attempt) for attempt in job.attempts), *([Path(source)] if source else [])]
+    taken = [job.path, *(job.request_file(attempt) for attempt in job.attempts), *_source_path(job)]
     if any(out.exists() and path.exists() and out.samefile(path) for path in taken):
         raise WrongUsage(f"--csv {safe(out)} would replace the source or a file of the job", "give it another name")
 
 
-def check_source(job: Job, answer_column: str) -> dict[str, Any] | None:
+def _source_path(job: Job) -> list[Path]:
+    return [] if job.record["source"] is None else [Path(job.record["source"]["path"])]
+
+
+def check_source(job: Job, answer_column: str) -> Source | None:
     """The job's source, found to be what it was. Raises BadInput if it changed, or already has an answer column."""
-    source: dict[str, Any] | None = job.record["source"]
-    if source is None or not source.get("path"):
+    if job.record["source"] is None:
         return None
-    path = Path(source["path"])
+    source = Source.from_dict(job.record["source"])
+    path = Path(source.path)
     if not path.exists():
         raise BadInput(f"the source {safe(path)} is gone; its rows are needed for the CSV", "restore it")
-    if sources.digest(path) != source["sha256"]:
+    if digest(path) != source.sha256:
         raise BadInput(f"the source {safe(path)} has changed since the requests were made", "restore it")
     for column in (answer_column, f"{answer_column}_error"):
-        if column in sources.columns(source):
+        if column in source.columns:
             raise BadInput(f"the source already has a column {safe(column)!r}", "choose another with --answer-column")
     return source
 
@@ -103,10 +106,10 @@ def write_csv(job: Job, out: Path, answer_column: str, results: Path, errors: Pa
     """
     source = check_source(job, answer_column)
     answers = in_order(job, results, errors)
-    columns = sources.columns(source) if source else ["custom_id"]
+    columns = source.columns if source else ["custom_id"]
     count = 0
     with whole_file(out) as raw, Progress("csv", job.attempts[0]["requests"], "rows") as progress:
-        if source and str(source.get("encoding", "")).lower().replace("_", "-") == "utf-8-sig":
+        if source and source.encoding.lower().replace("_", "-") == "utf-8-sig":
             raw.write(b"\xef\xbb\xbf")  # spreadsheets know UTF-8 by it
         text = _Text(raw)
         writer = csv.writer(text, delimiter="\t" if out.suffix == ".tsv" else ",", lineterminator=_Text.ROW_END)
@@ -119,14 +122,14 @@ def write_csv(job: Job, out: Path, answer_column: str, results: Path, errors: Pa
     return count
 
 
-def _joined(source: dict[str, Any] | None, answers: Iterator[Answer]) -> Iterator[tuple[dict[str, Any], Answer]]:
+def _joined(source: Source | None, answers: Iterator[Answer]) -> Iterator[tuple[dict[str, Any], Answer]]:
     if source is None:
         for answer in answers:
             yield {"custom_id": answer.custom_id}, answer
         return
-    for row in sources.read(source):
+    for row in source.read():
         if row.custom_id is None:
-            if not (source.get("limit") or source.get("sample")):  # a trial's CSV holds the rows of the trial
+            if not (source.limit or source.sample):  # a trial's CSV holds the rows of the trial
                 yield row.cells, Answer("", "", "not in this job")
             continue
         found = next(answers, None)

@@ -13,8 +13,7 @@ from typing import Any
 from ..base.errors import BadInput, WrongUsage
 from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
 from ..base.text import safe
-
-Source = dict[str, Any]
+from .form import Form
 
 
 def _files(folder: Path) -> list[Path]:
@@ -24,71 +23,82 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def rows(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows(form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, cells) of every row. Raises BadInput, with the line, for what cannot be read."""
-    return _READERS[source["format"]](source)
+    return _READERS[form.format](form)
 
 
-def _csv_rows(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    found = _csv(source)
+def headers(form: Form) -> list[str]:
+    """The columns, in order; of JSON objects, every key that any row has."""
+    if form.format == "csv":
+        return next(_csv(form))[1]["header"]  # type: ignore[no-any-return]
+    if form.format == "parquet":
+        return [str(name) for name in _parquet(Path(form.path)).schema_arrow.names]
+    if form.format in ("jsonl", "json"):
+        return list(dict.fromkeys(chain.from_iterable(cells for _, cells in rows(form))))
+    return {"lines": ["text"], "texts": ["file", "text"], "images": ["file"]}[form.format]
+
+
+def _csv_rows(form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
+    found = _csv(form)
     next(found)
     return found
 
 
-def _json_lines(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    path = Path(source["path"])
-    return ((number, _object(written, path, number)) for number, written in _lines(source))
+def _json_lines(form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
+    path = Path(form.path)
+    return ((number, _object(written, path, number)) for number, written in _lines(form))
 
 
-def _plain_lines(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    return ((number, {"text": written.rstrip("\r\n")}) for number, written in _lines(source))
+def _plain_lines(form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
+    return ((number, {"text": written.rstrip("\r\n")}) for number, written in _lines(form))
 
 
-def _parquet_rows(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    batches = _parquet(Path(source["path"])).iter_batches(batch_size=1000)
+def _parquet_rows(form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
+    batches = _parquet(Path(form.path)).iter_batches(batch_size=1000)
     return enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), 1)
 
 
-def _folder(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, file in enumerate(_files(Path(source["path"])), 1):
+def _folder(form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, file in enumerate(_files(Path(form.path)), 1):
         cells = {"file": file.name}
-        if source["format"] == "texts":
-            cells["text"] = _text_of(file, source["encoding"])
+        if form.format == "texts":
+            cells["text"] = _text_of(file, form.encoding)
         yield number, cells
 
 
-def _text_file(source: Source, newline: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(open_regular(Path(source["path"])), source["encoding"], newline=newline)
+def _text_file(form: Form, newline: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(open_regular(Path(form.path)), form.encoding, newline=newline)
 
 
-def _undecodable(source: Source, line: int, error: UnicodeDecodeError) -> BadInput:
+def _undecodable(form: Form, line: int, error: UnicodeDecodeError) -> BadInput:
     return BadInput(
-        f"{safe(source['path'])} is not {source['encoding']} after line {line}: {safe(error.reason)}",
+        f"{safe(form.path)} is not {form.encoding} after line {line}: {safe(error.reason)}",
         "say --encoding, for example --encoding cp1252",
     )
 
 
-def _lines(source: Source) -> Iterator[tuple[int, str]]:
+def _lines(form: Form) -> Iterator[tuple[int, str]]:
     """Every line that is not blank."""
     number = 0
-    with _text_file(source, "\n") as file:
+    with _text_file(form, "\n") as file:
         try:
             for number, written in enumerate(file, 1):
                 if written and not written.isspace():
                     yield number, written
         except UnicodeDecodeError as error:
-            raise _undecodable(source, number, error) from None
+            raise _undecodable(form, number, error) from None
 
 
-def _csv(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv(form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
     """First (line, {"header": names}), then the rows; empty lines are none."""
     csv.field_size_limit(LINE_BYTES)
-    with open_regular(Path(source["path"])) as raw:
+    with open_regular(Path(form.path)) as raw:
         # Reading lines is a third of the time, and faster where only LF ends one; a few old tables use CR alone.
         newline = "" if b"\r" in raw.read(BLOCK_BYTES).replace(b"\r\n", b"") else "\n"
-    with _text_file(source, newline) as file:
+    with _text_file(form, newline) as file:
         try:
-            reader = csv.reader(file, delimiter=source["delimiter"], strict=True)
+            reader = csv.reader(file, delimiter=form.delimiter, strict=True)
         except TypeError:
             raise WrongUsage("--delimiter is one character", r"for a tab: --delimiter $'\t'") from None
         header: list[str] | None = None
@@ -98,22 +108,22 @@ def _csv(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
                 if header is None and cells:
                     header = cells
                     if len(set(header)) != len(header):
-                        raise BadInput(f"{safe(source['path'])} line {line}: two columns have the same header")
+                        raise BadInput(f"{safe(form.path)} line {line}: two columns have the same header")
                     yield line, {"header": header}
                 elif header is not None and len(cells) == len(header):
                     yield line, dict(zip(header, cells, strict=True))
                 elif header is not None and cells:
                     raise BadInput(
-                        f"{safe(source['path'])} line {line}: {len(cells)} cells where the header has {len(header)}",
-                        f"mend that line, or say --delimiter (now {source['delimiter']!r})",
+                        f"{safe(form.path)} line {line}: {len(cells)} cells where the header has {len(header)}",
+                        f"mend that line, or say --delimiter (now {form.delimiter!r})",
                     )
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise BadInput(f"{safe(source['path'])} line {line}: {safe(error)}", "mend the quotes there") from None
+            raise BadInput(f"{safe(form.path)} line {line}: {safe(error)}", "mend the quotes there") from None
         except UnicodeDecodeError as error:
-            raise _undecodable(source, reader.line_num, error) from None
+            raise _undecodable(form, reader.line_num, error) from None
         if header is None:
-            raise BadInput(f"{safe(source['path'])} is empty; a line of headers was expected")
+            raise BadInput(f"{safe(form.path)} is empty; a line of headers was expected")
 
 
 def _object(written: str, path: Path, line: int) -> dict[str, Any]:
@@ -126,12 +136,12 @@ def _object(written: str, path: Path, line: int) -> dict[str, Any]:
     return cells
 
 
-def _json_array(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_array(form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of one array, read piece by piece: an array may be larger than the memory."""
-    path, decoder = Path(source["path"]), json.JSONDecoder()
+    path, decoder = Path(form.path), json.JSONDecoder()
     buffer, position, line, more = "", 0, 1, True
     opened = False
-    with _text_file(source, "") as file:
+    with _text_file(form, "") as file:
         while True:
             # Between objects: white space, commas, and the brackets of the array itself.
             while position < len(buffer) and (
@@ -157,7 +167,7 @@ def _json_array(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 piece = file.read(BLOCK_BYTES)
             except UnicodeDecodeError as error:
-                raise _undecodable(source, line, error) from None
+                raise _undecodable(form, line, error) from None
             buffer, position, more = buffer[position:] + piece, 0, bool(piece)
 
 

@@ -48,8 +48,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
             raise WrongUsage("--resume takes one request file", "")
         job = Job.need(Path(args.target[0]))
         with job.locked(clock):
-            marked = job.latest["cancelled_at"]
-            job.note(job.latest, cancelled_at=None)
+            marked = job.latest.cancelled_at
+            job.latest.cancelled_at = None
+            job.save()
         say("the mark is lifted" if marked else "this job was not marked as cancelled")
         jobs = [job]
     else:
@@ -62,11 +63,11 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     for line in lines:
         say(line.text)
     facts = {
-        "job": str(jobs[0].path) if jobs[0].id else None,
+        "job": str(jobs[0].folder) if jobs[0].recorded else None,
         "cancelled": not args.resume,
         "batches": [line.facts for line in lines],
-        "not_submitted": sum(len(job.unsubmitted()) for job in jobs if job.id),
-        "next": jobs[0].next_step() if jobs[0].id else next_command("download.py", args.target[0]),
+        "not_submitted": sum(len(job.unsubmitted()) for job in jobs if job.recorded),
+        "next": jobs[0].next_step() if jobs[0].recorded else next_command("download.py", args.target[0]),
     }
     answer([safe(f"{line.facts['batch_id']} {line.facts['status']}") for line in lines], facts)
     return ExitCode.DONE

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     if raw:
         job = by_id.job_of_file(api, raw)
     else:
-        job = begin.prepare(path) if args.adopt else Job.need(path)
+        job = begin.prepare(path, clock) if args.adopt else Job.need(path)
     choice = "adopt" if args.adopt else "again" if args.again else None
     with job.locked(clock):
         job.remember(completion_window=args.completion_window, max_cost=limit)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
             submit.require_not_cancelled(job)
         if args.replace_stuck:
             stuck.replace(api, job)
-        elif not args.adopt and any(not part["upload"] for part in job.unsubmitted()):
+        elif not args.adopt and any(not part.upload for part in job.unsubmitted()):
             raise NotFound(
                 "not every part of this job has been uploaded",
                 next_command("upload.py", job.request_file(), "--completion-window", args.completion_window),
@@ -74,13 +74,13 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         submit.submit_parts(api, job, window, choice, limit, jobs=1, patience=patience)
 
     attempt = job.latest
-    ids = [part["batch"]["id"] for part in attempt["parts"] if part["batch"]]
-    cost = costs.estimated_cost(attempt["parts"], args.completion_window)
+    ids = [part.batch.id for part in attempt.parts if part.batch]
+    cost = costs.estimated_cost(attempt.parts, args.completion_window)
     facts = {
-        "job": str(job.path),
-        "attempt": attempt["attempt"],
-        "requests": attempt["requests"],
-        "models": attempt["models"],
+        "job": str(job.folder),
+        "attempt": attempt.attempt,
+        "requests": attempt.requests,
+        "models": job.requests.models,
         "completion_window": args.completion_window,
         "estimated_cost_usd": None if cost is None else str(cost),
         "batch_ids": ids,

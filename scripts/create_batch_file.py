@@ -93,7 +93,7 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     return args
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:  # noqa: ARG001 - every script has the same form
+def main(arguments: Sequence[str], clock: Clock) -> int:
     args = _arguments(arguments)
     existing = Path(args.check) if args.check else args.requests
     if existing is None:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:  # noqa: ARG001 - every
         raise WrongUsage("--template takes the place of --prompt: one of them")
     if args.limit and args.sample:
         raise WrongUsage("--limit and --sample: one of them")
-    return _make(existing, args)
+    return _make(existing, args, clock)
 
 
 def _examples() -> str:
@@ -119,7 +119,7 @@ def _examples() -> str:
     return "".join(f"\n  {line.strip()}" for line in lines[:3])
 
 
-def _make(path: Path, args: Namespace) -> int:
+def _make(path: Path, args: Namespace, clock: Clock) -> int:
     from tempfile import gettempdir
 
     from doubleword.job import begin
@@ -140,8 +140,8 @@ def _make(path: Path, args: Namespace) -> int:
         preview = write.preview(args, source, SHOWN)
         answer([*map(_line, preview)], _facts(path, preview=preview))
         return ExitCode.DONE
-    report, job = begin.build(path, args, source)
-    answer([str(path)], _summary(path, report, "made", job=str(job.path), next=job.next_step()))
+    report, job = begin.build(path, args, source, clock)
+    answer([str(path)], _summary(path, report, "made", job=str(job.folder), next=job.next_step()))
     return ExitCode.DONE
 
 
@@ -158,7 +158,7 @@ def _existing(path: Path, args: Namespace) -> int:
             say(f"fix: {what}")
     report = check.check(path, part_requests=args.part_requests, part_bytes=args.part_bytes)
     report.require(path)
-    record = Job.path_of(path)
+    record = Job.folder_of(path)
     job = str(record) if record.exists() else None
     answer([str(path)], _summary(path, report, "sound", job=job, fixed=fixed, next=next_command("upload.py", path)))
     return ExitCode.DONE

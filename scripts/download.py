@@ -7,9 +7,9 @@
 
 Reads:   the job of the request file, or a raw batch id (its input is fetched for the order);
          DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional).
-Writes:  REQUESTS.results.jsonl (the server's lines, in input order), REQUESTS.errors.jsonl (one line for each
-         request without a result: custom_id, kind, status, text), REQUESTS.spool/ (what was received; an
-         interrupted download goes on from there), and with --csv the source's rows with the answers beside them.
+Writes:  REQUESTS.results.jsonl (the server's lines, in input order), REQUESTS.errors.jsonl if a request has no result
+         (a line for each: custom_id, kind, status, text), with --csv the source's rows with the answers beside them.
+         What was received is kept in REQUESTS.job/: an interrupted download goes on from there.
 Stdout:  the path of each file written, a line each; --json: one object.
 Exit:    0 every request has a result; 9 some failed or are missing; 8 still running (nothing written, unless
          --partial, which writes REQUESTS.partial.jsonl); 7 nothing at all came back.

@@ -5,7 +5,7 @@
 # ///
 """List the account's batches and the jobs recorded in a folder, in one table, with the next command for each.
 
-Reads:   DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional); the job records (*.job.json) of the folder.
+Reads:   DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional); the job folders (*.job) in the folder.
          With --local the jobs alone, and no key is needed.
 Stdout:  a line each, columns separated by tabs: batch id (- for a job of several parts), status, done/requests and
          failed of its latest attempt, job, created, next command; --json: one object.

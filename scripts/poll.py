@@ -45,7 +45,6 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.base.errors import NotFound
     from doubleword.base.text import next_command
     from doubleword.job.job import Job
-    from doubleword.job.record import ended
     from doubleword.service import by_id, stuck, watch
     from doubleword.service.api import Api
 
@@ -65,19 +64,19 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     reports = [text for job in jobs if (text := stuck.why(job))]
     for text in reports:
         say(text)
-    parts = [part for job in jobs for part in job.latest["parts"]]
+    parts = [part for job in jobs for part in job.latest.parts]
     facts: dict[str, object] = {
-        "job": str(jobs[0].path) if len(jobs) == 1 and jobs[0].id else None,
+        "job": str(jobs[0].folder) if len(jobs) == 1 and jobs[0].recorded else None,
         "status": words[0] if len(set(words)) == 1 else "mixed",
         "requests": sum(watch.counts(job)[0] for job in jobs),
         "completed": sum(watch.counts(job)[1] for job in jobs),
         "failed": sum(watch.counts(job)[2] for job in jobs),
         "batches": [watch.facts_of(part) for part in parts],
         "stuck": reports[0] if reports else None,
-        "next": jobs[0].next_step() if jobs[0].id else next_command("download.py", args.target[0]),
+        "next": jobs[0].next_step() if jobs[0].recorded else next_command("download.py", args.target[0]),
     }
-    waiting = [part for job in jobs if job.id and not job.latest["cancelled_at"] for part in job.unsubmitted()]
-    if not all(ended(part) for job in jobs for part in job.submitted()):
+    waiting = [part for job in jobs if job.recorded and job.latest.cancelled_at is None for part in job.unsubmitted()]
+    if not all(job.ended for job in jobs):
         code = ExitCode.STILL_RUNNING
         if not waiting:
             facts["next"] = next_command("poll.py", *args.target)

@@ -7,7 +7,7 @@
 
 Reads:   the job of the request file, or a raw batch id; its spool. The server is asked only for what download.py
          has not fetched yet (DOUBLEWORD_API_KEY).
-Writes:  REQUESTS.attempt-2.jsonl (then -3, ...), and the job record. Nothing that succeeded is ever sent again.
+Writes:  attempt-2.jsonl (then -3, ...) in the job folder, and the record. Nothing that succeeded is ever sent again.
 Stdout:  the path of the attempt's request file; --json: one object. Nothing to retry: no line.
 Money:   none: run_batch.py then runs the attempt.
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         say(f"attempt {len(job.attempts)}: {plural(plan.requests, 'request')}")
     given = job.remembered("max_cost", "completion_window", "csv", "answer_column")
     facts = {
-        "job": str(job.path),
+        "job": str(job.folder),
         "attempt": len(job.attempts),
         "request_file": str(plan.path) if plan.path else None,
         "requests": plan.requests,

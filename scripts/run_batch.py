@@ -51,7 +51,6 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.base.errors import Temporary
     from doubleword.base.text import next_command
     from doubleword.job import begin
-    from doubleword.job.record import ended
     from doubleword.results import deliver, table
     from doubleword.service import cost as costs
     from doubleword.service import stuck, submit, watch
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     deadline = clock.monotonic() + args.timeout_seconds
     limit = costs.usd(args.max_cost)
-    job = begin.prepare(args.requests, args.part_requests, args.part_bytes)
+    job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
     api = Api(clock)
     if args.csv:  # before anything is paid
         table.check_csv(job, args.csv)
@@ -82,11 +81,11 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         with contextlib.suppress(Temporary):  # an outage now is met again by the next try
             watch.wait(api, job, interval, resume)
         clock.sleep(max(0.0, resume - clock.monotonic()))
-    if busy and all(ended(part) for part in job.submitted()):
+    if busy and job.ended:
         raise busy
     watch.wait(api, job, interval, deadline)
 
-    if job.unsubmitted() or not all(ended(part) for part in job.submitted()):
+    if job.unsubmitted() or not job.ended:
         text = stuck.why(job)
         if text:
             say(text)

@@ -7,7 +7,7 @@
 
 Reads:   the request file (checked first; nothing is sent if it does not pass), DOUBLEWORD_API_KEY,
          DOUBLEWORD_BASE_URL (optional). A file made elsewhere is welcome; a raw file id is looked up.
-Writes:  the job record beside it, REQUESTS.job.json.
+Writes:  the job folder beside it, REQUESTS.job/.
 Stdout:  the file id of each part, a line each; --json: one object.
 Money:   none. Uploads are free, and running this again uploads only what is missing.
 
@@ -52,25 +52,25 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     if raw:
         job = by_id.job_of_file(Api(clock), raw)
     else:
-        job = begin.prepare(Path(args.requests), args.part_requests, args.part_bytes)
+        job = begin.prepare(Path(args.requests), clock, args.part_requests, args.part_bytes)
     api = Api(clock)
     with job.locked(clock):
         job.remember(completion_window=args.completion_window)
         uploads.upload_parts(api, job, args.completion_window, args.jobs)
 
     attempt = job.latest
-    ids = [part["upload"]["file_id"] for part in attempt["parts"] if part["upload"]]
-    cost = costs.estimated_cost(attempt["parts"], args.completion_window)
-    models = ", ".join(attempt["models"])
+    ids = [part.upload.file_id for part in attempt.parts if part.upload]
+    cost = costs.estimated_cost(attempt.parts, args.completion_window)
+    models = ", ".join(job.requests.models)
     say(
-        f"uploaded {attempt['requests']} requests in {len(ids)} part(s), model {models}, "
+        f"uploaded {attempt.requests} requests in {len(ids)} part(s), model {models}, "
         f"window {args.completion_window}: {costs.cost_text(cost)}"
     )
     facts = {
-        "job": str(job.path),
-        "attempt": attempt["attempt"],
-        "requests": attempt["requests"],
-        "models": attempt["models"],
+        "job": str(job.folder),
+        "attempt": attempt.attempt,
+        "requests": attempt.requests,
+        "models": job.requests.models,
         "completion_window": args.completion_window,
         "estimated_cost_usd": None if cost is None else str(cost),
         "file_ids": ids,

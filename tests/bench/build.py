@@ -30,7 +30,7 @@ if sys.argv[3] == "json":
     reading.orjson = templates.orjson = None
 import create_batch_file
 out = Path(sys.argv[2])
-for old in (out, out.with_suffix(".job.json")):
+for old in (out, out.with_suffix(".job") / "record.json"):
     old.unlink(missing_ok=True)
 code = contract.outcome(create_batch_file.main, [
     str(out), "--input", sys.argv[1], "--model", "some/model-30b", "--system", "Be brief.", "--prompt", sys.argv[4],

@@ -64,7 +64,7 @@ def main() -> int:
             print(
                 f"{name}: {count} requests, {seconds:.0f} s, peak {mebibytes:.0f} MiB (at most {limit:.0f})", flush=True
             )
-        parts = json.loads(requests.with_name("scale.job.json").read_text())["attempts"][0]["parts"]
+        parts = json.loads((requests.with_name("scale.job") / "record.json").read_text())["attempts"][0]["parts"]
         print(f"{len(parts)} parts, {requests.stat().st_size / 1e6:.0f} MB")
     return 0 if fine else 1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,9 +35,9 @@ requests.post(url + "/files", data=Body(), headers=kind).raise_for_status()
 OUR_UPLOAD = """
 import sys
 from pathlib import Path
-from doubleword.api import Api
-from doubleword.contract import Clock
-from doubleword.request_file import PartBody
+from doubleword.service.api import Api
+from doubleword.base.errors import Clock
+from doubleword.request_file.parts import PartBody
 path, _, size, sha256 = sys.argv[1:5]
 Api(Clock()).upload("x.jsonl", PartBody(Path(path), 0, int(size), sha256, lambda sent: None))
 """
@@ -55,13 +56,13 @@ OUR_DOWNLOAD = """
 import json, shutil, sys
 from pathlib import Path
 record = Path(sys.argv[1])
-shutil.rmtree(record.with_name("bench.spool"), ignore_errors=True)
+shutil.rmtree(record.with_name("spool"), ignore_errors=True)
 text = json.loads(record.read_text())
-text["attempts"][0]["parts"][0]["batch"].pop("fetched", None)
+text["attempts"][0]["parts"][0]["batch"]["fetched"] = None
 record.write_text(json.dumps(text))
 import contextlib, io
 import download
-from doubleword.contract import outcome
+from doubleword.base.command import outcome
 with contextlib.redirect_stdout(io.StringIO()):
     assert outcome(download.main, [str(record), "--quiet"]) == 0
 """
@@ -98,15 +99,20 @@ def output_file(folder: Path) -> Path:
 
 def record_for(requests: Path) -> Path:
     """A record of one part whose batch has ended."""
+    from doubleword.base.errors import Clock
     from doubleword.job.job import Job
+    from doubleword.job.record import Options, seen
     from doubleword.request_file.check import check
 
     report = check(requests, part_requests=REQUESTS, part_bytes=200_000_000)
-    Job.path_of(requests).unlink(missing_ok=True)
-    job = Job.create(requests, report, None, REQUESTS, 200_000_000)
-    batch = {"id": BATCH, "status": "completed", "total": REQUESTS, "completed": REQUESTS, "failed": 0}
-    batch |= {"created_at": 1.0, "output_file_id": OUTPUT, "error_file_id": ERRORS, "changed_at": 1.0}
-    job.note(job.latest["parts"][0], batch=batch)
+    shutil.rmtree(Job.folder_of(requests), ignore_errors=True)
+    job = Job.create(requests, report, None, Options(REQUESTS, 200_000_000), Clock())
+    counts = {"total": REQUESTS, "completed": REQUESTS, "failed": 0}
+    batch = {"id": BATCH, "status": "completed", "request_counts": counts, "created_at": 1.0}
+    batch |= {"output_file_id": OUTPUT, "error_file_id": ERRORS}
+    with job.locked(Clock()):
+        job.latest.parts[0].batch = seen(batch, Clock())
+        job.save()
     return job.path
 
 
@@ -114,7 +120,7 @@ def main() -> int:
     with bench_folder() as folder:
         # In a process of its own: the peak memory of a child is never reported below that of the parent it came from.
         subprocess.run([sys.executable, __file__, str(folder)], check=True)
-        requests, output, record = (folder / f"bench.{ending}" for ending in ("jsonl", "output", "job.json"))
+        requests, output, record = (folder / f"bench.{ending}" for ending in ("jsonl", "output", "job/record.json"))
         command = [sys.executable, str(Path(__file__).with_name("fast_server.py")), str(output), str(REQUESTS)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None

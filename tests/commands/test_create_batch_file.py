@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from doubleword.base.errors import ExitCode
+from doubleword.base.errors import Clock, ExitCode
 from doubleword.job.job import Job
+from doubleword.job.record import Upload
 from doubleword.results import table as answers_table
 from doubleword.rows import source as sources
 from support.running import Ran, run
@@ -84,22 +85,23 @@ def test_lines_begin_with_the_id_and_are_unescaped_utf_8() -> None:
 def test_the_job_record_knows_where_the_rows_came_from() -> None:
     create(input=table(), prompt="{text}", id_column="id", limit=1)
     job = Job.need(Path("r.jsonl"))
-    source = job.record["source"]
-    assert source["path"] == str(Path("t.csv").resolve())
-    assert source["sha256"] == sources.digest(Path("t.csv"))
-    assert (source["format"], source["id_column"], source["limit"], source["used"]) == ("csv", "id", 1, ["text"])
-    assert job.attempts[0]["requests"] == 1
+    source = job.record.source
+    assert source is not None
+    assert source.path == str(Path("t.csv").resolve())
+    assert source.sha256 == sources.digest(Path("t.csv"))
+    assert (source.format, source.id_column, source.limit, source.used) == ("csv", "id", 1, ["text"])
+    assert job.requests.requests == 1
 
 
 def test_the_rows_read_again_from_the_record_have_the_ids_of_the_requests() -> None:
     create(input=REVIEWS, prompt="{text} {product}", sample=24, seed=3)
     job = Job.need(Path("r.jsonl"))
-    again = [
-        row.custom_id for row in sources.Source.from_dict(job.record["source"]).read() if row.custom_id is not None
-    ]
+    source = job.record.source
+    assert source is not None
+    again = [row.custom_id for row in source.read() if row.custom_id is not None]
     assert again == [request["custom_id"] for request in requests()]
     assert len(again) == 24
-    assert answers_table.check_source(job, "answer") == sources.Source.from_dict(job.record["source"])
+    assert answers_table.check_source(job, "answer") == source
 
 
 @pytest.mark.parametrize("flags", [{"input": REVIEWS}, {"input": REVIEWS, "dry_run": ""}, {"check": "r.jsonl"}])
@@ -115,7 +117,7 @@ def test_the_facts_name_sizes_and_the_next_command() -> None:
     assert (facts["requests"], facts["parts"], facts["models"]) == (300, 3, {"m": 300})
     assert facts["bytes"] == Path("r.jsonl").stat().st_size
     assert facts["next"].endswith("upload.py r.jsonl")
-    assert facts["job"] == "r.job.json"
+    assert facts["job"] == "r.job/record.json"
     assert facts["input_tokens"] > 300 * 15
 
 
@@ -127,7 +129,7 @@ def test_prompts_alone_are_a_request_each_and_are_no_templates() -> None:
         [{"role": "user", "content": "{{x}}"}],
     ]
     assert [r["custom_id"] for r in requests()] == ["row-000001", "row-000002"]
-    assert Job.need(Path("r.jsonl")).record["source"] is None
+    assert Job.need(Path("r.jsonl")).record.source is None
 
 
 def test_stdin_is_kept_as_a_source_that_can_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +138,9 @@ def test_stdin_is_kept_as_a_source_that_can_be_read_again(monkeypatch: pytest.Mo
     assert ran.code == 0
     (kept,) = Path().glob("r.input-*.csv")
     assert str(kept) in ran.err
-    assert Job.need(Path("r.jsonl")).record["source"]["path"] == str(kept.resolve())
+    source = Job.need(Path("r.jsonl")).record.source
+    assert source is not None
+    assert source.path == str(kept.resolve())
 
 
 # --- bodies ----------------------------------------------------------------------------------------
@@ -281,7 +285,9 @@ def test_a_request_file_made_elsewhere_keeps_its_ids_and_takes_what_is_set() -> 
 
 def test_the_same_again_changes_nothing() -> None:
     create(input=table(), prompt="{text}")
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in map(Path, ("r.jsonl", "r.job.json"))}
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in map(Path, ("r.jsonl", "r.job/record.json"))
+    }
     ran = create(input="t.csv", prompt="{text}")
     assert (ran.code, ran.out) == (0, "r.jsonl\n")
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
@@ -292,13 +298,15 @@ def test_something_else_replaces_what_was_not_uploaded_and_never_what_was() -> N
     assert create(input="t.csv", prompt="New: {text}").code == 0
     assert requests()[0]["body"]["messages"][0]["content"] == "New: good"
     job = Job.need(Path("r.jsonl"))
-    job.note(job.attempts[0]["parts"][0], upload={"name": "x", "file_id": "y", "given": False})
-    before = Path("r.jsonl").read_bytes(), Path("r.job.json").read_bytes()
+    with job.locked(Clock()):
+        job.latest.parts[0].upload = Upload("x", "y")
+        job.save()
+    before = Path("r.jsonl").read_bytes(), Path("r.job/record.json").read_bytes()
     assert create(input="t.csv", prompt="New: {text}").code == 0
     ran = create(input="t.csv", prompt="Third: {text}")
     assert ran.code == ExitCode.BAD_INPUT
     assert "already uploaded" in ran.err
-    assert before == (Path("r.jsonl").read_bytes(), Path("r.job.json").read_bytes())
+    assert before == (Path("r.jsonl").read_bytes(), Path("r.job/record.json").read_bytes())
 
 
 def test_a_file_that_is_not_ours_is_never_overwritten() -> None:
@@ -468,7 +476,7 @@ def test_a_dry_run_finds_what_is_wrong_with_every_request() -> None:
 @pytest.mark.parametrize("form", [["r.jsonl", "--check"], ["--check", "r.jsonl"]])
 def test_a_check_says_whether_a_file_is_sound_and_writes_nothing(form: list[str]) -> None:
     create(input=REVIEWS, prompt=PROMPT)
-    Path("r.job.json").unlink()
+    Path("r.job/record.json").unlink()
     before = set(Path().iterdir())
     ran = run("create_batch_file", *form)
     assert (ran.code, ran.out) == (0, "r.jsonl\n")

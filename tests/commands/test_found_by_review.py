@@ -37,7 +37,7 @@ def test_a_server_that_knows_nothing_of_the_job_is_exit_5_and_nothing_is_planned
         refused = run(command, requests)
         assert refused.code == 5, refused.err
         assert refused.out == ""
-    assert not Path("r.attempt-2.jsonl").exists()
+    assert not Path("r.job/attempt-2.jsonl").exists()
     assert not Path("r.results.jsonl").exists()
 
 
@@ -46,10 +46,10 @@ def test_one_deleted_batch_holds_up_neither_the_others_nor_their_cancelling(serv
     assert run("upload", requests, "--part-requests", "10").code == 0
     first, *_ = run("create_batch", requests).lines
     forget_batch(server, first)
-    record = json.loads(Path("r.job.json").read_text())
+    record = json.loads(Path("r.job/record.json").read_text())
     for part in record["attempts"][0]["parts"]:
         part["batch"]["created_at"] -= 1000  # old enough not to be a lag of the server's
-    Path("r.job.json").write_text(json.dumps(record))
+    Path("r.job/record.json").write_text(json.dumps(record))
     assert run("cancel_batch", requests).code == 0
     assert run("poll", requests).code == 7
     downloaded = run("download", requests, "--json")
@@ -60,7 +60,7 @@ def test_one_deleted_batch_holds_up_neither_the_others_nor_their_cancelling(serv
 def test_results_that_were_moved_away_are_not_paid_for_again(server: LocalServer) -> None:
     requests = write_requests(Path("r.jsonl"), 5)
     assert run("run_batch", requests).code == 0
-    shutil.rmtree("r.spool")
+    shutil.rmtree("r.job/spool")
     Path("r.results.jsonl").rename("safe.jsonl")
     with sqlite3.connect(server.database) as database:
         database.execute("DELETE FROM answers")
@@ -89,7 +89,7 @@ def test_a_raw_batch_id_whose_record_was_half_written_is_not_submitted_again(ser
     assert run("poll", requests).code == 0
     Path("elsewhere").mkdir()
     assert run("download", batch).code == 0
-    record_path = Path(f"batch-{batch}.job.json")
+    record_path = Path(f"batch-{batch}.job/record.json")
     record: dict[str, Any] = json.loads(record_path.read_text())
     record["attempts"][0]["parts"][0]["batch"] = None
     record_path.write_text(json.dumps(record))

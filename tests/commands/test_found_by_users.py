@@ -58,7 +58,7 @@ def test_the_csv_never_replaces_its_source_whatever_it_is_called(server: LocalSe
     before = Path("rows.csv").read_bytes()
     Path("link.csv").symlink_to("rows.csv")
     assert run("run_batch", "r.jsonl").code == 0
-    for name in ("rows.csv", "./rows.csv", "link.csv", "r.jsonl", "r.job.json", "answers.txt"):
+    for name in ("rows.csv", "./rows.csv", "link.csv", "r.jsonl", "r.job/record.json", "answers.txt"):
         refused = run("download", "r.jsonl", "--csv", name)
         assert refused.code == 2, name
         assert refused.out == ""
@@ -169,15 +169,15 @@ def test_a_spool_that_was_tidied_away_is_fetched_again_not_paid_for_again(slow_s
     requests = Path("r.jsonl")
     cancelled(requests)
     answered = run("download", requests, "--json").facts["results"]
-    shutil.rmtree("r.spool")
+    shutil.rmtree("r.job/spool")
     planned = run("retry_failed", requests, "--json")
     assert planned.facts["requests"] == 60 - answered
 
-    shutil.rmtree("r.spool")
+    shutil.rmtree("r.job/spool")
     with sqlite3.connect(slow_server.database) as database:
         database.execute("DELETE FROM answers")
     assert answered > 0
     refused = run("retry_failed", requests)
     assert refused.code == 3
     assert f"{answered} results were downloaded before" in refused.err
-    assert len(json.loads(Path("r.job.json").read_text())["attempts"]) == 1, "no plan without its file"
+    assert len(json.loads(Path("r.job/record.json").read_text())["attempts"]) == 1, "no plan without its file"

@@ -53,7 +53,7 @@ def test_only_what_failed_is_tried_again_and_the_results_are_merged_in_order(tro
     assert planned.facts["kinds"] == {"http_500": 1, "http_418": 1}
     assert planned.facts["left_out"] == {"http_400": 1}
     assert "left out: 1 request (http_400)" in planned.err
-    assert ids(Path("r.attempt-2.jsonl")) == ["id-1", "id-3"]
+    assert ids(Path("r.job/attempt-2.jsonl")) == ["id-1", "id-3"]
     assert trouble.run("run_batch", requests).code == 9
     assert ids(RESULTS) == ["id-0", "id-1", "id-2", "id-3", "id-5"]
     assert ids(ERRORS) == ["id-4"]
@@ -68,7 +68,7 @@ def test_what_was_refused_for_good_is_tried_again_only_when_asked(trouble: Troub
     nothing = trouble.run("retry_failed", requests)
     assert (nothing.code, nothing.out) == (0, "")
     assert "left out: 2 requests (http_400)" in nothing.err
-    assert not Path("r.attempt-2.jsonl").exists()
+    assert not Path("r.job/attempt-2.jsonl").exists()
     mend(trouble)
 
     assert trouble.run("retry_failed", requests, "--include-permanent").code == 0
@@ -84,7 +84,7 @@ def test_only_the_kinds_that_were_named_are_tried_again(trouble: Trouble) -> Non
     planned = trouble.run("retry_failed", requests, "--only", "http_418", "--json")
 
     assert (planned.facts["kinds"], planned.facts["left_out"]) == ({"http_418": 1}, {"http_500": 1})
-    assert ids(Path("r.attempt-2.jsonl")) == ["id-2"]
+    assert ids(Path("r.job/attempt-2.jsonl")) == ["id-2"]
 
 
 def test_no_more_attempts_than_allowed_are_planned(trouble: Trouble) -> None:
@@ -107,7 +107,7 @@ def test_while_an_attempt_is_open_no_other_is_planned(make_trouble: MakeTrouble)
     refused = trouble.run("retry_failed", requests)
 
     assert (refused.code, refused.out) == (8, "")
-    assert len(json.loads(Path("r.job.json").read_text())["attempts"]) == 1
+    assert len(json.loads(Path("r.job/record.json").read_text())["attempts"]) == 1
 
 
 def test_a_job_of_which_everything_failed_is_whole_after_another_attempt(trouble: Trouble) -> None:

@@ -13,7 +13,7 @@ from local_server.app import LocalServer
 from support.crash.oracle import lives
 from support.running import run, write_requests
 
-RECORD = Path("r.job.json")
+RECORD = Path("r.job/record.json")
 COMMANDS = ("upload", "create_batch", "poll", "download", "retry_failed", "run_batch", "cancel_batch")
 
 
@@ -47,15 +47,17 @@ EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no options": without("options"),
     "no attempt left": lambda record: record["attempts"].clear(),
     "attempts is a number": lambda record: record.update(attempts=7),
-    "a part without its hash": lambda record: first_part(record).pop("sha256"),
+    "a part without its hash": lambda record: first_part(record)["span"].pop("sha256"),
     "a part without its batch": lambda record: first_part(record).pop("batch"),
-    "a byte range that ends before it starts": lambda record: first_part(record).update(end=0),
+    "a byte range that ends before it starts": lambda record: first_part(record)["span"].update(end=0),
     "a batch without an id": lambda record: first_part(record)["batch"].pop("id"),
     "a batch that is a text": lambda record: first_part(record).update(batch="yes"),
     "an upload without its file id": lambda record: first_part(record)["upload"].pop("file_id"),
     "an intent without an upload": lambda record: first_part(record).update(upload=None, batch=None),
     "an intent without an id": lambda record: first_part(record).update(submission={}, batch=None),
     "a request file elsewhere": lambda record: record["attempts"][0].update(request_file="../r.jsonl"),
+    "a key that nobody knows": lambda record: first_part(record).update(bacth=None),
+    "a count that is true": lambda record: first_part(record)["batch"].update(completed=True),
     "a version that is a text": lambda record: record.update(version="one"),
 }
 
@@ -70,7 +72,7 @@ def test_an_edited_record_is_refused_and_stays_as_it_is(server: LocalServer, edi
     for command in COMMANDS:
         refused = run(command, "r.jsonl")
         assert (refused.code, refused.out) == (3, ""), (command, refused)
-        assert "r.job.json is damaged" in refused.err
+        assert "r.job/record.json is damaged" in refused.err
     assert RECORD.read_bytes() == before
     assert count(server) == 2
 

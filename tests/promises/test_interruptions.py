@@ -144,7 +144,7 @@ def test_a_download_killed_within_a_line_goes_on_behind_the_last_whole_one(serve
     with Proxy(server.port, kill) as proxy:
         child = Child(Path.cwd(), ("download", "r.jsonl"), base_url=proxy.base_url)
         assert child.wait().killed
-    (spool,) = Path("r.spool").glob("*.output.jsonl")
+    (spool,) = Path("r.job/spool").glob("*.output.jsonl")
     left = spool.read_bytes()
     lines = left.count(b"\n")
     assert 0 < lines < REQUESTS

@@ -31,7 +31,7 @@ def submitted(record: Path) -> int:
 
 @pytest.mark.slow
 def test_250_parts_interrupted_at_part_57_and_run_again_are_submitted_once_each(server: LocalServer) -> None:
-    requests, record = write_requests(Path("r.jsonl"), 1000), Path("r.job.json")
+    requests, record = write_requests(Path("r.jsonl"), 1000), Path("r.job/record.json")
     command = [sys.executable, str(SCRIPTS / "run_batch.py"), str(requests), "--part-requests", "4"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as running:
         while submitted(record) < 57:
@@ -64,7 +64,7 @@ def test_every_answer_of_120000_rows_in_three_parts_stands_beside_its_own_row(se
     clock = FastClock(moment=2.0)
     done = run("run_batch", "r.jsonl", "--csv", "out.csv", "--timeout-seconds", "100000", "--json", clock=clock)
     assert done.code == 0, done.err
-    assert len(json.loads(Path("r.job.json").read_text())["attempts"][0]["parts"]) == 3
+    assert len(json.loads(Path("r.job/record.json").read_text())["attempts"][0]["parts"]) == 3
     with Path("out.csv").open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     assert len(found) == 120_000

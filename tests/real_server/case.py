@@ -106,5 +106,5 @@ def ids(path: Path) -> list[str]:
 
 def record(requests_file: Path) -> dict[str, Any]:
     """The job record, for what the scripts do not print. It is never taken as proof."""
-    found: dict[str, Any] = json.loads(requests_file.with_name(requests_file.stem + ".job.json").read_text())
+    found: dict[str, Any] = json.loads((requests_file.with_suffix(".job") / "record.json").read_text())
     return found

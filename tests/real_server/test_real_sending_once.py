@@ -238,7 +238,7 @@ def test_another_jobs_batch_is_named_adopted_or_paid_again_as_the_user_says(real
 def test_a_lost_record_is_made_anew_from_the_batch_the_server_still_has(real: Case) -> None:
     expected = real.write(REQUESTS, 3)
     first = real.submit(REQUESTS)
-    Path("r.job.json").unlink()
+    Path("r.job/record.json").unlink()
     refused = real.run_batch(REQUESTS)
     assert (refused.code, first in refused.err) == (4, True), refused
     adopted = real.run("create_batch", REQUESTS, "--adopt")

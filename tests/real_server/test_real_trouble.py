@@ -61,7 +61,9 @@ def test_every_kind_of_failure_is_told_apart_and_retried_where_that_can_help(rea
     assert planned.code == 0, planned.err
     assert set(planned.facts["left_out"]) == REFUSED_FOR_GOOD
     assert planned.facts["requests"] == len(KINDS) - 2 - len(REFUSED_FOR_GOOD)
-    assert ids(Path("r.attempt-2.jsonl")) == [name for name in got if got[name] and got[name] not in REFUSED_FOR_GOOD]
+    assert ids(Path("r.job/attempt-2.jsonl")) == [
+        name for name in got if got[name] and got[name] not in REFUSED_FOR_GOOD
+    ]
 
     # The plan of which nothing was sent gives way to a smaller one.
     only = real.run(

@@ -89,7 +89,7 @@ def test_a_results_file_is_never_replaced_by_one_with_fewer(trouble: Trouble) ->
     requests = finished(trouble)
     assert trouble.run("download", requests).code == 0
     before = RESULTS.read_bytes(), ERRORS.read_bytes()
-    for path in Path("r.spool").iterdir():
+    for path in Path("r.job/spool").iterdir():
         path.unlink()
     trouble.strike(Fault("short_content", "content", times=ALWAYS))
 
@@ -164,10 +164,10 @@ def test_ids_that_are_not_in_the_job_are_counted_left_out_and_exit_9(trouble: Tr
 def test_the_record_is_as_before_when_a_finished_job_is_downloaded_again(trouble: Trouble) -> None:
     requests = finished(trouble, 5)
     assert trouble.run("download", requests).code == 0
-    record = json.loads(Path("r.job.json").read_text())
+    record = json.loads(Path("r.job/record.json").read_text())
     content = len(trouble.proxy.requests("content"))
 
     assert trouble.run("download", requests).code == 0
 
-    assert json.loads(Path("r.job.json").read_text())["attempts"] == record["attempts"]
+    assert json.loads(Path("r.job/record.json").read_text())["attempts"] == record["attempts"]
     assert len(trouble.proxy.requests("content")) == content, "what was fetched whole was fetched again"

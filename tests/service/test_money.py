@@ -69,7 +69,7 @@ def test_at_the_limit_everything_is_submitted_after_one_line_that_says_what(trou
 def test_the_estimate_is_of_all_parts_together(trouble: Trouble) -> None:
     requests = priced()
     cost = estimate(trouble, requests)
-    parts = json.loads(Path("r.job.json").read_text())["attempts"][0]["parts"]
+    parts = json.loads(Path("r.job/record.json").read_text())["attempts"][0]["parts"]
     assert len(parts) == 3
     assert sum(Decimal(part["estimates"]["24h"]) for part in parts) == cost
 
@@ -83,7 +83,7 @@ def test_what_earlier_attempts_cost_counts_too(trouble: Trouble) -> None:
     assert first.code == 9, first.err
     assert trouble.run("retry_failed", requests).code == 0
     assert trouble.run("upload", requests).code == 0
-    attempts = json.loads(Path("r.job.json").read_text())["attempts"]
+    attempts = json.loads(Path("r.job/record.json").read_text())["attempts"]
     costs = [sum(Decimal(part["estimates"]["24h"]) for part in attempt["parts"]) for attempt in attempts]
     assert len(costs) == 2
 

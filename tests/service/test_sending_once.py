@@ -151,7 +151,7 @@ def test_a_429_without_end_is_exit_6_in_the_servers_words_and_leaves_no_intent(
     assert (done.code, done.out) == (6, ""), done
     assert "Insufficient capacity for 24h" in done.err
     assert 200 < sum(clock.slept) <= 300
-    assert '"submission": null' in Path("r.job.json").read_text()
+    assert '"submission": null' in Path("r.job/record.json").read_text()
     assert batches(server) == 0
 
 

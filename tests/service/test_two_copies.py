@@ -134,7 +134,7 @@ def test_a_retry_is_not_planned_from_a_spool_that_a_download_is_writing(server: 
     assert not judged(server, 9)
     planned = run("retry_failed", "r.jsonl", "--include-permanent")
     assert planned.code == 0, planned
-    assert len(Path("r.attempt-2.jsonl").read_text().splitlines()) == 1
+    assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 1
 
 
 def copied(name: str) -> Path:
@@ -182,5 +182,5 @@ def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_
     assert any("has the same requests; it is now cancel" in ran.err for ran in done), done
     for folder in folders:
         assert not judge_files(server.database, folder, IDS, 0)
-        record = json.loads((folder / "r.job.json").read_text())
+        record = json.loads((folder / "r.job/record.json").read_text())
         assert record["attempts"][0]["parts"][0]["batch"]["id"] == alive[0][2]

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from ..base.console import say
-from ..base.errors import BadInput
+from ..base.errors import BadInput, Clock
 from ..base.files import digest, state_of, whole_file
 from ..base.text import safe
 from ..request_file import check
@@ -15,19 +15,19 @@ from ..request_file.parts import PART_BYTES, PART_REQUESTS
 from ..request_file.write import _name_rows, _require_id_column, _require_space, _rows, _write_lines
 from ..rows.source import Source, extent
 from .job import Job
+from .record import Options
 
 
 class _Unchanged(Exception):
     """The file that was just made is there already."""
 
 
-def build(path: Path, args: Namespace, source: Source | None) -> tuple[check.Report, Job]:
+def build(path: Path, args: Namespace, source: Source | None, clock: Clock) -> tuple[check.Report, Job]:
     """Writes the request file and its job record; the same again changes nothing.
 
     Raises BadInput, and leaves everything as it was, if a row or a request is bad or another file is in the way.
     """
     write, source = composed(args, source)
-    kept = None if source is None else source.to_dict()
     name, total, before = "the prompts", len(args.prompt or ()), None
     if source is not None:
         _require_id_column(source)
@@ -54,10 +54,9 @@ def build(path: Path, args: Namespace, source: Source | None) -> tuple[check.Rep
                 report.warnings.append(f"the prompt names no column: all {report.requests} requests ask the same")
     except _Unchanged:
         job = Job.load(path)
-        limits = {"part_requests": args.part_requests, "part_bytes": args.part_bytes}
-        if job is not None and job.record["source"] == kept and limits.items() <= job.record["options"].items():
+        if job is not None and job.record.source == source and job.limits == (args.part_requests, args.part_bytes):
             return report, job
-    return report, Job.create(path, report, kept, args.part_requests, args.part_bytes)
+    return report, Job.create(path, report, source, Options(args.part_requests, args.part_bytes), clock)
 
 
 def _make_way(path: Path, report: check.Report) -> None:
@@ -65,49 +64,48 @@ def _make_way(path: Path, report: check.Report) -> None:
     job, here = Job.load(path), digest(path) if path.exists() else None
     if here == report.sha256:
         raise _Unchanged
-    if job is not None and any(part["upload"] for _, part in job.parts()):
+    if job is not None and any(part.upload for part in job.parts()):
         raise BadInput(
             f"{safe(path)} was already uploaded with other content; its job must stay as it is",
             "give the new request file another name",
         )
-    if here is not None and (job is None or job.attempts[0]["sha256"] != here):
+    if here is not None and (job is None or job.requests.sha256 != here):
         raise BadInput(
             f"{safe(path)} exists, and is not as a job's record has it: it may be a source, or edited by hand",
             "give the new request file another name, or move that one away",
         )
 
 
-def prepare(path: Path, part_requests: int | None = None, part_bytes: int | None = None) -> Job:
+def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_bytes: int | None = None) -> Job:
     """The job of a request file, checked: validates and makes the record, unless that was done for these very bytes.
 
     Raises BadInput for a file that does not pass, or that changed after a part of it was uploaded.
     """
     job = Job.load(path)
-    limits = job.record["options"] if job else {"part_requests": PART_REQUESTS, "part_bytes": PART_BYTES}
-    requests, size = part_requests or limits["part_requests"], part_bytes or limits["part_bytes"]
+    before = job.limits if job else (PART_REQUESTS, PART_BYTES)
+    limits = Options(part_requests or before[0], part_bytes or before[1])
     if job is not None:
         attempt = job.latest
         path = job.request_file(attempt)
-        begun = any(part["upload"] for part in attempt["parts"])
-        same = (requests, size) == (limits["part_requests"], limits["part_bytes"])
-        if not job.unsubmitted() or (attempt["state"] == state_of(path) and (begun or same)):
+        begun = any(part.upload for part in attempt.parts)
+        same = before == (limits.part_requests, limits.part_bytes)
+        if not job.unsubmitted() or (attempt.state == state_of(path) and (begun or same)):
             return job
-
-    from ..request_file.check import check
-
-    report = check(path, part_requests=requests, part_bytes=size)
+    report = check.check(path, part_requests=limits.part_requests, part_bytes=limits.part_bytes)
     report.require(path)
     for line in [*report.notes, *report.warnings]:
         say(f"note: {line}")
     if job is None:
-        return Job.create(path, report, None, requests, size)
-    if report.sha256 == attempt["sha256"] and begun:  # only its time of change differs
-        job.note(attempt, state=state_of(path))
+        return Job.create(path, report, None, limits, clock)
+    if report.sha256 == attempt.sha256 and begun:  # only its time of change differs
+        with job.locked(clock):
+            job.latest.state = state_of(path)
+            job.save()
         return job
     if begun or len(job.attempts) > 1:
         raise BadInput(
             f"{safe(path)} changed since it was {'uploaded' if begun else 'planned'}",
             "restore it, or make a new request file under another name",
         )
-    source = job.record["source"] if report.sha256 == attempt["sha256"] else None
-    return Job.create(path, report, source, requests, size)
+    source = job.record.source if report.sha256 == attempt.sha256 else None
+    return Job.create(path, report, source, limits, clock)

@@ -1,35 +1,55 @@
-"""The job record: what is known of one job, on disk at once when it is learnt.
+"""The job of a request file: its record, on disk at once when something is learnt, and where its files lie.
 
-`reviews.job.json` lies beside `reviews.jsonl`. It is for people to read, holds no secret, and is the
-only memory a job has: every script loads it, does what is missing, and notes what it learnt.
+`reviews.job/` beside `reviews.jsonl` is everything the scripts keep for themselves: `record.json` (for people to read,
+no secret), the lock, the spool, the files of later attempts. It is the only memory a job has: every script loads it,
+does what is missing, and notes what it learnt.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import os
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import whole_file
+from ..base.files import digest, state_of, sync_folder, whole_file
 from ..base.lock import lock
 from ..base.text import next_command, safe, without_key
-from .record import RECORD_VERSION, Attempt, Part, _check_shape, ended, new_attempt
+from ..rows.source import Source
+from .record import (
+    RECORD_VERSION,
+    Attempt,
+    Damaged,
+    Options,
+    Part,
+    Record,
+    Requests,
+    Written,
+    attempt_over_all,
+    from_dict,
+    requests_of,
+    require_sound,
+    to_dict,
+)
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from ..request_file.check import Report
 
 
 class Job:
-    """The record of one job, loaded. Change it through `note`, which also writes it."""
+    """The record of one job, loaded. It is changed only while `locked`, and `save` writes it."""
 
-    def __init__(self, path: Path, record: dict[str, Any]) -> None:
-        self.path = path
+    recorded = True
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        self.folder = folder
         self.record = record
         self._mutex = threading.RLock()
         self._lock_depth = 0
@@ -38,52 +58,73 @@ class Job:
     # --- where things lie ---
 
     @staticmethod
-    def path_of(request_file: Path) -> Path:
-        """The record's path for a request file, an attempt's file, or the record itself."""
-        name = request_file.name
-        if name.endswith(".job.json"):
+    def folder_of(request_file: Path) -> Path:
+        """The job folder of a request file; also where the folder, its record or an attempt's file is named."""
+        if request_file.name.endswith(".job"):
             return request_file
-        stem = name[: -len(".jsonl")] if name.endswith(".jsonl") else name
-        first = request_file.with_name(re.sub(r"\.attempt-\d+$", "", stem) + ".job.json")
-        return first if first.exists() else request_file.with_name(stem + ".job.json")
+        if request_file.parent.name.endswith(".job"):
+            return request_file.parent
+        return request_file.with_name(request_file.name.removesuffix(".jsonl") + ".job")
+
+    @property
+    def path(self) -> Path:
+        """The record."""
+        return self.folder / "record.json"
 
     def beside(self, ending: str) -> Path:
-        """A file of this job: `beside("results.jsonl")` is `reviews.results.jsonl`."""
-        return self.path.with_name(self.path.name[: -len("job.json")] + ending)
+        """A file for the user: `beside("results.jsonl")` is `reviews.results.jsonl`, beside `reviews.job/`."""
+        return self.folder.with_name(self.folder.name.removesuffix("job") + ending)
 
     def request_file(self, attempt: Attempt | None = None) -> Path:
-        return self.path.with_name((attempt or self.attempts[0])["request_file"])
+        """The job's request file, or the one that an attempt sends."""
+        if attempt is not None and attempt.request_file:
+            return self.folder / attempt.request_file
+        return self.folder.with_name(self.requests.name)
 
     # --- reading and making ---
 
     @classmethod
     def load(cls, request_file: Path) -> Job | None:
-        """The job of a request file, or None if it has no record. Raises BadInput for a damaged or newer one."""
-        path = cls.path_of(request_file)
+        """The job of a request file, or None if it has no record.
+
+        Raises BadInput for a damaged or newer one, one in an older form, or one that belongs to another file.
+        """
+        folder = cls.folder_of(request_file)
+        path = folder / "record.json"
         try:
             text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            _refuse_older(folder)
             return None
         except UnicodeDecodeError:
             text = ""
         try:
-            record = json.loads(text)
-            version = record["version"]
+            found = json.loads(text)
+            version = found.get("version") if isinstance(found, dict) else None
             if not isinstance(version, int):
-                raise ValueError("version is not a number")
+                raise Damaged("version: expected a whole number")
             if version > RECORD_VERSION:
                 raise BadInput(
                     f"{safe(path)} was written by a newer version of this skill (record {version})",
                     "use that version for this job",
                 )
-            _check_shape(record)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            record = from_dict(Record, found)
+            require_sound(record)
+        except (ValueError, RecursionError) as error:
+            adopt = next_command("create_batch.py", _file_in(request_file, folder), "--adopt")
             raise BadInput(
-                f"{safe(path)} is damaged ({type(error).__name__}: {safe(error, 100)}); it is the memory of this job",
-                f"restore it from a backup, or move it away and run {next_command('create_batch.py', request_file)}"
-                " --adopt, which finds the job's batches by their content",
+                f"{safe(path)} is damaged ({safe(error, 100)}); it is the memory of this job",
+                f"restore it from a backup, or move {safe(folder.name)} away and run {adopt}, which finds the job's"
+                " batches by their content",
             ) from None
-        return cls(path, record)
+        job = cls(folder, record)
+        named = request_file != folder and request_file.parent != folder  # else by its folder or a file in that
+        if named and request_file.name != record.requests.name:
+            raise BadInput(
+                f"{safe(folder.name)} belongs to {safe(record.requests.name)}, not to {safe(request_file.name)}",
+                "give one of the two files another name",
+            )
+        return job
 
     @classmethod
     def need(cls, request_file: Path) -> Job:
@@ -95,143 +136,184 @@ class Job:
                     f"there is no file {safe(request_file)}, and it is no file or batch id", "check the path"
                 )
             raise NotFound(
-                f"{safe(request_file)} has no job record ({cls.path_of(request_file).name})",
+                f"{safe(request_file)} has no job record ({safe(cls.folder_of(request_file).name)})",
                 f"{next_command('upload.py', request_file)} begins the job",
             )
         return job
 
     @classmethod
-    def create(
-        cls,
-        request_file: Path,
-        report: Report,
-        source: dict[str, Any] | None,
-        part_requests: int,
-        part_bytes: int,
-        clock: Clock | None = None,
-    ) -> Job:
+    def create(cls, request_file: Path, report: Report, source: Source | None, limits: Options, clock: Clock) -> Job:
         """A new record for a checked request file; the same content again is a no-op.
 
         Raises BadInput if other content was already uploaded under this name. Takes the lock: another copy may be
         uploading at this moment, and its record must not be replaced.
         """
-        clock = clock or Clock()
-        limits = {"part_requests": part_requests, "part_bytes": part_bytes}
-        path = cls.path_of(request_file)
-        with lock(path.with_name(f".{path.name}.lock"), clock):
+        made = cls._new(request_file, report, source, limits, clock)
+        with made.locked(clock):
             old = cls.load(request_file)
-            begun = old is not None and any(part["upload"] for _, part in old.parts())
-            if old is not None and old.attempts[0]["sha256"] == report.sha256:
-                same_limits = limits.items() <= old.record["options"].items()
-                if begun or (same_limits and old.record["source"] == source):
+            begun = old is not None and any(part.upload for part in old.parts())
+            if old is not None and old.requests.sha256 == report.sha256:
+                same_limits = old.limits == (limits.part_requests, limits.part_bytes)
+                if begun or (same_limits and old.record.source == source):
                     return old
             elif begun:
                 raise BadInput(
                     f"{safe(request_file)} was already uploaded with other content; its job must stay as it is",
                     "give the new request file another name",
                 )
-            job = cls._new(path, request_file, report, source, limits, clock)
-            job.save()
-            return job
+            if old is not None:  # what locked() has just loaded is replaced
+                made.record = cls._new(request_file, report, source, limits, clock).record
+                made.record.outputs = old.record.outputs
+            made.save()
+            return made
 
     @classmethod
-    def _new(
-        cls,
-        path: Path,
-        request_file: Path,
-        report: Report,
-        source: dict[str, Any] | None,
-        limits: dict[str, int],
-        clock: Clock,
-    ) -> Job:
-        record = {
-            "version": RECORD_VERSION,
-            "job": uuid.uuid4().hex,
-            "created_at": clock.now(),
-            "source": source,
-            "options": limits,
-            "downloaded": None,
-            "attempts": [new_attempt(1, request_file, report)],
-        }
-        return cls(path, record)
+    def _new(cls, request_file: Path, report: Report, source: Source | None, limits: Options, clock: Clock) -> Job:
+        made = cls.over(requests_of(request_file, report), limits, clock)
+        made.folder, made.record.source = cls.folder_of(request_file), source
+        return made
+
+    @classmethod
+    def over(cls, requests: Requests, limits: Options, clock: Clock) -> Self:
+        """A job in memory, of which nothing was sent yet; its folder would lie in this one."""
+        record = Record(
+            version=RECORD_VERSION,
+            job=uuid.uuid4().hex,
+            created_at=clock.now(),
+            base_url=None,
+            requests=requests,
+            source=None,
+            options=limits,
+            outputs={},
+            downloaded=None,
+            attempts=[attempt_over_all(requests)],
+        )
+        return cls(cls.folder_of(Path(requests.name)), record)
 
     # --- what is in it ---
 
     @property
     def id(self) -> str:
-        return str(self.record["job"])
+        return self.record.job
+
+    @property
+    def requests(self) -> Requests:
+        return self.record.requests
 
     @property
     def attempts(self) -> list[Attempt]:
-        return self.record["attempts"]  # type: ignore[no-any-return]
+        return self.record.attempts
 
     @property
     def latest(self) -> Attempt:
         return self.attempts[-1]
 
-    def parts(self) -> Iterator[tuple[Attempt, Part]]:
+    def parts(self) -> Iterator[Part]:
         """Every part of every attempt, in order."""
         for attempt in self.attempts:
-            for part in attempt["parts"]:
-                yield attempt, part
+            yield from attempt.parts
 
     def submitted(self) -> list[Part]:
         """The parts that have a batch, of all attempts."""
-        return [part for _, part in self.parts() if part["batch"]]
+        return [part for part in self.parts() if part.batch]
 
     def unsubmitted(self) -> list[Part]:
         """The parts still to be submitted: of the latest attempt alone, for it holds what earlier ones left."""
-        return [part for part in self.latest["parts"] if not part["batch"]]
+        return [part for part in self.latest.parts if not part.batch]
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """(requests, bytes) that a part may have."""
+        return self.record.options.part_requests, self.record.options.part_bytes
+
+    @property
+    def ended(self) -> bool:
+        """Whether every batch of the job has reached an end."""
+        return all(part.ended for part in self.submitted())
 
     def next_step(self) -> str | None:
         """The exact next command for this job, or None when it is done."""
         file, waiting, submitted = self.request_file(), self.unsubmitted(), self.submitted()
-        if waiting and not self.latest["cancelled_at"]:
-            if not all(part["upload"] and part["upload"]["file_id"] for part in waiting):
+        if waiting and self.latest.cancelled_at is None:
+            if not all(part.uploaded for part in waiting):
                 return next_command("upload.py", file)
             return next_command("create_batch.py", file, *self.remembered("max_cost", "completion_window"))
         if not submitted:
             return next_command("cancel_batch.py", file, "--resume")
-        if not all(ended(part) for part in submitted):
+        if not self.ended:
             return next_command("poll.py", file)
-        done = self.record["downloaded"]
-        if done is None or done["batches"] != len(submitted):
+        done = self.record.downloaded
+        if done is None or done.batches != len(submitted):
             return next_command("download.py", file, *self.remembered("csv", "answer_column"))
-        if done["retryable"]:
+        if done.retryable:
             return next_command("retry_failed.py", file)
         return None
 
     def remember(self, **given: object) -> None:
-        """Notes flags for `next_step`; None for one that was not given, which stays as it was."""
+        """Notes flags for `next_step`; None is one that was not given and stays as it was. The lock must be held."""
+        options = self.record.options
         new = {name: str(value) for name, value in given.items() if value is not None}
-        if not new.items() <= self.record["options"].items():
-            self.note(self.record["options"], **new)
+        if any(getattr(options, name) != value for name, value in new.items()):
+            for name, value in new.items():
+                setattr(options, name, value)
+            self.save()
 
     def remembered(self, *names: str) -> list[str]:
         """Flags the user gave before, for the next command: a cost limit or a CSV must not get lost on the way."""
-        options = self.record["options"]
-        return [word for name in names if options.get(name) for word in (f"--{name.replace('_', '-')}", options[name])]
+        given = {name: getattr(self.record.options, name) for name in names}
+        return [word for name, value in given.items() if value for word in (f"--{name.replace('_', '-')}", value)]
+
+    # --- files for the user ---
+
+    def require_ours(self, *paths: Path) -> None:
+        """Raises BadInput if a file is in the way that this job did not write, or that was changed since."""
+        for path in paths:
+            if not os.path.lexists(path):
+                continue
+            written = self.record.outputs.get(self._output(path))
+            if written is None or not _is_still(path, written):
+                why = "was not written by this job" if written is None else "was changed since this job wrote it"
+                raise BadInput(
+                    f"{safe(path)} is in the way: it {why}, and is never replaced",
+                    f"move it away (mv {safe(path.name)} elsewhere), then the same command again",
+                )
+
+    def will_write(self, *paths: Path) -> None:
+        """Notes files that the job is about to write. Raises BadInput as `require_ours` does. The lock must be held."""
+        self.require_ours(*paths)
+        self.record.outputs |= {self._output(path): Written(-1, 0, "") for path in paths}
+        self.save()
+
+    def wrote(self, *paths: Path) -> None:
+        """Notes files that the job wrote just now, or removed. The lock must be held."""
+        for path in paths:
+            if path.exists():
+                size, changed_ns = state_of(path)
+                self.record.outputs[self._output(path)] = Written(size, changed_ns, digest(path))
+            else:
+                self.record.outputs.pop(self._output(path), None)
+        self.save()
+
+    def _output(self, path: Path) -> str:
+        return os.path.relpath(path, self.folder.parent)
 
     # --- writing ---
 
-    def note(self, target: Any = None, **facts: Any) -> None:
-        """Learns facts about a part, batch or attempt of this record (or the record itself) and writes them at once."""
-        with self._mutex:
-            (self.record if target is None else target).update(facts)
-            self.save()
-
     def save(self) -> None:
-        """Writes the record so that it is on disk when this returns."""
+        """Writes the record so that it is on disk when this returns. Only ever under the lock."""
         if self.frozen:
             raise KeyboardInterrupt
+        if not self._lock_depth:
+            raise AssertionError("the record is written only under its lock")
         with self._mutex, whole_file(self.path) as file:
-            text = without_key(json.dumps(self.record, indent=1, ensure_ascii=False))
+            text = without_key(json.dumps(to_dict(self.record), indent=1, ensure_ascii=False))
             file.write(text.encode("utf-8", "replace"))
 
     @contextmanager
     def locked(self, clock: Clock) -> Iterator[None]:
         """Holds the lock on the record, for writing it and for sends; reads the record anew once it is held.
 
+        Parts and attempts taken from the job before are of the record as it was: take them anew.
         Raises Temporary if another copy holds it for 10 s, BadInput where the file system has no locks.
         """
         if self._lock_depth:
@@ -241,23 +323,45 @@ class Job:
             finally:
                 self._lock_depth -= 1
             return
-        with lock(self.path.with_name(f".{self.path.name}.lock"), clock):
-            fresh = Job.load(self.path)
+        self._make_folder()
+        with lock(self.folder / "lock", clock):
+            fresh = Job.load(self.folder)
             if fresh is not None:
                 self.record = fresh.record
-            self._remove_leftovers()
             self._lock_depth = 1
             try:
                 yield
             finally:
                 self._lock_depth = 0
 
-    def _remove_leftovers(self) -> None:
-        """Temporary files of copies that were killed while writing the record."""
-        for left in self.path.parent.glob(f".{_literal(self.path.name)}.*.tmp"):
-            left.unlink(missing_ok=True)
+    def _make_folder(self) -> None:
+        if not self.folder.is_dir():
+            self.folder.mkdir()
+            sync_folder(self.folder.parent)
 
 
-def _literal(name: str) -> str:
-    """A file name with the characters that a glob pattern would read otherwise made literal."""
-    return re.sub(r"([*?[])", r"[\1]", name)
+def _is_still(path: Path, written: Written) -> bool:
+    """Whether a file is the one that was written. A copied folder has other times: then its content tells."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    size, changed_ns = state_of(path)
+    if written.size < 0 or (size, changed_ns) == (written.size, written.changed_ns):
+        return True
+    return size == written.size and digest(path) == written.sha256
+
+
+def _file_in(request_file: Path, folder: Path) -> Path:
+    """The request file's most likely path, for a message, where only the folder was named."""
+    if request_file == folder or request_file.parent == folder:
+        return folder.with_name(folder.name.removesuffix("job") + "jsonl")
+    return request_file
+
+
+def _refuse_older(folder: Path) -> None:
+    """Raises BadInput where a record lies in the form that was used before there were job folders."""
+    older = folder.with_name(folder.name + ".json")
+    if older.exists():
+        raise BadInput(
+            f"{safe(older)} is a job's record in an older form, which this version does not read",
+            "finish that job with the version that began it, or move the record away",
+        )

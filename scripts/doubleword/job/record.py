@@ -1,29 +1,49 @@
-"""What the record holds: attempts, parts and batches, and what of a batch is kept."""
+"""What the record holds: the request file, its attempts, their parts, and of each batch what was last seen.
+
+`from_dict` and `to_dict` are the only ways in and out. A key that is missing, unknown or of another type is
+"damaged": the record is the memory of a job, and guessing what an edited one meant could pay twice.
+"""
 
 from __future__ import annotations
 
-import re
+import dataclasses
+import types
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..base.errors import Clock
 from ..base.files import state_of
 from ..base.text import safe
+from ..request_file.lines import Span
 from ..rows.source import Source
 
 if TYPE_CHECKING:
     from ..request_file.check import Report
 
-
 RECORD_VERSION = 1
-
 
 # A status word the server may add later counts as "still running", never as done.
 # "deleted" is ours: the server knows a batch no more while it knows others of the job.
 ENDED = frozenset({"completed", "failed", "cancelled", "expired", "deleted"})
+# Ended or about to, without being completed.
+DEAD = frozenset({"failed", "cancelled", "cancelling", "expired"})
 
 
-class Batch(TypedDict, total=False):
+@dataclass
+class Fetched:
+    """What of a batch lies in the spool: distinct lines of output and errors, and the sizes of the two files."""
+
+    completed: int
+    failed: int
+    status: str
+    whole: bool  # the lines add up with the counts of a batch that has ended
+    bytes: list[int]  # -1: no file
+
+
+@dataclass
+class Batch:
     """One batch as last seen. Times are Unix seconds."""
 
     id: str
@@ -36,35 +56,109 @@ class Batch(TypedDict, total=False):
     started: bool
     output_file_id: str | None
     error_file_id: str | None
+    reason: str  # the server's own word of why it failed, "" if it gave none
     seen_at: float  # when it was last seen, by our clock; a round that changed nothing else is not written down
     changed_at: float  # when status or counts were last seen to change, by our clock
-    cancel_seen_at: float  # when it was first seen cancelled or cancelling, by our clock
-    fetched: dict[str, Any]  # what of it lies in the spool; see results.py
+    cancel_seen_at: float | None = None  # when it was first seen cancelled or cancelling, by our clock
+    fetched: Fetched | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def running(self) -> bool:
+        """Whether it may still take up requests: neither ended nor about to."""
+        return self.status not in ENDED | DEAD
 
 
-class Part(TypedDict):
-    """A range of lines of the request file, and what became of it."""
+@dataclass
+class Upload:
+    """The uploaded file of a part. The name is on disk before the file is sent, the id after."""
+
+    name: str  # "" for the user's own file, or when it is to be uploaded anew
+    file_id: str | None
+    given: bool = False  # the user's own file: never deleted
+
+
+@dataclass
+class Submission:
+    """An intent to submit, written before the POST."""
+
+    id: str
+    sent_at: float
+    tearing: bool = False  # the uploaded file is being deleted, so that a late POST fails
+    compared: bool = False  # no second batch of the same content was there when the batch was first listed
+
+
+@dataclass
+class Part:
+    """A range of lines of an attempt's request file, and what became of it."""
 
     part: int
-    first_line: int
-    last_line: int
-    start: int
-    end: int
-    requests: int
-    sha256: str
-    upload: dict[str, Any] | None  # {name, file_id or null, given: the user's own file id}
-    estimates: dict[str, str]  # completion window -> USD, as the server guessed it
-    submission: dict[str, Any] | None  # {id, sent_at, tearing}: an intent, written before the POST
-    batch: Batch | None
-    other_batches: list[Batch]  # of the same content: later ones that were cancelled; their results count
-    again: bool  # the user asked for a second batch although another job has one
+    span: Span
+    upload: Upload | None = None
+    estimates: dict[str, str] = field(default_factory=dict)  # completion window -> USD, as the server guessed it
+    submission: Submission | None = None
+    batch: Batch | None = None
+    other_batches: list[Batch] = field(default_factory=list)  # of the same content; what they answered counts
+    again: bool = False  # the user asked for a second batch although another job has one
+
+    @property
+    def requests(self) -> int:
+        return self.span.requests
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Its batch, if it has one, and the others of the same content."""
+        return [*([self.batch] if self.batch else []), *self.other_batches]
+
+    @property
+    def ended(self) -> bool:
+        return self.batch is not None and self.batch.ended
+
+    def learn(self, batch: Batch) -> bool:
+        """Takes a newer sighting of one of its batches; whether that said anything new."""
+        if self.batch is not None and self.batch.id == batch.id:
+            before, self.batch = self.batch, batch
+            return not told_the_same(before, batch)
+        for place, other in enumerate(self.other_batches):
+            if other.id == batch.id:
+                self.other_batches[place] = batch
+                return not told_the_same(other, batch)
+        return False
+
+    @property
+    def uploaded(self) -> str | None:
+        """The id of its uploaded file."""
+        return self.upload.file_id if self.upload else None
 
 
-class Attempt(TypedDict):
-    """One request file of the job. The first holds every request, later ones what needs another try."""
+@dataclass
+class Attempt:
+    """A set of requests of the job that is sent together: all of them, or what needs another try."""
 
     attempt: int
-    request_file: str
+    kind: str  # all, trial, rest or retry
+    request_file: str  # a plain name in the job folder; "" for the job's own request file
+    state: list[int]
+    sha256: str
+    requests: int
+    origin: list[list[int]]  # runs [section, count] in order: which sections of the request file its lines are of
+    cancelled_at: float | None = None
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it was sent, or cancelled: until then it is a plan."""
+        return self.cancelled_at is not None or any(p.upload or p.submission or p.batch for p in self.parts)
+
+
+@dataclass
+class Requests:
+    """The request file as it was checked: every request of the job. Attempts send them, whole or in part."""
+
+    name: str
     state: list[int]
     sha256: str
     size: int
@@ -72,118 +166,207 @@ class Attempt(TypedDict):
     models: dict[str, int]
     endpoint: str
     input_tokens: int
-    cancelled_at: float | None
-    origin: list[list[int]]  # runs [part of attempt 1, count], in order; empty for attempt 1
-    parts: list[Part]
+    sections: list[Span]  # as it is cut into parts when all of it is sent
 
 
-def ended(part: Part) -> bool:
-    """Whether the part's batch has reached an end."""
-    return part["batch"] is not None and part["batch"].get("status") in ENDED
+@dataclass
+class Options:
+    """What was asked for, for the next command: a cost limit or a table must not get lost on the way."""
+
+    part_requests: int
+    part_bytes: int
+    completion_window: str | None = None
+    max_cost: str | None = None
+    csv: str | None = None
+    answer_column: str | None = None
 
 
-def new_attempt(number: int, request_file: Path, report: Report, origin: list[list[int]] | None = None) -> Attempt:
-    """An attempt's entry for a request file that was just checked."""
-    parts = [
-        Part(
-            part=index,
-            first_line=span.first_line,
-            last_line=span.last_line,
-            start=span.start,
-            end=span.end,
-            requests=span.requests,
-            sha256=span.sha256,
-            upload=None,
-            estimates={},
-            submission=None,
-            batch=None,
-            other_batches=[],
-            again=False,
-        )
-        for index, span in enumerate(report.spans, 1)
-    ]
-    return Attempt(
-        attempt=number,
-        request_file=request_file.name,
-        state=state_of(request_file),
-        sha256=report.sha256,
-        size=report.size,
-        requests=report.requests,
-        models=report.models,
-        endpoint=report.endpoint,
-        input_tokens=report.input_tokens,
-        cancelled_at=None,
-        origin=origin or [],
-        parts=parts,
-    )
+@dataclass
+class Downloaded:
+    """What the last whole download brought."""
+
+    at: float
+    batches: int
+    retryable: int
+    most_results: int
+    results: int
+    errors: dict[str, int]
+    missing: dict[str, int]
 
 
-def _check_shape(record: Any) -> None:
-    """Raises KeyError, TypeError or ValueError if a hand-edited record lacks what the scripts rely on."""
-    if not (isinstance(record["job"], str) and re.fullmatch(r"[0-9a-f]{32}", record["job"])):
-        raise ValueError("job is not an id")
-    if not record["attempts"]:
-        raise ValueError("no attempts")
-    if record["source"] is not None:
-        Source.from_dict(record["source"])
-    record["options"]["part_requests"], record["options"]["part_bytes"], record["downloaded"]
-    for attempt in record["attempts"]:
-        for key in Attempt.__annotations__:
-            attempt[key]
-        if Path(attempt["request_file"]).name != attempt["request_file"]:
-            raise ValueError("request_file is not a plain name")
-        for part in attempt["parts"]:
-            _check_part(part)
+@dataclass
+class Written:
+    """A file that the job wrote, as it was then: what differs from it is somebody else's and is never replaced.
+
+    While it is being written, size is -1: a kill then leaves the old file, none, or the new one, all the job's.
+    """
+
+    size: int
+    changed_ns: int
+    sha256: str
 
 
-def _check_part(part: Any) -> None:
-    for key in Part.__annotations__:
-        part[key]
-    if not 0 <= int(part["start"]) < int(part["end"]) or len(part["sha256"]) != 64:
-        raise ValueError(f"part {part['part']} has no sound byte range or hash")
-    for batch in [*([part["batch"]] if part["batch"] is not None else []), *part["other_batches"]]:
-        if not isinstance(batch["id"], str):
-            raise ValueError(f"part {part['part']} has a batch without an id")
-    upload, submission = part["upload"], part["submission"]
-    if upload is not None:
-        upload["name"], upload["file_id"], upload["given"]
-    if submission is not None:
-        submission["tearing"]
-        if not isinstance(submission["id"], str) or upload is None or not isinstance(upload["file_id"], str):
-            raise ValueError(f"part {part['part']} was sent without an uploaded file")
+@dataclass
+class Record:
+    """All that is known of a job. `outputs`: the files that the job wrote, by their path from the request file's."""
+
+    version: int
+    job: str  # 32 hexadecimal digits; "" for a batch that is only looked at
+    created_at: float
+    base_url: str | None
+    requests: Requests
+    source: Source | None
+    options: Options
+    outputs: dict[str, Written]
+    downloaded: Downloaded | None
+    attempts: list[Attempt]
 
 
-DEAD = frozenset({"failed", "cancelled", "cancelling", "expired"})
+# --- in and out ----------------------------------------------------------------------------------
+
+
+class Damaged(ValueError):
+    """A value that is not what the record holds there; says which key."""
+
+
+Read = TypeVar("Read")
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_WORDS |= {dict: "an object", list: "a list"}
+
+
+@cache
+def _fields(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, by name."""
+    hints = get_type_hints(kind)
+    return {found.name: hints[found.name] for found in dataclasses.fields(kind)}
+
+
+def from_dict(kind: type[Read], value: object, where: str = "") -> Read:
+    """`value`, as JSON has it, as a `kind`. Raises Damaged, naming the key."""
+    return _read(kind, value, where)  # type: ignore[no-any-return]
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _read(get_args(kind)[0], value, where)
+    if kind is Source:
+        try:
+            return Source.from_dict(value)
+        except ValueError as error:
+            raise Damaged(str(error)) from None
+    plain = origin or (dict if dataclasses.is_dataclass(kind) else kind)
+    if plain is Any:
+        return value
+    fits = isinstance(value, (int, float) if plain is float else plain)
+    if not fits or (isinstance(value, bool) and plain is not bool):
+        raise Damaged(f"{where or 'the record'}: expected {_WORDS[plain]}")
+    if plain is list:
+        return [_read(get_args(kind)[0], member, f"{where}[{i}]") for i, member in enumerate(value)]
+    if plain is dict and origin:
+        return {name: _read(get_args(kind)[1], member, f"{where}.{name}") for name, member in value.items()}
+    if not dataclasses.is_dataclass(kind):
+        return value
+    hints: dict[str, Any] = _fields(kind)  # type: ignore[arg-type]
+    for name in sorted(hints.keys() ^ value.keys()):
+        raise Damaged(f"{where}.{safe(name, 40)}: {'missing' if name in hints else 'unknown'}".lstrip("."))
+    made: Any = kind
+    return made(**{name: _read(hint, value[name], f"{where}.{name}".lstrip(".")) for name, hint in hints.items()})
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    return dataclasses.asdict(record)
+
+
+def require_sound(record: Record) -> None:
+    """Raises Damaged if an edited record contradicts what the scripts rely on."""
+    if len(record.job) != 32 or record.job.strip("0123456789abcdef"):
+        raise Damaged("job: expected 32 hexadecimal digits")
+    if not record.attempts:
+        raise Damaged("attempts: at least one was expected")
+    if not _plain(record.requests.name):
+        raise Damaged("requests.name: expected a plain file name")
+    for number, attempt in enumerate(record.attempts, 1):
+        where = f"attempts[{number - 1}]"
+        if attempt.attempt != number:
+            raise Damaged(f"{where}.attempt: expected {number}")
+        if attempt.request_file and not _plain(attempt.request_file):
+            raise Damaged(f"{where}.request_file: expected a plain file name")
+        for part in attempt.parts:
+            _require_sound_part(part, f"{where}.parts[{part.part - 1}]")
+
+
+def _plain(name: str) -> bool:
+    return Path(name).name == name and name not in ("", ".", "..")
+
+
+def _require_sound_part(part: Part, where: str) -> None:
+    if not 0 <= part.span.start < part.span.end or len(part.span.sha256) != 64:
+        raise Damaged(f"{where}.span: no sound byte range or hash")
+    if part.submission and not part.uploaded:
+        raise Damaged(f"{where}.submission: it was sent without an uploaded file")
+
+
+# --- what the server sent ------------------------------------------------------------------------
+
+
+def count(value: object) -> int:
+    """A count that the server sent: 0 for anything that is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62 else 0
+
+
+def moment(value: object) -> float:
+    """A time that the server sent, in Unix seconds: 0 for anything that is none."""
+    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e11
+    return float(value) if sound else 0.0  # type: ignore[arg-type]
+
+
+def _file_id(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _reason(batch: dict[str, Any]) -> str:
+    """Why a batch failed: {"errors": {"data": [{"message", "line", ...}]}}."""
+    errors = batch.get("errors")
+    found = errors.get("data") if isinstance(errors, dict) else None
+    first = found[0] if isinstance(found, list) and found else None
+    return safe(first.get("message") or "", 300) if isinstance(first, dict) else ""
 
 
 def seen(batch: dict[str, Any], clock: Clock, before: Batch | None = None) -> Batch:
     """What the record keeps of a batch object from the server, with when it was last seen to change."""
-    counts = batch.get("request_counts") or {}
+    counts, now = batch.get("request_counts"), clock.now()
+    counts = counts if isinstance(counts, dict) else {}
     found = Batch(
         id=str(batch["id"]),
         status=safe(batch.get("status") or "unknown", 40),
-        total=int(counts.get("total") or 0),
-        completed=int(counts.get("completed") or 0),
-        failed=int(counts.get("failed") or 0),
-        created_at=float(batch.get("created_at") or 0),
-        cancelled_at=float(batch.get("cancelled_at") or batch.get("cancelling_at") or 0),
+        total=count(counts.get("total")),
+        completed=count(counts.get("completed")),
+        failed=count(counts.get("failed")),
+        created_at=moment(batch.get("created_at")),
+        cancelled_at=moment(batch.get("cancelled_at")) or moment(batch.get("cancelling_at")),
         started=bool(batch.get("in_progress_at")),
-        output_file_id=batch.get("output_file_id"),
-        error_file_id=batch.get("error_file_id"),
-        seen_at=clock.now(),
+        output_file_id=_file_id(batch.get("output_file_id")),
+        error_file_id=_file_id(batch.get("error_file_id")),
+        reason=_reason(batch),
+        seen_at=now,
+        changed_at=now,
     )
-    same = before is not None and all(before.get(k) == found[k] for k in ("id", "status", "completed", "failed"))
-    found["changed_at"] = before["changed_at"] if before is not None and same else clock.now()
-    if found["status"] in ("cancelled", "cancelling"):
-        found["cancel_seen_at"] = (before or {}).get("cancel_seen_at", clock.now())
-    if before is not None and "fetched" in before and before.get("id") == found["id"]:
-        found["fetched"] = before["fetched"]
+    before = before if before is not None and before.id == found.id else None
+    if found.status in ("cancelled", "cancelling"):
+        found.cancel_seen_at = now
+    if before is not None:
+        same = (before.status, before.completed, before.failed) == (found.status, found.completed, found.failed)
+        found.changed_at = before.changed_at if same else now
+        found.fetched = before.fetched
+        if found.cancel_seen_at is not None and before.cancel_seen_at is not None:
+            found.cancel_seen_at = before.cancel_seen_at
     return found
 
 
-def told_the_same(one: Batch | None, other: Batch | None) -> bool:
+def told_the_same(one: Batch, other: Batch) -> bool:
     """Whether two sightings of a batch differ in nothing but their time."""
-    return {**(one or {}), "seen_at": 0} == {**(other or {}), "seen_at": 0}
+    return dataclasses.replace(one, seen_at=other.seen_at) == other
 
 
 def metadata_of(batch: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +374,36 @@ def metadata_of(batch: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _id(part: Part) -> str:
-    assert part["batch"] is not None
-    return part["batch"]["id"]
+# --- new entries ---------------------------------------------------------------------------------
+
+
+def requests_of(request_file: Path, report: Report) -> Requests:
+    """The entry of a request file that was just checked."""
+    return Requests(
+        name=request_file.name,
+        state=state_of(request_file),
+        sha256=report.sha256,
+        size=report.size,
+        requests=report.requests,
+        models=report.models,
+        endpoint=report.endpoint,
+        input_tokens=report.input_tokens,
+        sections=report.spans,
+    )
+
+
+def parts_of(spans: list[Span]) -> list[Part]:
+    return [Part(number, span) for number, span in enumerate(spans, 1)]
+
+
+def attempt_over_all(requests: Requests) -> Attempt:
+    """The attempt that sends every request, straight from the request file."""
+    origin = [[section, span.requests] for section, span in enumerate(requests.sections, 1)]
+    parts = parts_of(requests.sections)
+    return Attempt(1, "all", "", requests.state, requests.sha256, requests.requests, origin, parts=parts)
+
+
+def attempt_from(number: int, kind: str, path: Path, report: Report, origin: list[list[int]]) -> Attempt:
+    """An attempt over a file of its own, which was just written and checked."""
+    parts = parts_of(report.spans)
+    return Attempt(number, kind, path.name, state_of(path), report.sha256, report.requests, origin, parts=parts)

@@ -18,9 +18,9 @@ from ..base.files import state_of
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from . import rules
-from .lines import BOM, lines
+from .lines import BOM, Span, lines
 from .parse import Likeness, Unreadable, parse, read
-from .parts import Cutter, Span
+from .parts import Cutter
 from .repeats import Repeats
 
 SHOWN = 20

@@ -11,13 +11,13 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ..base.errors import BadInput
 from ..base.files import LINE_BYTES, open_regular
 from ..base.text import safe
-from ..job.record import Part
 
 BOM = b"\xef\xbb\xbf"
 
@@ -32,6 +32,18 @@ class Line(NamedTuple):
     @property
     def blank(self) -> bool:
         return not self.raw or self.raw.isspace()
+
+
+@dataclass(frozen=True)
+class Span:
+    """The lines of one part: physical line numbers (inclusive), byte range [start, end), count, hash."""
+
+    first_line: int
+    last_line: int
+    start: int
+    end: int
+    requests: int
+    sha256: str
 
 
 def lines(path: Path) -> Iterator[Line]:
@@ -75,24 +87,24 @@ def physical_line(path: Path, start: int, first_line: int, nth: int) -> int:
 _ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
 
 
-def request_lines(path: Path, part: Part, check: bool = False) -> Iterator[tuple[int, bytes]]:
+def request_lines(path: Path, span: Span, check: bool = False) -> Iterator[tuple[int, bytes]]:
     """(physical line, bytes) of each request of a part. With `check`, raises BadInput if the bytes changed."""
-    digest, number, position = hashlib.sha256(), part["first_line"] - 1, part["start"]
+    digest, number, position = hashlib.sha256(), span.first_line - 1, span.start
     with open_regular(path) as file:
         file.seek(position)
-        while position < part["end"] and (raw := file.readline()):
+        while position < span.end and (raw := file.readline()):
             number, position = number + 1, position + len(raw)
             if check:
                 digest.update(raw)
             if raw.strip():
                 yield number, raw
-    if check and digest.hexdigest() != part["sha256"]:
+    if check and digest.hexdigest() != span.sha256:
         raise BadInput(f"{safe(path)} changed since it was uploaded", "restore it: its order and ids are needed")
 
 
-def request_ids(path: Path, part: Part, check: bool = False) -> Iterator[tuple[int, str]]:
+def request_ids(path: Path, span: Span, check: bool = False) -> Iterator[tuple[int, str]]:
     """(physical line, custom_id) of each request of a part."""
-    for number, raw in request_lines(path, part, check):
+    for number, raw in request_lines(path, span, check):
         yield number, _custom_id(raw, path, number)
 
 

@@ -6,12 +6,12 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
-from .lines import Line
+from .lines import Line, Span
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -24,17 +24,6 @@ PART_REQUESTS = 50_000
 
 
 PART_BYTES = 200_000_000
-
-
-class Span(NamedTuple):
-    """The lines of one part: physical line numbers (inclusive), byte range [start, end), count, hash."""
-
-    first_line: int
-    last_line: int
-    start: int
-    end: int
-    requests: int
-    sha256: str
 
 
 class Cutter:

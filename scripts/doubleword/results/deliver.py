@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from ..base.console import say
 from ..base.errors import ExitCode, NotFound
 from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.record import ended
+from ..job.record import Downloaded
 from ..service import watch
 from ..service.api import Api
 from . import merge, spool, table
@@ -30,10 +29,10 @@ class Delivered(NamedTuple):
 
     def facts(self, job: Job) -> dict[str, Any]:
         """The --json object: the same keys every time."""
-        found = self.summary or merge.Summary(requests=job.attempts[0]["requests"])
+        found = self.summary or merge.Summary(requests=job.requests.requests)
         files = {path.name.rsplit(".", 2)[-2] if path.suffix == ".jsonl" else "csv": str(path) for path in self.paths}
         return {
-            "job": str(job.path),
+            "job": str(job.folder),
             "status": self.status,
             "requests": found.requests,
             "results": found.results,
@@ -59,7 +58,7 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
     if csv:
         table.check_csv(job, csv)  # before the download, which may be long
     watch.look(api, job)
-    running = not all(ended(part) for part in job.submitted())
+    running = not job.ended
     if running and not partial:
         say(watch.summary_line(job))
         say(f"still running: nothing was written (--partial writes what there is); next: {job.next_step()}")
@@ -68,21 +67,26 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
         say(f"{safe(csv)} is not written while the job runs")
     elif csv:
         table.check_source(job, column)
-    name = "partial.jsonl" if running else "results.jsonl"
-    results_file, errors_file = job.beside(name), job.beside("errors.jsonl")
+    results_file, errors_file, partial_file = (job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial"))
+    ours = [partial_file] if running else [results_file, errors_file, partial_file, *([csv] if csv else [])]
     with spool.spool_lock(job, api.clock):
         spool.require_space(job)
         spool.fetch(api, job)
+        with job.locked(api.clock):
+            job.will_write(*ours)
         if running:
-            summary = _write_partial(job, results_file)
-            _tell(job, summary, [results_file])
-            return Delivered([results_file], ExitCode.STILL_RUNNING, watch.status_word(job), summary)
-        summary = merge.write(job, results_file, errors_file)
-        paths = [results_file, errors_file]
-        if csv:
-            table.write_csv(job, csv, column, results_file, errors_file)
-            paths.append(csv)
-        job.beside("partial.jsonl").unlink(missing_ok=True)
+            summary = merge.write(job, partial_file, None)
+        else:
+            summary = merge.write(job, results_file, errors_file)
+            if csv:
+                table.write_csv(job, csv, column, results_file, errors_file)
+            partial_file.unlink(missing_ok=True)
+        with job.locked(api.clock):
+            job.wrote(*ours)
+    paths = [path for path in ours if path.exists()]
+    if running:
+        _tell(job, summary, paths)
+        return Delivered(paths, ExitCode.STILL_RUNNING, watch.status_word(job), summary)
     _note(api, job, summary, csv, column)
     _tell(job, summary, paths)
     shown = tuple(table.pairs(job, results_file, errors_file, show)) if show else ()
@@ -95,30 +99,23 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
 
 def _note(api: Api, job: Job, summary: merge.Summary, csv: Path | None, column: str) -> None:
     """What came of the download, and where the CSV is, for the next command."""
-    most = max(summary.results, (job.record["downloaded"] or {}).get("most_results", 0))
-    facts = {
-        "at": api.clock.now(),
-        "batches": len(job.submitted()),
-        "retryable": summary.retryable,
-        "most_results": most,
-    }
-    counts = {"results": summary.results, "errors": summary.errors, "missing": summary.missing}
     with job.locked(api.clock):
-        job.note(downloaded=facts | counts)
+        before = job.record.downloaded
+        job.record.downloaded = Downloaded(
+            at=api.clock.now(),
+            batches=len(job.submitted()),
+            retryable=summary.retryable,
+            most_results=max(summary.results, before.most_results if before else 0),
+            results=summary.results,
+            errors=summary.errors,
+            missing=summary.missing,
+        )
+        job.save()
         if csv:
             job.remember(csv=csv, answer_column=column)
-    before = job.remembered("csv")
-    if before and not csv:
-        say(f"{safe(before[1])} is of an earlier download: {' '.join(before)} renews it")
-
-
-def _write_partial(job: Job, path: Path) -> merge.Summary:
-    errors = path.with_suffix(".errors")
-    try:
-        return merge.write(job, path, errors)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            errors.unlink()
+    remembered = job.remembered("csv")
+    if remembered and not csv:
+        say(f"{safe(remembered[1])} is of an earlier download: {' '.join(remembered)} renews it")
 
 
 def _tell(job: Job, summary: merge.Summary, paths: list[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..base.text import safe
 from ..job.job import Job
 from ..job.record import metadata_of, seen
 from ..service.api import Api
-from ..service.by_id import _fetch_input, _job_of, recorded, watched
+from ..service.by_id import fetch_input, job_of_input, recorded, watched
 from .spool import fetch, spool_files
 
 
@@ -25,13 +26,15 @@ def job_of_batch(api: Api, batch_id: str) -> Job:
         return known
     found = api.batch(batch_id)
     file_id = found.get("input_file_id")
-    if not file_id or not _fetch_input(api, file_id, path):
+    if not file_id or not fetch_input(api, file_id, path):
         return _job_without_input(api, found, path)
-    job = _job_of(path, file_id)
+    job = job_of_input(path, file_id, api.clock)
     home = metadata_of(found).get("dwb_job")
-    if isinstance(home, str) and re.fullmatch("[0-9a-f]{32}", home):
-        job.note(job=home)  # a copy of that job: what one of them submits, the other finds
-    job.note(job.latest["parts"][0], batch=seen(found, api.clock))
+    with job.locked(api.clock):
+        if isinstance(home, str) and re.fullmatch("[0-9a-f]{32}", home):
+            job.record.job = home  # a copy of that job: what one of them submits, the other finds
+        job.attempts[0].parts[0].batch = seen(found, api.clock)
+        job.save()
     return job
 
 
@@ -40,11 +43,10 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
     import json
 
     watching = watched(api, found["id"])
-    watching.path = Job.path_of(path)
     fetch(api, watching)
     ids: dict[str, None] = {}
     # As it was fetched just now: what is known to be whole is not waited for a second time.
-    (batch,) = [part["batch"] for part in watching.submitted() if part["batch"]]
+    (batch,) = [part.batch for part in watching.submitted() if part.batch]
     for spool in spool_files(watching, batch):
         with spool.open("rb") as lines:
             ids.update(dict.fromkeys(str(json.loads(line)["custom_id"]) for line in lines))
@@ -55,8 +57,12 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
     with whole_file(path) as file:
         for custom_id in ids:
             file.write(json.dumps({"custom_id": custom_id}, ensure_ascii=False).encode() + b"\n")
-    if len(ids) < batch["total"]:
-        say(f"its input was deleted: {batch['total'] - len(ids)} requests without a result cannot be named")
-    job = _job_of(path, None)
-    job.note(job.latest["parts"][0], batch=batch, requests=batch["total"])
+    if len(ids) < batch.total:
+        say(f"its input was deleted: {batch.total - len(ids)} requests without a result cannot be named")
+    job = job_of_input(path, None, api.clock)
+    with job.locked(api.clock):
+        part = job.attempts[0].parts[0]
+        part.batch, part.span = batch, replace(part.span, requests=batch.total)
+        job.requests.sections[0] = part.span
+        job.save()
     return job

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say
 from ..base.errors import BadInput, ExitCode
-from ..base.files import state_of, whole_file
+from ..base.files import state_of, sync_folder, whole_file
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.record import Attempt, Part, ended
-from ..request_file.lines import request_ids
+from ..job.record import Attempt, Part
+from ..request_file.lines import Span, request_ids
 from . import outcome as outcomes
 from .outcome import Outcome
 from .spool import spool_files
@@ -36,7 +37,7 @@ PERMANENT = frozenset({"http_400", "http_401", "http_403", "http_413", "http_422
 class Covered(NamedTuple):
     """One request of the job with its outcome; without one, `missing` says why."""
 
-    part: int  # of the first attempt
+    section: int  # of the request file
     line: int
     custom_id: str
     attempt: int
@@ -94,122 +95,131 @@ class Summary:
             self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
 
 
-# What a part of a later attempt brought: attempt, outcomes, custom_ids, why the others are missing, unexpected ids.
-Later = tuple[int, list[Outcome], list[str], str, int]
+class Brought(NamedTuple):
+    """What a part of an attempt brought: its outcomes, its custom_ids, why the others are missing, unexpected ids."""
+
+    attempt: int
+    outcomes: list[Outcome]
+    ids: list[str]
+    missing: str
+    unexpected: int
 
 
 def cover(job: Job, summary: Summary) -> Iterator[Covered]:
     """Every request of the job in input order, with its outcome; also fills in the summary.
 
     A result beats an error; of several results the one of the lowest attempt stands, of several errors the latest.
-    Memory holds the outcomes of one part of the first attempt and of what covers it in later ones.
+    Memory holds the outcomes of one section of the request file and of what covers it.
     """
-    first = job.attempts[0]
-    check = state_of(job.request_file()) != first["state"]
-    cached = functools.lru_cache(maxsize=2)(lambda number, index: _later_part(job, number, index))
+    requests = job.requests
+    changed = state_of(job.request_file()) != requests.state
+    # A part of a later attempt often covers several sections.
+    cached = functools.lru_cache(maxsize=2)(lambda number, index: _brought_by_file(job, number, index))
     counted: set[tuple[int, int]] = set()
-    with Progress("merge", first["requests"], "requests") as progress:
-        for part in first["parts"]:
-            if len(first["parts"]) > 1:
-                outcomes.forget()  # of the part before: memory is promised for one
-            later: list[Later] = []
-            for key in _later_parts(job, part["part"]):
-                later.append(cached(*key))
-                summary.unexpected += 0 if key in counted else later[-1][-1]
+    with Progress("merge", requests.requests, "requests") as progress:
+        for section, span in enumerate(requests.sections, 1):
+            if len(requests.sections) > 1:
+                outcomes.forget()  # of the section before: memory is promised for one
+            ids = list(request_ids(job.request_file(), span, changed))
+            brought: list[Brought] = []
+            for attempt, index in _parts_of(job, section):
+                if attempt.request_file:
+                    brought.append(cached(attempt.attempt, index))
+                else:  # it sent the request file itself, section by section
+                    brought.append(_brought(job, attempt, attempt.parts[index], [custom_id for _, custom_id in ids]))
+                key = attempt.attempt, index
+                summary.unexpected += 0 if key in counted else brought[-1].unexpected
                 counted.add(key)
-            yield from _cover_part(job, part, check, later, summary)
-            progress.add(part["requests"])
+            yield from _cover_section(section, span, ids, brought, summary)
+            progress.add(span.requests)
 
 
-def _cover_part(job: Job, part: Part, check: bool, later: list[Later], summary: Summary) -> Iterator[Covered]:
-    ids = list(request_ids(job.request_file(), part, check))
-    missing = {custom_id: _missing(part) for _, custom_id in ids}
+def _cover_section(
+    section: int, span: Span, ids: list[tuple[int, str]], brought: list[Brought], summary: Summary
+) -> Iterator[Covered]:
+    missing = {custom_id: "not_submitted" for _, custom_id in ids}
     if len(missing) < len(ids):  # a file made elsewhere; the server takes it
-        say(f"part {part['part']}: ids occur more than once; which answer belongs to which line is unknown")
+        say(f"section {section}: ids occur more than once; which answer belongs to which line is unknown")
         summary.unexpected += len(ids) - len(missing)
-    if len(ids) < part["requests"]:
-        unnamed = part["requests"] - len(ids)
+    if len(ids) < span.requests:
+        unnamed = span.requests - len(ids)
         summary.requests += unnamed
         summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
     found: dict[str, Outcome] = {}
     attempt_of: dict[str, int] = {}
-    summary.unexpected += _take(found, _part_outcomes(job, part), missing)
-    for number, came, members, reason, _ in later:
-        again = [custom_id for custom_id in members if custom_id in missing]
-        missing.update(dict.fromkeys(again, reason))
-        attempt_of.update(dict.fromkeys(again, number))
-        _take(found, (outcome for outcome in came if outcome.custom_id in missing), missing)
+    for part in brought:
+        members = part.ids if len(brought) == 1 else [custom_id for custom_id in part.ids if custom_id in missing]
+        missing.update(dict.fromkeys(members, part.missing))
+        attempt_of.update(dict.fromkeys(members, part.attempt))
+        for outcome in part.outcomes:
+            before = found.get(outcome.custom_id)
+            if outcome.custom_id in missing and (before is None or before.kind):
+                found[outcome.custom_id] = outcome
     for line, custom_id in ids:
         number = attempt_of.get(custom_id, 1)
-        covered = Covered(part["part"], line, custom_id, number, found.get(custom_id), missing[custom_id])
+        covered = Covered(section, line, custom_id, number, found.get(custom_id), missing[custom_id])
         summary.count(covered)
         yield covered
 
 
-def _take(found: dict[str, Outcome], new: Iterable[Outcome], ids: dict[str, str]) -> int:
-    """Merges outcomes; returns how many distinct ids are none of `ids`."""
-    unexpected = set()
-    for outcome in new:
-        if outcome.custom_id not in ids:
-            unexpected.add(outcome.custom_id)
-            continue
-        before = found.get(outcome.custom_id)
-        if before is None or before.kind:
-            found[outcome.custom_id] = outcome
-    return len(unexpected)
-
-
-def _part_outcomes(job: Job, part: Part) -> Iterator[Outcome]:
-    for batch in ([part["batch"]] if part["batch"] else []) + part["other_batches"]:
-        for spool in spool_files(job, batch):
-            yield from outcomes.read(spool)
-
-
-def _later_part(job: Job, number: int, index: int) -> Later:
+def _brought_by_file(job: Job, number: int, index: int) -> Brought:
+    """What a part brought of an attempt that has a file of its own."""
     attempt = job.attempts[number - 1]
-    part = attempt["parts"][index]
-    known = state_of(job.request_file(attempt)) == attempt["state"]
-    ids = [custom_id for _, custom_id in request_ids(job.request_file(attempt), part, check=not known)]
-    found = list(_part_outcomes(job, part))
-    unexpected = {outcome.custom_id for outcome in found} - set(ids)
-    came = [outcome for outcome in found if outcome.custom_id not in unexpected]
-    return number, came, ids, _missing(part), len(unexpected)
+    part, path = attempt.parts[index], job.request_file(attempt)
+    changed = state_of(path) != attempt.state
+    return _brought(job, attempt, part, [custom_id for _, custom_id in request_ids(path, part.span, changed)])
 
 
-def _later_parts(job: Job, first_part: int) -> Iterator[tuple[int, int]]:
-    """(attempt number, index of the part) of later attempts that hold requests of a part of the first attempt.
+def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
+    known = set(ids)
+    came: list[Outcome] = []
+    unexpected: set[str] = set()
+    for batch in part.batches:
+        for spool in spool_files(job, batch):
+            for outcome in outcomes.read(spool):
+                if outcome.custom_id in known:
+                    came.append(outcome)
+                else:
+                    unexpected.add(outcome.custom_id)
+    return Brought(attempt.attempt, came, ids, _missing(part), len(unexpected))
 
-    A later attempt keeps the order of the first, so its `origin` runs [part of attempt 1, count] tell by counting.
+
+def _parts_of(job: Job, section: int) -> Iterator[tuple[Attempt, int]]:
+    """(attempt, index of the part) of every part that holds requests of a section.
+
+    An attempt keeps the order of the request file, so its `origin` runs [section, count] tell by counting.
     """
-    for attempt in job.attempts[1:]:
+    for attempt in job.attempts:
         start = 0
-        for origin, count in attempt["origin"]:
-            if origin == first_part:
-                yield from ((attempt["attempt"], i) for i in _parts_between(attempt, start, start + count))
+        for origin, count in attempt.origin:
+            if origin == section:
+                yield from ((attempt, index) for index in _parts_between(attempt, start, start + count))
             start += count
 
 
 def _parts_between(attempt: Attempt, start: int, end: int) -> Iterator[int]:
     begins = 0
-    for index, part in enumerate(attempt["parts"]):
-        if begins < end and start < begins + part["requests"]:
+    for index, part in enumerate(attempt.parts):
+        if begins < end and start < begins + part.requests:
             yield index
-        begins += part["requests"]
+        begins += part.requests
 
 
 def _missing(part: Part) -> str:
-    if part["batch"] is None:
+    if part.batch is None:
         return "not_submitted"
-    if not ended(part):
+    if not part.ended:
         return "running"
-    return "cancelled" if part["batch"].get("status") == "cancelled" else "not_returned"
+    return "cancelled" if part.batch.status == "cancelled" else "not_returned"
 
 
-def write(job: Job, results: Path, errors: Path) -> Summary:
-    """Writes both files whole. Raises BadInput rather than replace a results file by one with fewer."""
+def write(job: Job, results: Path, errors: Path | None) -> Summary:
+    """Writes both files whole; the errors file only if there is one. Raises BadInput rather than replace a results
+    file by one with fewer."""
     summary, spools = Summary(), _Spools()
+    kept = job.folder / "errors.jsonl"
     try:
-        with whole_file(errors) as bad, whole_file(results) as good:
+        with whole_file(kept) as bad, whole_file(results) as good:
             for covered in cover(job, summary):
                 raw = spools.line(covered.outcome) if covered.outcome else b""
                 if covered.outcome and covered.outcome.is_result:
@@ -221,6 +231,13 @@ def write(job: Job, results: Path, errors: Path) -> Summary:
                     place = f"line {covered.line}, {safe(covered.custom_id, 64)}"
                     summary.examples.setdefault(covered.kind, f"{place}: {line['text']}")
             _refuse_fewer(results, summary.results)
+        if errors and kept.stat().st_size:
+            os.replace(kept, errors)
+        else:
+            kept.unlink()
+            if errors:
+                errors.unlink(missing_ok=True)
+        sync_folder(results.parent)
     finally:
         spools.close()
     return summary

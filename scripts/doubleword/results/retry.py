@@ -9,7 +9,7 @@ from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound
 from ..base.files import whole_file
 from ..base.text import next_command, safe
 from ..job.job import Job
-from ..job.record import ended, new_attempt
+from ..job.record import attempt_from
 from ..request_file import check
 from ..request_file.lines import request_lines
 from ..service.api import Api
@@ -37,7 +37,7 @@ def job_of_raw(batch_id: str, clock: Clock) -> Job:
 
 def fetch(job: Job, clock: Clock) -> None:
     """Brings what a plan is made from, unless it is here. The job's lock is not held for as long as this takes."""
-    if all(ended(part) for part in job.submitted()) and not _fetched(job):
+    if job.ended and not _fetched(job):
         with spool.spool_lock(job, clock):
             spool.fetch(Api(clock), job)
 
@@ -52,9 +52,8 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -
     kinds: dict[str, int] = {}
     left_out: dict[str, int] = {}
     origin: list[list[int]] = []
-    path = job.beside(f"attempt-{len(job.attempts) + 1}.jsonl")
-    first = job.attempts[0]
-    lines = (raw for part in first["parts"] for _, raw in request_lines(job.request_file(), part))
+    path = job.folder / f"attempt-{len(job.attempts) + 1}.jsonl"
+    lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
     with whole_file(path) as file:
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
             kind = covered.kind
@@ -65,26 +64,26 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -
                 continue
             kinds[kind] = kinds.get(kind, 0) + 1
             file.write(raw if raw.endswith(b"\n") else raw + b"\n")
-            if origin and origin[-1][0] == covered.part:
+            if origin and origin[-1][0] == covered.section:
                 origin[-1][1] += 1
             else:
-                origin.append([covered.part, 1])
+                origin.append([covered.section, 1])
     _require_nothing_lost(job, summary, path)
     if not origin:
         job.save()
         path.unlink()
         return Plan(None, 0, kinds, left_out)
-    options = job.record["options"]
-    report = check.check(path, part_requests=options["part_requests"], part_bytes=options["part_bytes"])
+    part_requests, part_bytes = job.limits
+    report = check.check(path, part_requests=part_requests, part_bytes=part_bytes)
     report.require(path)
-    with_attempt = [*job.attempts, new_attempt(len(job.attempts) + 1, path, report, origin)]
-    job.note(attempts=with_attempt)
+    job.attempts.append(attempt_from(len(job.attempts) + 1, "retry", path, report, origin))
+    job.save()
     return Plan(path, report.requests, kinds, left_out)
 
 
 def _require_nothing_lost(job: Job, summary: merge.Summary, path: Path) -> None:
     """Raises BadInput if results that were downloaded once are gone from the spool and the server: never paid again."""
-    held = (job.record["downloaded"] or {}).get("most_results", 0)
+    held = job.record.downloaded.most_results if job.record.downloaded else 0
     if summary.results < held:
         job.save()  # a plan that was withdrawn must not stay in the record without its file
         path.unlink()
@@ -97,36 +96,34 @@ def _require_nothing_lost(job: Job, summary: merge.Summary, path: Path) -> None:
 
 def _withdraw_unsent(job: Job) -> None:
     """A plan of which nothing was sent is made anew: the same command again, after a kill too, answers the same."""
-    latest = job.latest
-    begun = any(part["upload"] or part["submission"] or part["batch"] for part in latest["parts"])
-    if len(job.attempts) > 1 and not begun and not latest["cancelled_at"]:
-        job.record["attempts"] = job.attempts[:-1]
+    if len(job.attempts) > 1 and not job.latest.begun:
+        job.attempts.pop()
 
 
 def _require_ended(job: Job) -> None:
     if not job.submitted():
         raise NotFound("nothing of this job has been submitted yet", job.next_step() or "")
-    running = [part for part in job.submitted() if not ended(part)]
+    running = [part for part in job.submitted() if not part.ended]
     if running:
         raise StillOpen(
             f"{len(running)} batch(es) of this job have not ended", next_command("poll.py", job.request_file())
         )
     waiting = job.unsubmitted()
-    if any(part["submission"] for part in waiting):
+    if any(part.submission for part in waiting):
         raise StillOpen(
             "whether a part was submitted is still unclear", next_command("run_batch.py", job.request_file())
         )
-    if waiting and not job.latest["cancelled_at"]:
+    if waiting and job.latest.cancelled_at is None:
         raise StillOpen(
             f"{len(waiting)} part(s) of this job are not submitted yet",
             next_command("run_batch.py", job.request_file()),
         )
     if not job.request_file().exists():
         raise BadInput(f"the request file {safe(job.request_file())} is gone; its requests are needed", "restore it")
-    if not job.attempts[0]["endpoint"]:
+    if not job.requests.endpoint:
         raise BadInput("the input of this batch was deleted on the server", "make the requests anew from their source")
 
 
 def _fetched(job: Job) -> bool:
-    others = [batch for part in job.submitted() for batch in part["other_batches"] if batch.get("completed")]
-    return all(spool.is_here(job, batch) for batch in [*(p["batch"] for p in job.submitted() if p["batch"]), *others])
+    others = [batch for part in job.submitted() for batch in part.other_batches if batch.completed]
+    return all(spool.is_here(job, batch) for batch in [*(p.batch for p in job.submitted() if p.batch), *others])

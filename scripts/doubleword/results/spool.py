@@ -21,7 +21,7 @@ from ..base.lock import lock
 from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import ENDED, Batch, seen, told_the_same
+from ..job.record import Batch, Fetched, seen
 from ..service.api import Api
 from ..service.refusals import Cut
 from . import outcome as outcomes
@@ -124,14 +124,14 @@ def line_id(line: bytes) -> bytes:
 
 def spool_files(job: Job, batch: Batch) -> tuple[Path, Path]:
     """(output, errors) of a batch. What the server sent as its id is never used as a path."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", batch["id"])[:80]
-    folder = job.beside("spool")
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", batch.id)[:80]
+    folder = job.folder / "spool"
     return folder / f"{plain}.output.jsonl", folder / f"{plain}.errors.jsonl"
 
 
 def spool_lock(job: Job, clock: Clock) -> AbstractContextManager[None]:
     """The lock on the spool and on what is made from it. The job's own is not held for as long as a download takes."""
-    return lock(job.path.with_name(f".{job.path.name}.spool.lock"), clock)
+    return lock(job.folder / "spool.lock", clock)
 
 
 def require_space(job: Job) -> None:
@@ -139,83 +139,73 @@ def require_space(job: Job) -> None:
 
     The answers' size is not known; that of the requests is taken for it, twice: for the spool and for the results.
     """
-    waiting = [part for part in job.submitted() if part["batch"] and "fetched" not in part["batch"]]
-    needed = 2 * sum(part["end"] - part["start"] for part in waiting)
-    free = shutil.disk_usage(job.path.parent).free
+    waiting = [part for part in job.submitted() if part.batch and part.batch.fetched is None]
+    needed = 2 * sum(part.span.end - part.span.start for part in waiting)
+    free = shutil.disk_usage(job.folder).free
     if free < needed:
         raise BadInput(
-            f"{job.path.parent} has {free // 1_000_000} MB free; about {needed // 1_000_000} MB are needed",
+            f"{job.folder} has {free // 1_000_000} MB free; about {needed // 1_000_000} MB are needed",
             "free some space",
         )
 
 
 def fetch(api: Api, job: Job) -> None:
     """Brings what every batch of the job has to offer into the spool, and notes in the record what is whole."""
-    job.beside("spool").mkdir(exist_ok=True)
-    batches = [
-        b for part in job.submitted() for b in ([part["batch"]] if part["batch"] else []) + part["other_batches"]
-    ]
-    total = sum(batch.get("completed", 0) + batch.get("failed", 0) for batch in batches)
+    (job.folder / "spool").mkdir(parents=True, exist_ok=True)
+    batches = [batch for part in job.submitted() for batch in part.batches]
+    total = sum(batch.completed + batch.failed for batch in batches)
     with Progress("download", total, "lines") as progress:
         for batch in batches:
             fetched = _fetch_batch(api, job, batch, progress.add)
             with job.locked(api.clock):
-                for part in job.submitted():
-                    for known in ([part["batch"]] if part["batch"] else []) + part["other_batches"]:
-                        if known["id"] == fetched["id"] and not told_the_same(known, fetched):
-                            job.note(known, **fetched)
+                if any(part.learn(fetched) for part in job.submitted()):
+                    job.save()
 
 
 def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
-    """Fetches one batch; returns it as last seen, with `fetched`: {completed, failed, status, whole}.
+    """Fetches one batch; returns it as last seen, with what of it was fetched.
 
     Whole means that the distinct lines add up with the counts of a batch that has ended. A batch that was fetched
     whole is asked for its counts alone.
     """
     files = spool_files(job, batch)
-    before = dict(batch.get("fetched") or {})
-    current = _after_cancel(api, _look(api, batch), before)
-    held = {"completed": current.get("completed"), "failed": current.get("failed"), "status": current.get("status")}
-    if is_here(job, current) and held.items() <= before.items():
+    before = batch.fetched
+    current = _after_cancel(api, _look(api, batch))
+    held = (current.completed, current.failed, current.status)
+    if before and is_here(job, current) and held == (before.completed, before.failed, before.status):
         return current
-    if before.get("status") != held["status"]:
+    if before is None or before.status != current.status:
         files[1].unlink(missing_ok=True)  # the error file loses lines when the server retries: never resumed then
     for pause in (None, *PASSES_SECONDS):
         if pause is not None:
             api.clock.sleep(pause)
         readable = [
-            _fetch_file(api, path, current.get(key), pause is not None, received)  # type: ignore[arg-type]
-            for path, key in zip(files, ("output_file_id", "error_file_id"), strict=True)
+            _fetch_file(api, path, file_id, pause is not None, received)
+            for path, file_id in zip(files, (current.output_file_id, current.error_file_id), strict=True)
         ]
         sync_folder(files[0].parent)
         again = _look(api, current)
-        counted = current["completed"] + current["failed"]
+        counted = current.completed + current.failed
         if again is current and counted and not any(readable) and max(_sizes(files)) <= 0:
             raise NotFound(
-                f"the server knows neither batch {safe(batch['id'])}, which answered {counted} requests, nor its files",
+                f"the server knows neither batch {safe(batch.id)}, which answered {counted} requests, nor its files",
                 "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
             )
         current = again
-        lines = {
-            "completed": _distinct(files[0], current["completed"]),
-            "failed": _distinct(files[1], current["failed"]),
-        }
-        over = current["status"] in ENDED
-        whole = over and all(lines[k] == current.get(k) for k in lines)
-        current["fetched"] = {**lines, "status": current["status"], "whole": whole, "bytes": _sizes(files)}
-        if whole or not over:
+        results, failures = _distinct(files[0], current.completed), _distinct(files[1], current.failed)
+        whole = current.ended and (results, failures) == (current.completed, current.failed)
+        current.fetched = Fetched(results, failures, current.status, whole, _sizes(files))
+        if whole or not current.ended:
             return current
-    say(
-        f"batch {safe(batch['id'])}: the server counts {current['completed']} results and {current['failed']} failures,"
-    )
-    say(f"  but sent {lines['completed']} and {lines['failed']}; what was sent is kept")
+    say(f"batch {safe(batch.id)}: the server counts {current.completed} results and {current.failed} failures,")
+    say(f"  but sent {results} and {failures}; what was sent is kept")
     return current
 
 
 def is_here(job: Job, batch: Batch) -> bool:
     """Whether a batch was fetched whole and its spool is what it was then: people tidy up, and disks lose power."""
-    fetched = batch.get("fetched") or {}
-    return bool(fetched.get("whole")) and fetched.get("bytes") == _sizes(spool_files(job, batch))
+    fetched = batch.fetched
+    return fetched is not None and fetched.whole and fetched.bytes == _sizes(spool_files(job, batch))
 
 
 def _sizes(files: Iterable[Path]) -> list[int]:
@@ -249,27 +239,28 @@ def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received:
 def _look(api: Api, batch: Batch) -> Batch:
     """The batch as it is now. One deleted on the server stays as last seen: its files may be readable still."""
     try:
-        return seen(api.batch(batch["id"]), api.clock, batch)
+        return seen(api.batch(batch.id), api.clock, batch)
     except NotFound as error:
-        if not batch.get("output_file_id"):
+        if not batch.output_file_id:
             raise
         say(f"{error.what}; trying its files")
         return batch
 
 
-def _after_cancel(api: Api, batch: Batch, fetched: dict[str, object]) -> Batch:
+def _after_cancel(api: Api, batch: Batch) -> Batch:
     """Waits until a cancelled batch no longer grows."""
-    if batch.get("status") != "cancelled" or fetched.get("whole"):
+    if batch.status != "cancelled" or batch.cancel_seen_at is None or (batch.fetched and batch.fetched.whole):
         return batch
     now = api.clock.now()
-    if now - (batch.get("cancelled_at") or now) > CANCEL_LONG_AGO_SECONDS:
+    if now - (batch.cancelled_at or now) > CANCEL_LONG_AGO_SECONDS:
         return batch
+    seen_at = batch.cancel_seen_at
     say("the batch was cancelled a moment ago: waiting until its last answers are in")
-    api.clock.sleep(max(0.0, CANCEL_SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - (now - batch["cancel_seen_at"])))
+    api.clock.sleep(max(0.0, CANCEL_SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - (now - seen_at)))
     while True:
         again = _look(api, batch)
-        if again is batch or all(again.get(k) == batch.get(k) for k in ("completed", "failed")):
-            settled = api.clock.now() - batch["cancel_seen_at"] >= CANCEL_SETTLES_SECONDS
+        if again is batch or (again.completed, again.failed) == (batch.completed, batch.failed):
+            settled = api.clock.now() - seen_at >= CANCEL_SETTLES_SECONDS
             if settled or again is batch:
                 return again
         batch = again

@@ -49,8 +49,8 @@ def in_order(job: Job, results: Path, errors: Path) -> Iterator[Answer]:
 
     good, bad = _lines(results), _lines(errors)
     result, error = next(good, None), next(bad, None)
-    for part in job.attempts[0]["parts"]:
-        for _, custom_id in request_ids(job.request_file(), part):
+    for span in job.requests.sections:
+        for _, custom_id in request_ids(job.request_file(), span):
             if result is not None and result["custom_id"] == custom_id:
                 yield Answer(custom_id, text_of(result["response"]["body"]), "")
                 result = next(good, None)
@@ -65,6 +65,8 @@ def in_order(job: Job, results: Path, errors: Path) -> Iterator[Answer]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():  # no request failed
+        return
     with path.open("rb") as file:
         for line in file:
             yield json.loads(line)
@@ -80,14 +82,14 @@ def check_csv(job: Job, out: Path) -> None:
 
 
 def _source_path(job: Job) -> list[Path]:
-    return [] if job.record["source"] is None else [Path(job.record["source"]["path"])]
+    return [] if job.record.source is None else [Path(job.record.source.path)]
 
 
 def check_source(job: Job, answer_column: str) -> Source | None:
     """The job's source, found to be what it was. Raises BadInput if it changed, or already has an answer column."""
-    if job.record["source"] is None:
+    if job.record.source is None:
         return None
-    source = Source.from_dict(job.record["source"])
+    source = job.record.source
     path = Path(source.path)
     if not path.exists():
         raise BadInput(f"the source {safe(path)} is gone; its rows are needed for the CSV", "restore it")
@@ -108,7 +110,7 @@ def write_csv(job: Job, out: Path, answer_column: str, results: Path, errors: Pa
     answers = in_order(job, results, errors)
     columns = source.columns if source else ["custom_id"]
     count = 0
-    with whole_file(out) as raw, Progress("csv", job.attempts[0]["requests"], "rows") as progress:
+    with whole_file(out) as raw, Progress("csv", job.requests.requests, "rows") as progress:
         if source and source.encoding.lower().replace("_", "-") == "utf-8-sig":
             raw.write(b"\xef\xbb\xbf")  # spreadsheets know UTF-8 by it
         text = _Text(raw)
@@ -164,7 +166,7 @@ def pairs(job: Job, results: Path, errors: Path, count: int) -> list[dict[str, s
     """The first so many {custom_id, prompt, answer, error}, cleaned and cut to 300 characters each."""
     found: list[dict[str, str]] = []
     with job.request_file().open("rb") as file:
-        file.seek(job.attempts[0]["parts"][0]["start"])
+        file.seek(job.requests.sections[0].start)
         requests = (json.loads(line) for line in file if line.strip())
         for request, answer in zip(requests, in_order(job, results, errors), strict=False):
             if len(found) == count:

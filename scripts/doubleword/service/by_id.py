@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ..base.console import say
 from ..base.errors import Clock, NotFound
 from ..base.files import whole_file
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import Part, seen
+from ..job.record import Options, Requests, Upload, seen
+from ..request_file.lines import Span
 from .api import Api, bare_id
 
 NO_LIMIT = 1 << 62
@@ -23,6 +23,8 @@ NO_LIMIT = 1 << 62
 
 class Unrecorded(Job):
     """A job in memory alone, for looking at a batch of which nothing shall be written down."""
+
+    recorded = False
 
     def save(self) -> None:
         pass
@@ -48,11 +50,12 @@ def watched(api: Api, batch_id: str) -> Job:
     if known is not None:
         return known
     found = api.batch(batch_id)
-    part: dict[str, Any] = dict.fromkeys(Part.__annotations__)
     batch = seen(found, api.clock)
-    part.update(part=1, requests=batch["total"], sha256="", batch=batch, other_batches=[], again=False)
-    record = {"job": "", "attempts": [{"attempt": 1, "sha256": "", "parts": [part]}]}
-    return Unrecorded(Path(batch_id), record)
+    span = Span(1, batch.total, 0, 0, batch.total, "")
+    requests = Requests(recorded(batch_id, "batch").name, [], "", 0, batch.total, {}, "", 0, [span])
+    job = Unrecorded.over(requests, Options(NO_LIMIT, NO_LIMIT), api.clock)
+    job.latest.parts[0].batch = batch
+    return job
 
 
 def job_of_file(api: Api, file_id: str) -> Job:
@@ -61,12 +64,12 @@ def job_of_file(api: Api, file_id: str) -> Job:
     known = Job.load(path)
     if known is not None:
         return known
-    if not _fetch_input(api, file_id, path):
+    if not fetch_input(api, file_id, path):
         raise NotFound(f"the server knows no file {safe(file_id)}", "check the id")
-    return _job_of(path, file_id)
+    return job_of_input(path, file_id, api.clock)
 
 
-def _fetch_input(api: Api, file_id: str, path: Path) -> bool:
+def fetch_input(api: Api, file_id: str, path: Path) -> bool:
     try:
         with whole_file(path) as file:
             for block in api.content(file_id, 0):
@@ -77,11 +80,14 @@ def _fetch_input(api: Api, file_id: str, path: Path) -> bool:
     return True
 
 
-def _job_of(path: Path, file_id: str | None) -> Job:
+def job_of_input(path: Path, file_id: str | None, clock: Clock) -> Job:
     """A record over one part, whatever its size. The server took the file, so it is not judged again."""
     from ..request_file.check import check
 
     report = check(path, part_requests=NO_LIMIT, part_bytes=NO_LIMIT)
-    job = Job.create(path, report, None, NO_LIMIT, NO_LIMIT)
-    job.note(job.latest["parts"][0], upload={"name": "", "file_id": file_id, "given": True} if file_id else None)
+    job = Job.create(path, report, None, Options(NO_LIMIT, NO_LIMIT), clock)
+    if file_id:
+        with job.locked(clock):
+            job.latest.parts[0].upload = Upload("", file_id, given=True)
+            job.save()
     return job

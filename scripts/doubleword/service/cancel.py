@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ..base.errors import NotFound
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import ENDED, Part, seen
+from ..job.record import Batch, Part, seen
 from .api import Api
 from .submit import settle
 
@@ -21,37 +21,39 @@ class Cancelled(NamedTuple):
 
 def cancel(api: Api, job: Job) -> list[Cancelled]:
     """Marks the job and cancels its batches that still run. Raises Temporary if another copy holds the lock."""
-    lines = []
     with job.locked(api.clock):
-        if job.id:
-            job.note(job.latest, cancelled_at=api.clock.now())  # first, so that a crash here submits nothing more
+        if job.recorded:
+            job.latest.cancelled_at = api.clock.now()  # first, so that a crash here submits nothing more
+            job.save()
         for part in job.unsubmitted():
-            if part["submission"]:
+            if part.submission:
                 settle(api, job, part)
-        for part in job.submitted():
-            lines.append(_cancel(api, job, part))
-    return lines
+        return [_cancel(api, job, part) for part in job.submitted()]
 
 
 def _cancel(api: Api, job: Job, part: Part) -> Cancelled:
-    before = part["batch"]
-    assert before is not None
+    assert part.batch is not None
+    before = part.batch
     # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
     try:
-        batch = seen(api.batch(before["id"]), api.clock, before)
+        batch = seen(api.batch(before.id), api.clock, before)
     except NotFound as error:  # one that was deleted must not keep the others running
-        facts = {"part": part["part"], "batch_id": before["id"], "status": "unknown", "action": "is not known any more"}
-        return Cancelled(error.what, facts | {key: before.get(key) for key in ("total", "completed", "failed")})
+        return Cancelled(error.what, _facts(part, before, "is not known any more") | {"status": "unknown"})
     did = "had ended before"
-    if batch["status"] not in ENDED:
-        batch = seen(api.cancel(before["id"]), api.clock, batch)
+    if not batch.ended:
+        batch = seen(api.cancel(before.id), api.clock, batch)
         did = "was cancelled"
-    job.note(part, batch=batch)
+    part.batch = batch
+    job.save()
     text = (
-        f"batch {safe(batch['id'])} {did} ({batch['status']}): {batch['completed']} of {batch['total']} answered"
-        f", {batch['failed']} failed; what was answered can be downloaded"
+        f"batch {safe(batch.id)} {did} ({batch.status}): {batch.completed} of {batch.total} answered"
+        f", {batch.failed} failed; what was answered can be downloaded"
     )
     if did == "was cancelled":
         text += ", and answers in flight may still come in"
-    facts = {"part": part["part"], "batch_id": batch["id"], "status": batch["status"], "action": did}
-    return Cancelled(text, facts | {key: batch[key] for key in ("total", "completed", "failed")})
+    return Cancelled(text, _facts(part, batch, did))
+
+
+def _facts(part: Part, batch: Batch, action: str) -> dict[str, Any]:
+    counts = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
+    return {"part": part.part, "batch_id": batch.id, "status": batch.status, "action": action} | counts

@@ -1,7 +1,4 @@
-"""Many parts: check the request file, upload several parts at once, submit each as soon as it is there.
-
-Money is spent in `submit_parts` alone, after the line that says how much.
-"""
+"""What a job would cost, as the server estimates it, and the limit that the user set."""
 
 from __future__ import annotations
 
@@ -12,16 +9,17 @@ from ..base.console import say
 from ..base.errors import NotAllowed, WrongUsage
 from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.record import Attempt, Part
+from ..job.record import Part
 from .api import Api
 
 
 def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
     """Records the server's cost guess for an uploaded part, as its decimal text."""
-    if window in part["estimates"] or not (part["upload"] and part["upload"]["file_id"]):
+    if window in part.estimates or not part.uploaded:
         return
-    cost = safe(api.estimate(part["upload"]["file_id"], window).get("total_estimated_cost", ""), 40)
-    job.note(part, estimates={**part["estimates"], window: cost})
+    cost = safe(api.estimate(part.uploaded, window).get("total_estimated_cost", ""), 40)
+    part.estimates = {**part.estimates, window: cost}
+    job.save()
 
 
 def usd(text: str | None) -> Decimal | None:
@@ -42,7 +40,7 @@ def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
     total = Decimal(0)
     for part in parts:
         try:
-            cost = Decimal(part["estimates"][window])
+            cost = Decimal(part.estimates[window])
         except (KeyError, InvalidOperation):
             return None
         if not cost.is_finite() or cost <= 0:
@@ -58,11 +56,11 @@ def cost_text(cost: Decimal | None) -> str:
     return f"estimated cost {cost:.2f} USD" if cost >= 1 else f"estimated cost {cost:.2g} USD"
 
 
-def announce(attempt: Attempt, parts: Sequence[Part], window: str) -> None:
+def announce(job: Job, parts: Sequence[Part], window: str) -> None:
     """The one line before money is spent."""
-    models = ", ".join(safe(model, 80) for model in list(attempt["models"])[:3])
-    requests = sum(part["requests"] for part in parts)
-    if all(window in part["estimates"] for part in parts):
+    models = ", ".join(safe(model, 80) for model in list(job.requests.models)[:3])
+    requests = sum(part.requests for part in parts)
+    if all(window in part.estimates for part in parts):
         cost = cost_text(estimated_cost(parts, window))
     else:
         cost = "estimated cost follows with each upload"
@@ -72,7 +70,7 @@ def announce(attempt: Attempt, parts: Sequence[Part], window: str) -> None:
 def require_cost(job: Job, window: str, limit: Decimal) -> None:
     """Raises NotAllowed if the estimate over all parts and attempts is over the limit, or cannot be made."""
     # A part of an earlier attempt that was never submitted cost nothing; its requests are in a later one.
-    parts = [part for attempt, part in job.parts() if attempt is job.latest or part["batch"]]
+    parts = [part for attempt in job.attempts for part in attempt.parts if attempt is job.latest or part.batch]
     cost = estimated_cost(parts, window)
     if cost is None:
         raise NotAllowed(

@@ -6,7 +6,7 @@ from ..base.console import say
 from ..base.errors import NotAllowed, Temporary
 from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.record import DEAD, ENDED, Batch, Part, ended, seen
+from ..job.record import Batch, Part, seen
 from .api import Api
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
@@ -19,23 +19,21 @@ LAST_ANSWERS_SECONDS = 30.0  # after a deletion what is in flight may still land
 
 def why(job: Job) -> str | None:
     """What to tell about the first batch that is stuck, or None."""
-    return next((text for part in job.submitted() if (text := _why(part["batch"]))), None)
+    return next((text for part in job.submitted() if (text := _why(part.batch))), None)
 
 
 def _why(batch: Batch | None) -> str | None:
-    if batch is None or batch.get("status") not in STUCK_SECONDS:
+    if batch is None or batch.status not in STUCK_SECONDS:
         return None
-    status = batch["status"]
     # By our clock alone: one that runs ahead of the server's would call every new batch stuck. And up to when it was
     # last seen: what it did during an outage nobody knows.
-    until = batch.get("seen_at", 0.0)
-    seconds = until - batch.get("changed_at", until)
-    if seconds < STUCK_SECONDS[status]:
+    seconds = batch.seen_at - batch.changed_at
+    if seconds < STUCK_SECONDS[batch.status]:
         return None
     reason = "the service has most likely lost it"
-    if status == "in_progress":
+    if batch.status == "in_progress":
         reason = "its counts do not move: the service retries failing requests for hours, or the model has been removed"
-    return f"batch {safe(batch['id'])} is stuck: {status} for {seconds / 60:.0f} minutes; {reason}"
+    return f"batch {safe(batch.id)} is stuck: {batch.status} for {seconds / 60:.0f} minutes; {reason}"
 
 
 def replace(api: Api, job: Job) -> None:
@@ -44,10 +42,11 @@ def replace(api: Api, job: Job) -> None:
     A part whose batch answered nothing is free to be submitted anew; otherwise the answers are kept and the part has
     ended, so that retry_failed.py plans what it left. The lock must be held.
     """
-    for part in job.latest["parts"]:
-        if part["batch"] and not ended(part):  # the record may be old: since then it may have moved
-            job.note(part, batch=seen(api.batch(part["batch"]["id"]), api.clock, part["batch"]))
-    found = [part for part in job.latest["parts"] if _why(part["batch"])]
+    for part in job.latest.parts:
+        if part.batch and not part.ended:  # the record may be old: since then it may have moved
+            part.batch = seen(api.batch(part.batch.id), api.clock, part.batch)
+            job.save()
+    found = [part for part in job.latest.parts if _why(part.batch)]
     if not found:
         say("no batch is stuck: nothing to replace")
     for part in found:
@@ -55,32 +54,36 @@ def replace(api: Api, job: Job) -> None:
 
 
 def _tear_up(api: Api, job: Job, part: Part) -> None:
-    batch, upload = part["batch"], part["upload"]
+    batch, upload = part.batch, part.upload
     assert batch is not None
-    if upload is None or upload["given"]:
+    if upload is None or upload.given:
         raise NotAllowed(
-            f"batch {safe(batch['id'])} runs on a file that this job did not upload; it is not deleted",
+            f"batch {safe(batch.id)} runs on a file that this job did not upload; it is not deleted",
             "cancel it instead",
         )
-    found = api.batch(batch["id"])
-    if found.get("input_file_id") not in (upload["file_id"], ""):
+    found = api.batch(batch.id)
+    if found.get("input_file_id") not in (upload.file_id, ""):
         raise NotAllowed(
-            f"batch {safe(batch['id'])} was taken over: it runs on another file than this job uploaded",
+            f"batch {safe(batch.id)} was taken over: it runs on another file than this job uploaded",
             "ask the user; cancel_batch.py ends it",
         )
     now = seen(found, api.clock, batch)
-    if now["status"] not in ENDED:
-        api.delete_file(upload["file_id"])
+    if not now.ended:
+        api.delete_file(upload.file_id or "")
         api.clock.sleep(LAST_ANSWERS_SECONDS)
-        now = seen(api.batch(batch["id"]), api.clock, now)
-        if now["status"] not in ENDED | DEAD:
+        now = seen(api.batch(batch.id), api.clock, now)
+        if now.running:
             raise Temporary(
-                f"batch {safe(batch['id'])} is {now['status']} although its file was deleted",
+                f"batch {safe(batch.id)} is {now.status} although its file was deleted",
                 "the same command again later",
             )
-    if now["completed"] or now["failed"]:
-        job.note(part, batch={**now, "status": now["status"] if now["status"] in ENDED else "cancelled"})
-        say(f"batch {safe(batch['id'])} was ended; its {plural(now['completed'], 'answer')} are kept")
+    if now.completed or now.failed:
+        now.status = now.status if now.ended else "cancelled"
+        part.batch = now
+        job.save()
+        say(f"batch {safe(batch.id)} was ended; its {plural(now.completed, 'answer')} are kept")
         return
-    job.note(part, batch=None, other_batches=[*part["other_batches"], now], submission=None, upload=None, estimates={})
-    say(f"batch {safe(batch['id'])} was torn up; it had answered nothing")
+    part.batch, part.other_batches = None, [*part.other_batches, now]
+    part.submission, part.upload, part.estimates = None, None, {}
+    job.save()
+    say(f"batch {safe(batch.id)} was torn up; it had answered nothing")

@@ -16,10 +16,10 @@ from ..base.console import say
 from ..base.errors import Failure, NotAllowed, NotFound, Temporary
 from ..base.text import next_command, safe, utc
 from ..job.job import Job
-from ..job.record import DEAD, Attempt, Part, metadata_of, seen
+from ..job.record import DEAD, Attempt, Part, Submission, Upload, metadata_of, seen
 from .api import Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
-from .other_batches import _adopt, _require_unused, _take_from_elsewhere, require_only_copy
+from .other_batches import adopt_batches, require_only_copy, require_unused, take_from_elsewhere
 from .refusals import RETRY_AFTER_CAP_SECONDS, Busy, Unclear
 from .upload import TICKETS, upload_part, upload_parts, uploading
 
@@ -28,111 +28,116 @@ LOOK_AGAIN_SECONDS = (0, 2, 5, 15)
 
 
 def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, choice: str | None) -> None:
-    """Submits a part unless it has a batch. Afterwards part["batch"] is set and on disk.
+    """Submits a part unless it has a batch. Afterwards part.batch is set and on disk.
 
     `choice` says what to do about another job's batch with this content: "adopt" it, submit "again", or None: stop.
     Raises Busy for a 429 (nothing was submitted), Temporary when the outcome stays unclear.
     """
-    if choice == "again" and (part["upload"] or {}).get("given"):
-        job.note(part, submission=None)  # the user has looked: its fate would stay unclear for ever
+    if choice == "again" and part.upload and part.upload.given:
+        part.submission = None  # the user has looked: its fate would stay unclear for ever
+        job.save()
     for _ in range(TICKETS):
-        if part["submission"]:
+        if part.submission:
             settle(api, job, part)
-        if part["batch"]:
+        if part.batch:
             return
         if choice == "again":
-            job.note(part, again=True)
-        elif _take_from_elsewhere(api, job, part, adopt=choice == "adopt"):
+            part.again = True
+            job.save()
+        elif take_from_elsewhere(api, job, part, adopt=choice == "adopt"):
             return
         upload_part(api, job, attempt, part)
         _send(api, job, attempt, part, window)
-        if part["batch"]:
+        if part.batch:
             return
     settle(api, job, part)
-    if not part["batch"]:
-        raise Temporary(
-            f"part {part['part']}: {TICKETS} submissions were lost on the way", "the same command again later"
-        )
+    if not part.batch:
+        raise Temporary(f"part {part.part}: {TICKETS} submissions were lost on the way", "the same command again later")
 
 
 def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None:
     """The intent, then the one POST. Afterwards the part has a batch; or its intent stands, and is to be settled."""
-    assert part["upload"] is not None
-    if not part["again"]:
-        _require_unused(api, job, part)
-    submission = uuid.uuid4().hex
-    job.note(part, submission={"id": submission, "sent_at": api.clock.now(), "tearing": False})
-    tags = _tags(job, attempt, part, submission)
+    if not part.again:
+        require_unused(api, job, part)
+    part.submission = Submission(uuid.uuid4().hex, api.clock.now())
+    job.save()
+    tags = _tags(job, attempt, part, part.submission.id)
     try:
-        found = api.create_batch(part["upload"]["file_id"], attempt["endpoint"], window, tags)
+        found = api.create_batch(part.uploaded or "", job.requests.endpoint, window, tags)
     except Unclear as error:
-        say(f"part {part['part']}: {error.what}; finding out whether it was submitted")
+        say(f"part {part.part}: {error.what}; finding out whether it was submitted")
         return
     except Failure:
-        job.note(part, submission=None)  # a definite no: nothing was submitted
+        part.submission = None  # a definite no: nothing was submitted
+        job.save()
         raise
-    job.note(part, batch=seen(found, api.clock))
+    part.batch = seen(found, api.clock)
+    job.save()
 
 
 def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, str]:
     """The batch's metadata: enough to find it by, and to rebuild a lost record."""
     return {
         "dwb_submission": submission,
-        "dwb_content": part["sha256"],
-        "dwb_file": attempt["sha256"],
+        "dwb_content": part.span.sha256,
+        "dwb_file": attempt.sha256,
         "dwb_job": job.id,
-        "dwb_attempt": str(attempt["attempt"]),
-        "dwb_part": f"{part['part']} of {len(attempt['parts'])}",
-        "dwb_lines": f"{part['first_line']}-{part['last_line']}",
-        **({"dwb_again": "yes"} if part["again"] else {}),
+        "dwb_attempt": str(attempt.attempt),
+        "dwb_part": f"{part.part} of {len(attempt.parts)}",
+        "dwb_lines": f"{part.span.first_line}-{part.span.last_line}",
+        **({"dwb_again": "yes"} if part.again else {}),
     }
 
 
 def settle(api: Api, job: Job, part: Part) -> None:
     """Finds out what became of a recorded intent: afterwards the part has a batch, or neither intent nor file."""
-    submission, upload = part["submission"], part["upload"]
+    submission, upload = part.submission, part.upload
     assert submission is not None
     assert upload is not None
-    for pause in (0,) if submission["tearing"] else LOOK_AGAIN_SECONDS:
+    for pause in (0,) if submission.tearing else LOOK_AGAIN_SECONDS:
         api.clock.sleep(pause)
         found = _submitted_as(api, part)
-        if submission["tearing"]:
+        if submission.tearing:
             found = [batch for batch in found if batch.get("status") not in DEAD]
         if found:
-            _adopt(api, job, part, found)
+            adopt_batches(api, job, part, found)
             return
-    if upload["given"]:
-        if not api.has_file(upload["file_id"]):
-            job.note(part, submission=None)
-            raise NotFound(f"the server knows no file {safe(upload['file_id'])}", "check the id")
+    file_id = upload.file_id or ""
+    if upload.given:
+        if not api.has_file(file_id):
+            part.submission = None
+            job.save()
+            raise NotFound(f"the server knows no file {safe(file_id)}", "check the id")
         raise Temporary(
-            f"whether file {safe(upload['file_id'])} was submitted is unclear; it is the user's own file, so it stays",
-            f"{next_command('list_batches.py')} --search {submission['id']} shows the batch if there is one;"
+            f"whether file {safe(file_id)} was submitted is unclear; it is the user's own file, so it stays",
+            f"{next_command('list_batches.py')} --search {submission.id} shows the batch if there is one;"
             " if there is none, create_batch.py --again submits it anew",
         )
-    job.note(submission, tearing=True)
-    api.delete_file(upload["file_id"])
+    submission.tearing = True
+    job.save()
+    api.delete_file(file_id)
     # What shows up now was cancelled by the deletion. If it had begun, it may have answered, and been paid for,
     # some requests: it stays the part's batch, and retry_failed.py plans what it left.
-    worked = [b for b in _submitted_as(api, part) if seen(b, api.clock)["started"] or seen(b, api.clock)["completed"]]
+    worked = [b for b in _submitted_as(api, part) if seen(b, api.clock).started or seen(b, api.clock).completed]
     if worked:
-        _adopt(api, job, part, worked)
+        adopt_batches(api, job, part, worked)
     else:
         # Not upload=None, as before upload.py ran: create_batch.py, killed here and run again, brings the new ticket.
-        job.note(part, submission=None, upload={"name": "", "file_id": None, "given": False}, estimates={})
-        say(f"part {part['part']}: it was not submitted; its file was deleted and is uploaded anew")
+        part.submission, part.upload, part.estimates = None, Upload("", None), {}
+        job.save()
+        say(f"part {part.part}: it was not submitted; its file was deleted and is uploaded anew")
 
 
 def _submitted_as(api: Api, part: Part) -> list[dict[str, Any]]:
     """The batches that came of the part's recorded intent. The search is a wildcard match: compare what comes back."""
-    submission, upload = part["submission"], part["upload"]
+    submission, upload = part.submission, part.upload
     assert submission is not None
     assert upload is not None
     found = {}
-    for text in filter(None, (submission["id"], upload["name"])):  # the user's own file has no name of ours
+    for text in filter(None, (submission.id, upload.name)):  # the user's own file has no name of ours
         for batch in api.batches(1, search=text):
-            if metadata_of(batch).get("dwb_submission") == submission["id"] or (
-                batch.get("input_file_id") == upload["file_id"] and not upload["given"]
+            if metadata_of(batch).get("dwb_submission") == submission.id or (
+                batch.get("input_file_id") == upload.file_id and not upload.given
             ):
                 found[batch["id"]] = batch
     return list(found.values())
@@ -142,8 +147,8 @@ CAPACITY_WAIT_SECONDS = 30.0  # what the server says in its body when it has no 
 
 
 def require_not_cancelled(job: Job) -> None:
-    when = job.latest["cancelled_at"]
-    if when:
+    when = job.latest.cancelled_at
+    if when is not None:
         raise NotAllowed(
             f"this job was cancelled at {utc(when)}; its rest is not submitted by accident",
             f"ask the user; {next_command('cancel_batch.py', job.request_file(), '--resume')} lifts the mark",
@@ -166,21 +171,21 @@ def submit_parts(
         require_only_copy(api, job)
     if limit is not None:
         upload_parts(api, job, window, jobs)
-        for _, part in job.parts():  # earlier attempts count, too; they may have run in the other window
+        for part in job.parts():  # earlier attempts count, too; they may have run in the other window
             with contextlib.suppress(NotFound):
                 estimate_part(api, job, part, window)
         require_cost(job, window, limit)
-    announce(job.latest, waiting, window)
-    many = len(job.latest["parts"])
+    announce(job, waiting, window)
+    many = len(job.latest.parts)
     with uploading(api, job, window, jobs) as uploads:
-        pending = {part["part"]: upload for part, upload in uploads}
+        pending = {part.part: upload for part, upload in uploads}
         for part in waiting:
-            if part["part"] in pending:
-                pending[part["part"]].result()
+            if part.part in pending:
+                pending[part.part].result()
             patience = _submit_patiently(api, job, part, window, choice, patience)
-            assert part["batch"] is not None
+            assert part.batch is not None
             cost = cost_text(estimated_cost([part], window))
-            say(f"part {part['part']} of {many}: batch {safe(part['batch']['id'])}, {cost}")
+            say(f"part {part.part} of {many}: batch {safe(part.batch.id)}, {cost}")
 
 
 def _submit_patiently(api: Api, job: Job, part: Part, window: str, choice: str | None, patience: float) -> float:
@@ -193,6 +198,6 @@ def _submit_patiently(api: Api, job: Job, part: Part, window: str, choice: str |
             pause = min(busy.retry_after or CAPACITY_WAIT_SECONDS, RETRY_AFTER_CAP_SECONDS)
             if pause > patience or api.clock.monotonic() + pause > api.deadline:
                 raise
-            say(f"part {part['part']}: {busy.what}; trying again in {pause:.0f} s")
+            say(f"part {part.part}: {busy.what}; trying again in {pause:.0f} s")
             patience -= pause
             api.clock.sleep(pause)

@@ -14,7 +14,7 @@ from ..base.errors import BadInput, Failure, NotAllowed, Temporary, WrongUsage
 from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import Attempt, Part
+from ..job.record import Attempt, Part, Upload
 from ..request_file.lines import physical_line
 from ..request_file.parts import PartBody
 from .api import Api
@@ -29,42 +29,44 @@ Sent = Callable[[int], None]
 
 
 def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = lambda _: None) -> None:
-    """Uploads a part unless it is there already. Afterwards part["upload"]["file_id"] is set and on disk."""
-    known = part["upload"]
-    if known and known["file_id"]:
+    """Uploads a part unless it is there already. Afterwards part.upload.file_id is set and on disk."""
+    if part.uploaded:
         return
     # A copy of this script may have died while it waited for the answer.
-    if known and known["name"] and _take_uploaded(api, job, part):
+    if part.upload and part.upload.name and _take_uploaded(api, job, part.upload):
         return
     path = job.request_file(attempt)
-    for last in (False,) * (TICKETS - 1) + (True,):
-        name = f"dwb-{job.id[:12]}-a{attempt['attempt']}-p{part['part']}-{uuid.uuid4().hex[:12]}.jsonl"
-        job.note(part, upload={"name": name, "file_id": None, "given": False})
+    for ticket in range(1, TICKETS + 1):
+        name = f"dwb-{job.id[:12]}-a{attempt.attempt}-p{part.part}-{uuid.uuid4().hex[:12]}.jsonl"
+        part.upload = upload = Upload(name, None)
+        job.save()
         count = _Counter(sent)
         try:
-            found = api.upload(name, PartBody(path, part["start"], part["end"], part["sha256"], count.add))
-            job.note(part["upload"], file_id=str(found["id"]))
+            found = api.upload(name, PartBody(path, part.span.start, part.span.end, part.span.sha256, count.add))
+            upload.file_id = str(found["id"])
+            job.save()
             return
         except (BadInput, NotAllowed, WrongUsage) as error:
-            job.note(part, upload=None)  # a definite no: nothing was stored
+            part.upload = None  # a definite no: nothing was stored
+            job.save()
             raise _with_physical_line(error, job, attempt, part) from None
         except Temporary as error:
             count.take_back()
-            if isinstance(error, Unclear) and _take_uploaded(api, job, part):
+            if isinstance(error, Unclear) and _take_uploaded(api, job, upload):
                 return
             pause = error.retry_after if isinstance(error, Busy) and error.retry_after is not None else 5.0
-            if last or api.clock.monotonic() + pause > api.deadline:
+            if ticket == TICKETS or api.clock.monotonic() + pause > api.deadline:
                 raise
-            say(f"upload of part {part['part']}: {error.what}; trying again in {pause:.0f} s")
+            say(f"upload of part {part.part}: {error.what}; trying again in {pause:.0f} s")
             api.clock.sleep(pause)
 
 
-def _take_uploaded(api: Api, job: Job, part: Part) -> bool:
-    """Takes the file that was uploaded under the part's recorded name, if it is there."""
-    assert part["upload"] is not None
-    found = api.files_named(part["upload"]["name"])
+def _take_uploaded(api: Api, job: Job, upload: Upload) -> bool:
+    """Takes the file that was uploaded under the recorded name, if it is there."""
+    found = api.files_named(upload.name)
     if found:
-        job.note(part["upload"], file_id=str(found[0]["id"]))
+        upload.file_id = str(found[0]["id"])
+        job.save()
     return bool(found)
 
 
@@ -89,7 +91,7 @@ def _with_physical_line(error: Failure, job: Job, attempt: Attempt, part: Part) 
     if not found:
         return error
     path = job.request_file(attempt)
-    line = physical_line(path, part["start"], part["first_line"], int(found[1]))
+    line = physical_line(path, part.span.start, part.span.first_line, int(found[1]))
     return type(error)(f"{safe(path.name)} line {line}: {error.what}", error.next_step or "mend that line")
 
 
@@ -101,7 +103,7 @@ def uploading(api: Api, job: Job, window: str, jobs: int) -> Iterator[list[tuple
     """
     attempt, stopping = job.latest, threading.Event()
     waiting = job.unsubmitted()
-    size = sum(part["end"] - part["start"] for part in waiting if not (part["upload"] and part["upload"]["file_id"]))
+    size = sum(part.span.end - part.span.start for part in waiting if not part.uploaded)
 
     def sent(amount: int) -> None:
         if stopping.is_set():
@@ -116,7 +118,7 @@ def uploading(api: Api, job: Job, window: str, jobs: int) -> Iterator[list[tuple
     with Progress("upload", size, "B") as progress:
         try:
             # An intent whose fate is unclear is settled first: its file may have to be deleted, not uploaded.
-            yield [(part, pool.submit(bring, part)) for part in waiting if not part["submission"]]
+            yield [(part, pool.submit(bring, part)) for part in waiting if not part.submission]
         except BaseException as error:
             stopping.set()
             # The answer to an upload may take minutes, and somebody who interrupts does not want to wait for it.

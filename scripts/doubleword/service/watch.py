@@ -15,10 +15,10 @@ from ..base.errors import NotFound, Temporary
 from ..base.progress import Progress
 from ..base.text import plural
 from ..job.job import Job
-from ..job.record import ENDED, Attempt, Part, _id, ended, seen, told_the_same
+from ..job.record import ENDED, Attempt, Batch, Part, seen
 from . import stuck
 from .api import Api
-from .other_batches import _resolve_seconds, cancel_others
+from .other_batches import cancel_others, resolve_seconds
 
 INTERVAL_SECONDS = 30.0
 
@@ -35,19 +35,20 @@ def look(api: Api, job: Job) -> None:
     single: dict[str, Any] | None = None
     gone: tuple[NotFound, str] | None = None
     attempt, open_parts = _open(job)
+    open_batches = [part.batch for part in open_parts if part.batch]
     if open_parts:
-        pages = -(-len(attempt["parts"]) // 101)
+        pages = -(-len(attempt.parts) // 101)
         if len(open_parts) > 1 or not _compared(open_parts[0]):
-            listed = list(api.batches(pages, search=attempt["sha256"]))
+            listed = list(api.batches(pages, search=attempt.sha256))
         found = {batch["id"]: batch for batch in listed}
         # The list says `finalizing` for up to 10 s when the batch itself is done.
-        unsure = [p for p in open_parts if found.get(_id(p), {}).get("status") in (None, "finalizing")]
+        unsure = [b for b in open_batches if found.get(b.id, {}).get("status") in (None, "finalizing")]
         if len(open_parts) == 1 or unsure:
-            asked = (unsure or open_parts)[0]
+            asked = (unsure or open_batches)[0]
             try:
                 single = _one(api, asked)
             except NotFound as error:
-                gone = error, _id(asked)
+                gone = error, asked.id
     fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
     with contextlib.ExitStack() as stack:
         try:
@@ -61,28 +62,28 @@ def look(api: Api, job: Job) -> None:
         if gone:
             _note_gone(job, gone, fresh)
         if listed:
-            _resolve_seconds(api, job, listed)
+            resolve_seconds(api, job, listed)
         for part in job.submitted():
             cancel_others(api, job, part)
 
 
 def _open(job: Job) -> tuple[Attempt, list[Part]]:
     for attempt in job.attempts:
-        parts = [part for part in attempt["parts"] if part["batch"] and not ended(part)]
+        parts = [part for part in attempt.parts if part.batch and not part.ended]
         if parts:
             return attempt, parts
     return job.latest, []
 
 
 def _compared(part: Part) -> bool:
-    return part["submission"] is None or bool(part["submission"].get("compared"))
+    return part.submission is None or part.submission.compared
 
 
-def _one(api: Api, part: Part) -> dict[str, Any]:
+def _one(api: Api, batch: Batch) -> dict[str, Any]:
     try:
-        return api.batch(_id(part))
+        return api.batch(batch.id)
     except NotFound as error:
-        if part["batch"] and api.clock.now() - part["batch"].get("created_at", 0) < YOUNG_SECONDS:
+        if api.clock.now() - batch.created_at < YOUNG_SECONDS:
             raise Temporary(f"{error.what} (it is young: the server may not list it yet)", "look again") from None
         raise
 
@@ -93,19 +94,18 @@ def _note_gone(job: Job, gone: tuple[NotFound, str], fresh: dict[str, dict[str, 
     if not fresh:
         raise error
     for part in job.submitted():
-        if part["batch"] and part["batch"]["id"] == batch_id:
+        if part.batch and part.batch.id == batch_id:
             say(f"{error.what}: it counts as ended")
-            job.note(part["batch"], status="deleted")
+            part.batch.status = "deleted"
+            job.save()
 
 
 def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]]) -> bool:
     """Takes the statuses into the record in memory; whether that changed it."""
     changed = False
     for part in job.submitted():
-        if _id(part) in fresh:
-            new = seen(fresh[_id(part)], api.clock, part["batch"])
-            changed = changed or not told_the_same(new, part["batch"])
-            part["batch"] = new
+        if part.batch and part.batch.id in fresh:
+            changed = part.learn(seen(fresh[part.batch.id], api.clock, part.batch)) or changed
     return changed
 
 
@@ -124,7 +124,7 @@ def wait(api: Api, job: Job, interval: float, deadline: float) -> None:
 
 def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
     learnt, failures, shown = False, 0, ""
-    with Progress("wait", sum(part["requests"] for part in job.submitted()), "requests") as progress:
+    with Progress("wait", sum(part.requests for part in job.submitted()), "requests") as progress:
         finished = 0
         while True:
             pause = interval
@@ -145,7 +145,7 @@ def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
                 say(summary_line(job))
             if progress.terminal:
                 progress.add(finished - before)
-            if all(ended(part) for part in job.submitted()) or stuck.why(job):
+            if job.ended or stuck.why(job):
                 return
             pause *= 1 + random.random() / 10  # noqa: S311 - jitter, so that many machines do not ask at once
             if api.clock.monotonic() + pause > deadline:
@@ -157,16 +157,16 @@ def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
 
 def counts(job: Job) -> tuple[int, int, int]:
     """(requests, completed, failed) of the latest attempt, as the server counts them."""
-    batches = [part["batch"] for part in job.latest["parts"] if part["batch"]]
-    total = sum(part["requests"] for part in job.latest["parts"])
-    return total, sum(b.get("completed", 0) for b in batches), sum(b.get("failed", 0) for b in batches)
+    batches = [part.batch for part in job.latest.parts if part.batch]
+    total = sum(part.requests for part in job.latest.parts)
+    return total, sum(batch.completed for batch in batches), sum(batch.failed for batch in batches)
 
 
 def statuses(job: Job) -> dict[str, int]:
     """How many parts of the latest attempt are in which status; those without a batch are `not_submitted`."""
     found: dict[str, int] = {}
-    for part in job.latest["parts"]:
-        word = (part["batch"] or {}).get("status", "unknown") if part["batch"] else "not_submitted"
+    for part in job.latest.parts:
+        word = part.batch.status if part.batch else "not_submitted"
         found[word] = found.get(word, 0) + 1
     return found
 
@@ -187,9 +187,9 @@ def summary_line(job: Job) -> str:
 
 def facts_of(part: Part) -> dict[str, Any]:
     """What --json tells of a part's batch."""
-    batch = part["batch"] or {}
-    facts = {key: batch.get(key) for key in ("status", "total", "completed", "failed")}
-    return {"part": part["part"], "batch_id": batch.get("id"), **facts}
+    batch = part.batch
+    facts = {key: getattr(batch, key, None) for key in ("status", "total", "completed", "failed")}
+    return {"part": part.part, "batch_id": batch.id if batch else None, **facts}
 
 
 def polite(api: Api, interval: float) -> float:

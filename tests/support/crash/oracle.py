@@ -90,6 +90,8 @@ def _outputs(database: Path, ids: list[str]) -> list[sqlite3.Row]:
 
 
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    if not path.exists():  # no request failed
+        return []
     with path.open("rb") as file:
         return [(raw, json.loads(raw)) for raw in file]
 
@@ -105,7 +107,7 @@ def _torn_or_left(folder: Path) -> list[str]:
         if path.suffix in (".tmp", ".fresh") or (path.name.startswith(".") and path.suffix != ".lock"):
             problems.append(f"{name} was left behind")
         elif path.suffix == ".jsonl":
-            if data and not data.endswith(b"\n"):
+            if (data or ("errors" in name and "/" not in name)) and not data.endswith(b"\n"):
                 problems.append(f"{name} has no end")
             try:
                 _lines(path)
@@ -113,7 +115,7 @@ def _torn_or_left(folder: Path) -> list[str]:
                 problems.append(f"{name}: {error}")
         elif path.suffix == ".json":
             json.loads(data)
-    for name in ("r.jsonl", "r.job.json", "r.results.jsonl", "r.errors.jsonl"):
+    for name in ("r.jsonl", "r.job/record.json", "r.results.jsonl"):
         if not (folder / name).exists():
             problems.append(f"{name} is missing")
     return problems

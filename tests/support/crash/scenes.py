@@ -191,13 +191,13 @@ class DownloadAnew(Download):
 
     def before(self) -> None:
         super().before()
-        Path("r.spool").mkdir()
+        Path("r.job/spool").mkdir()
         first = (
             "SELECT b.id, min(a.line) AS line FROM answers a JOIN requests r USING (seq)"
             " JOIN batches b ON b.seq = r.batch WHERE a.kind = 'output' AND r.custom_id LIKE ? GROUP BY b.id"
         )
         for row in read(self.server.database, first, f"{self.tag}-__"):
-            Path("r.spool", f"{row['id']}.output.jsonl").write_bytes(row["line"] * 2)
+            Path("r.job/spool", f"{row['id']}.output.jsonl").write_bytes(row["line"] * 2)
 
 
 class RetryFailed(Download):

@@ -91,7 +91,7 @@ def outcome_of_files(folder: Path, stem: str, ids: list[str]) -> tuple[list[str]
 
 
 def _ids_in(path: Path, problems: list[str]) -> list[str]:
-    data = path.read_bytes()
+    data = path.read_bytes() if path.exists() else b""  # no errors file: no request failed
     if data and not data.endswith(b"\n"):
         problems.append(f"{path.name} does not end with a whole line")
     found = []

@@ -89,7 +89,7 @@ def test_the_job_record_knows_where_the_rows_came_from() -> None:
     assert source is not None
     assert source.path == str(Path("t.csv").resolve())
     assert source.sha256 == sources.digest(Path("t.csv"))
-    assert (source.format, source.id_column, source.limit, source.used) == ("csv", "id", 1, ["text"])
+    assert (source.format, source.id_column, source.limit, source.used) == ("csv", "id", 1, ("text",))
     assert job.requests.requests == 1
 
 
@@ -117,7 +117,7 @@ def test_the_facts_name_sizes_and_the_next_command() -> None:
     assert (facts["requests"], facts["parts"], facts["models"]) == (300, 3, {"m": 300})
     assert facts["bytes"] == Path("r.jsonl").stat().st_size
     assert facts["next"].endswith("upload.py r.jsonl")
-    assert facts["job"] == "r.job/record.json"
+    assert facts["job"] == "r.job"
     assert facts["input_tokens"] > 300 * 15
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,7 @@ def batch_made_elsewhere(trouble: Trouble, *prompts: str) -> str:
     requests = request_file(*prompts)
     trouble.submit(requests)
     batch_id = str(trouble.oracle.batches()[0]["id"])
+    shutil.rmtree("r.job")
     for path in Path().iterdir():
         path.unlink()
     return batch_id

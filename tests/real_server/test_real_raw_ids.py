@@ -105,7 +105,7 @@ def test_batches_are_listed_and_searched(real: Case) -> None:
     listed = real.run("list_batches", "--json", "--limit", "5")
     assert listed.code == 0, listed.err
     job, newest = listed.facts["batches"][0], listed.facts["batches"][1]
-    assert (job["job"], newest["batch_id"]) == ("r.job/record.json", other)
+    assert (job["job"], newest["batch_id"]) == ("r.job", other)
     assert [row["batch_id"] for row in listed.facts["batches"]].count(mine) == 1, "it is listed as the job's already"
     assert job["batch_id"] == mine
     content = next(batch.content for batch in real.oracle.batches() if batch.id == mine)

@@ -37,7 +37,7 @@ def test_five_steps_by_hand_bring_every_row_its_answer(real: Case) -> None:
         printed.append(ran.lines)
     made, uploaded, created, polled, downloaded = printed
     assert (made, polled) == (["r.jsonl"], ["completed"])
-    assert downloaded == ["r.results.jsonl", "r.errors.jsonl", "labelled.csv"]
+    assert downloaded == ["r.results.jsonl", "labelled.csv"]
     assert [batch.id for batch in real.oracle.live()] == created
     assert real.oracle.file_is_there(uploaded[0])
     with REVIEWS.open(newline="", encoding="utf-8") as source, Path("labelled.csv").open(newline="") as labelled:

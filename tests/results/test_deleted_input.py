@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def batch_whose_input_is_deleted(server: LocalServer, count: int, answered: int)
     (batch_id,) = run("create_batch", "r.jsonl").lines
     while run("poll", "r.jsonl", "--once", "--json").facts["completed"] < answered:
         time.sleep(0.01)
+    shutil.rmtree("r.job")
     for path in Path().iterdir():
         path.unlink()
     api(server, "DELETE", f"/files/{api(server, 'GET', f'/batches/{batch_id}')['input_file_id']}")

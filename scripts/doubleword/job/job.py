@@ -278,21 +278,27 @@ class Job:
                     f"move it away (mv {safe(path.name)} elsewhere), then the same command again",
                 )
 
-    def will_write(self, *paths: Path) -> None:
-        """Notes files that the job is about to write. Raises BadInput as `require_ours` does. The lock must be held."""
-        self.require_ours(*paths)
-        self.record.outputs |= {self._output(path): Written(-1, 0, "") for path in paths}
-        self.save()
+    @contextmanager
+    def writing(self, clock: Clock, *paths: Path) -> Iterator[None]:
+        """Notes files as the job's own, before they are written in the block and as they are after it.
 
-    def wrote(self, *paths: Path) -> None:
-        """Notes files that the job wrote just now, or removed. The lock must be held."""
-        for path in paths:
-            if path.exists():
-                size, changed_ns = state_of(path)
-                self.record.outputs[self._output(path)] = Written(size, changed_ns, digest(path))
-            else:
-                self.record.outputs.pop(self._output(path), None)
-        self.save()
+        Raises BadInput as `require_ours` does. The lock is not held in between: writing may take long.
+        """
+        with self.locked(clock):
+            self.require_ours(*paths)
+            self.record.outputs |= {self._output(path): Written(-1, 0, "") for path in paths}
+            self.save()
+        try:
+            yield
+        finally:
+            with self.locked(clock):
+                for path in paths:
+                    if path.exists():
+                        size, changed_ns = state_of(path)
+                        self.record.outputs[self._output(path)] = Written(size, changed_ns, digest(path))
+                    else:
+                        self.record.outputs.pop(self._output(path), None)
+                self.save()
 
     def _output(self, path: Path) -> str:
         return os.path.relpath(path, self.folder.parent)

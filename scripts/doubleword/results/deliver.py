@@ -72,17 +72,14 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
     with spool.spool_lock(job, api.clock):
         spool.require_space(job)
         spool.fetch(api, job)
-        with job.locked(api.clock):
-            job.will_write(*ours)
-        if running:
-            summary = merge.write(job, partial_file, None)
-        else:
-            summary = merge.write(job, results_file, errors_file)
-            if csv:
-                table.write_csv(job, csv, column, results_file, errors_file)
-            partial_file.unlink(missing_ok=True)
-        with job.locked(api.clock):
-            job.wrote(*ours)
+        with job.writing(api.clock, *ours):
+            if running:
+                summary = merge.write(job, partial_file, None)
+            else:
+                summary = merge.write(job, results_file, errors_file)
+                if csv:
+                    table.write_csv(job, csv, column, results_file, errors_file)
+                partial_file.unlink(missing_ok=True)
     paths = [path for path in ours if path.exists()]
     if running:
         _tell(job, summary, paths)

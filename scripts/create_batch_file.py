@@ -6,7 +6,7 @@
 """Make a request file from rows and a prompt template, or check one made elsewhere. Free, and offline.
 
 Reads:   --input: CSV, TSV, JSONL, a JSON array, plain lines, Parquet (with pyarrow), a folder of texts or of images,
-         a request file, or - for stdin (kept beside the request file, since it is read again for --csv).
+         a request file, or - for stdin (kept beside the request file, since it is read again for --output).
 Writes:  REQUESTS (ends in .jsonl; one request a line) and the job record beside it. A source is never altered.
 Stdout:  the path of the request file; --json: one object.
 Exit:    0; 2 wrong usage; 3 a row, a request or a file that must be mended: the first 20 problems, and a count by kind.
@@ -134,7 +134,7 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
         if args.input == "-":
             folder = Path(gettempdir()) if args.dry_run else path.parent
             rows = sources.kept_stdin(folder, path.stem, args.format)
-            say(f"stdin is kept as {safe(rows)}: download.py --csv reads it again")
+            say(f"stdin is kept as {safe(rows)}: download.py --output reads it again")
         source = sources.describe(rows, form=args.format, **options)
     if args.dry_run:
         preview = write.preview(args, source, SHOWN)

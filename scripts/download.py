@@ -8,7 +8,7 @@
 Reads:   the job of the request file, or a raw batch id (its input is fetched for the order);
          DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional).
 Writes:  REQUESTS.results.jsonl (the server's lines, in input order), REQUESTS.errors.jsonl if a request has no result
-         (a line for each: custom_id, kind, status, text), with --csv the source's rows with the answers beside them.
+         (a line for each: custom_id, kind, status, text), with --output the source's rows with the answers beside them.
          What was received is kept in REQUESTS.job/: an interrupted download goes on from there.
 Stdout:  the path of each file written, a line each; --json: one object.
 Exit:    0 every request has a result; 9 some failed or are missing; 8 still running (nothing written, unless
@@ -16,7 +16,7 @@ Exit:    0 every request has a result; 9 some failed or are missing; 8 still run
 Money:   none.
 
 Examples:
-  download.py reviews.jsonl --csv labelled.csv
+  download.py reviews.jsonl --output labelled.csv
   download.py trial.jsonl --show 5
 """
 
@@ -38,22 +38,33 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags = parser(__doc__)
     flags.add_argument("requests", metavar="REQUESTS", help="the request file, or a raw batch id")
     flags.add_argument(
-        "--csv", type=Path, metavar="OUT", help="also write the source's rows with the answers (.csv, .tsv)"
+        "--output", type=Path, metavar="OUT", help="also the table: the source's rows with the answers (.csv, .tsv)"
     )
+    flags.add_argument("--columns", metavar="A,B", help="which columns the table has, in this order")
     flags.add_argument("--answer-column", default="answer", metavar="NAME", help="name of the added column (answer)")
-    flags.add_argument("--show", type=int, default=0, metavar="N", help="print the first N prompts and answers")
+    flags.add_argument("--no-guard", action="store_true", help="leave cells that a spreadsheet would run as a formula")
+    flags.add_argument("--show", type=int, default=0, metavar="N", help="print N prompts and answers")
     flags.add_argument("--partial", action="store_true", help="while it runs: what there is so far")
     args = flags.parse_args(arguments)
 
     from doubleword.job.job import Job
     from doubleword.results import deliver, from_batch
+    from doubleword.results.wanted import columns_of
     from doubleword.service import by_id
     from doubleword.service.api import Api
 
     api = Api(clock)
     raw = by_id.id_in(args.requests)
     job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
-    delivered = deliver.deliver(api, job, args.csv, args.answer_column, args.show, args.partial)
+    wanted = deliver.Wanted(
+        output=args.output,
+        columns=columns_of(args.columns),
+        answer_column=args.answer_column,
+        show=args.show,
+        partial=args.partial,
+        guard=not args.no_guard,
+    )
+    delivered = deliver.deliver(api, job, wanted)
     answer([str(path) for path in delivered.paths], delivered.facts(job))
     return delivered.code
 

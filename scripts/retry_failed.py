@@ -62,7 +62,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         say("nothing to retry")
     else:
         say(f"attempt {len(job.attempts)}: {plural(plan.requests, 'request')}")
-    given = job.remembered("max_cost", "completion_window", "csv", "answer_column")
+    given = job.remembered("max_cost", "completion_window", "output", "columns", "answer_column", "no_guard")
     facts = {
         "job": str(job.folder),
         "attempt": len(job.attempts),

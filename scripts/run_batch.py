@@ -12,7 +12,7 @@ Exit:    what stopped it, else that of download.py: 0, 9 or 7; 8 still running: 
 Money:   yes. Killed and run again, it goes on; nothing is paid twice.
 
 Examples:
-  run_batch.py reviews.jsonl --max-cost 5 --csv labelled.csv
+  run_batch.py reviews.jsonl --max-cost 5 --output labelled.csv
   run_batch.py reviews.jsonl --completion-window 1h --timeout-seconds 600
 """
 
@@ -37,9 +37,13 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("requests", type=Path, metavar="REQUESTS", help="the request file")
     flags.add_argument("--completion-window", default="24h", metavar="W", help="24h (default, cheaper) or 1h")
     flags.add_argument("--max-cost", metavar="USD", help="stop (exit 4) if the server's estimate is over this")
-    flags.add_argument("--csv", type=Path, metavar="OUT", help="also write the source's rows with the answers")
+    flags.add_argument(
+        "--output", type=Path, metavar="OUT", help="also the table: the source's rows with the answers (.csv, .tsv)"
+    )
+    flags.add_argument("--columns", metavar="A,B", help="which columns the table has, in this order")
     flags.add_argument("--answer-column", default="answer", metavar="NAME", help="name of the added column (answer)")
-    flags.add_argument("--show", type=int, default=0, metavar="N", help="print the first N prompts and answers")
+    flags.add_argument("--no-guard", action="store_true", help="leave cells that a spreadsheet would run as a formula")
+    flags.add_argument("--show", type=int, default=0, metavar="N", help="print N prompts and answers")
     flags.add_argument("--interval-seconds", type=seconds, default=30.0, metavar="S", help="between looks (30)")
     flags.add_argument("--timeout-seconds", type=seconds, default=1500.0, metavar="S", help="stop waiting after (1500)")
     flags.add_argument("--part-requests", type=whole_number, metavar="N", help="requests in a part, at most (50,000)")
@@ -51,7 +55,8 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.base.errors import Temporary
     from doubleword.base.text import next_command
     from doubleword.job import begin
-    from doubleword.results import deliver, table
+    from doubleword.results import deliver
+    from doubleword.results.wanted import columns_of
     from doubleword.service import cost as costs
     from doubleword.service import stuck, submit, watch
     from doubleword.service.api import Api
@@ -61,9 +66,15 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     limit = costs.usd(args.max_cost)
     job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
     api = Api(clock)
-    if args.csv:  # before anything is paid
-        table.check_csv(job, args.csv)
-        table.check_source(job, args.answer_column)
+    wanted = deliver.Wanted(
+        output=args.output,
+        columns=columns_of(args.columns),
+        answer_column=args.answer_column,
+        show=args.show,
+        partial=False,
+        guard=not args.no_guard,
+    )
+    deliver.require_writable(job, wanted)  # before anything is paid
     interval = watch.polite(api, args.interval_seconds)
     while True:
         busy = None
@@ -94,7 +105,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         again = next_command("run_batch.py", *arguments)
         answer([word], deliver.Delivered([], ExitCode.STILL_RUNNING, word).facts(job) | {"next": again})
         return ExitCode.STILL_RUNNING
-    delivered = deliver.deliver(api, job, args.csv, args.answer_column, args.show, partial=False)
+    delivered = deliver.deliver(api, job, wanted)
     answer([str(path) for path in delivered.paths], delivered.facts(job))
     return delivered.code
 

@@ -80,7 +80,7 @@ def main() -> None:
         step(environment, "upload.py", "reviews.jsonl")
         step(environment, "create_batch.py", "reviews.jsonl")
         step(environment, "poll.py", "reviews.jsonl", "--interval-seconds", "1")
-        step(environment, "download.py", "reviews.jsonl", "--csv", "labelled.csv", "--show", "5")
+        step(environment, "download.py", "reviews.jsonl", "--output", "labelled.csv", "--show", "5")
     finally:
         server.terminate()
         server.wait()

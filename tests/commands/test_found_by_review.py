@@ -101,7 +101,7 @@ def test_next_keeps_the_completion_window_and_a_csv_is_checked_before_anything_i
     requests = write_requests(Path("r.jsonl"), 3)
     uploaded = run("upload", requests, "--completion-window", "1h", "--json")
     assert uploaded.facts["next"].endswith("r.jsonl --completion-window 1h")
-    assert run("run_batch", requests, "--csv", "out.xlsx").code == 2
+    assert run("run_batch", requests, "--output", "out.xlsx").code == 2
     assert batches(server) == 0
 
 

@@ -59,16 +59,16 @@ def test_the_csv_never_replaces_its_source_whatever_it_is_called(server: LocalSe
     Path("link.csv").symlink_to("rows.csv")
     assert run("run_batch", "r.jsonl").code == 0
     for name in ("rows.csv", "./rows.csv", "link.csv", "r.jsonl", "r.job/record.json", "answers.txt"):
-        refused = run("download", "r.jsonl", "--csv", name)
+        refused = run("download", "r.jsonl", "--output", name)
         assert refused.code == 2, name
         assert refused.out == ""
     assert Path("rows.csv").read_bytes() == before
-    assert run("download", "r.jsonl", "--csv", "out.csv").code == 0
+    assert run("download", "r.jsonl", "--output", "out.csv").code == 0
 
 
 def test_the_csv_of_a_trial_holds_the_rows_of_the_trial(server: LocalServer) -> None:
     made("trial.jsonl", "--limit", "3")
-    assert run("run_batch", "trial.jsonl", "--csv", "trial.csv").code == 0
+    assert run("run_batch", "trial.jsonl", "--output", "trial.csv").code == 0
     with Path("trial.csv").open(encoding="utf-8", newline="") as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["k0", "k1", "k2"]
 
@@ -86,7 +86,7 @@ def test_next_leads_to_the_answers_word_for_word_and_keeps_the_cost_limit_and_th
         done = follow(done)
     assert done.facts["results"] == 20
     assert [Path(shlex.split(step)[1]).name for step in seen] == ["poll.py", "download.py"]
-    assert run("download", "r.jsonl", "--csv", "out.csv").code == 0
+    assert run("download", "r.jsonl", "--output", "out.csv").code == 0
     assert "out.csv is of an earlier download" in run("download", "r.jsonl").err
 
 

@@ -145,7 +145,7 @@ def test_no_answer_becomes_a_formula_and_source_cells_stay_as_they_were(trouble:
     answers(trouble, texts)
     out = Path(f"out{kind}")
 
-    ran = trouble.run("run_batch", "r.jsonl", "--csv", out)
+    ran = trouble.run("run_batch", "r.jsonl", "--output", out)
 
     assert ran.code == 0, ran.err
     with out.open(newline="", encoding="utf-8") as file:
@@ -159,7 +159,7 @@ def test_plain_numbers_in_answers_stay_numbers(trouble: Trouble) -> None:
     requests = requests_with("a", "b", "c")
     answers(trouble, {"id-0": "-5", "id-1": "+3.25", "id-2": "-1e-7"})
 
-    assert trouble.run("run_batch", requests, "--csv", "out.csv").code == 0
+    assert trouble.run("run_batch", requests, "--output", "out.csv").code == 0
 
     with Path("out.csv").open(newline="") as file:
         assert [row["answer"] for row in csv.DictReader(file)] == ["-5", "+3.25", "-1e-7"]
@@ -209,7 +209,7 @@ def test_files_have_the_permissions_the_umask_leaves(trouble: Trouble, mask: int
     requests = write_requests(Path("r.jsonl"), 2)
     before = os.umask(mask)
     try:
-        assert trouble.run("run_batch", requests, "--csv", "out.csv").code == 0
+        assert trouble.run("run_batch", requests, "--output", "out.csv").code == 0
     finally:
         os.umask(before)
 

@@ -62,7 +62,7 @@ def test_every_answer_of_120000_rows_in_three_parts_stands_beside_its_own_row(se
     made = run("create_batch_file", "r.jsonl", "--input", "rows.csv", "--model", "echo", "--prompt", "{key}: {text}")
     assert made.code == 0, made.err
     clock = FastClock(moment=2.0)
-    done = run("run_batch", "r.jsonl", "--csv", "out.csv", "--timeout-seconds", "100000", "--json", clock=clock)
+    done = run("run_batch", "r.jsonl", "--output", "out.csv", "--timeout-seconds", "100000", "--json", clock=clock)
     assert done.code == 0, done.err
     assert len(json.loads(Path("r.job/record.json").read_text())["attempts"][0]["parts"]) == 3
     with Path("out.csv").open(encoding="utf-8", newline="") as file:

@@ -60,7 +60,7 @@ def test_reviews_are_labelled_by_a_real_model_and_the_tokens_are_those_the_servi
             "--id-column", "id", "--max-tokens", str(MAX_TOKENS), "--temperature", "0", "--limit", str(ROWS),
         )  # fmt: skip
         assert made.code == 0, made.err
-        done = real.run_batch(Path("r.jsonl"), "--csv", "labelled.csv", "--json")
+        done = real.run_batch(Path("r.jsonl"), "--output", "labelled.csv", "--json")
     assert done.code == 0, done.err
     assert (done.facts["results"], done.facts["empty"]) == (ROWS, 0)
 

@@ -28,7 +28,7 @@ def test_five_steps_by_hand_bring_every_row_its_answer(real: Case) -> None:
         ("upload", "r.jsonl"),
         ("create_batch", "r.jsonl"),
         ("poll", "r.jsonl", *LOOK),
-        ("download", "r.jsonl", "--csv", "labelled.csv", "--show", "2"),
+        ("download", "r.jsonl", "--output", "labelled.csv", "--show", "2"),
     ]  # fmt: skip
     printed = []
     for command, *arguments in steps:
@@ -121,7 +121,7 @@ def test_every_endpoint_goes_all_the_way(real: Case, endpoint: str, model: str) 
         "--endpoint", endpoint, "--prompt", "{text}", *flags,
     )  # fmt: skip
     assert made.code == 0, made.err
-    done = real.run_batch(REQUESTS, "--csv", "out.csv", "--json")
+    done = real.run_batch(REQUESTS, "--output", "out.csv", "--json")
     assert done.code == 0, done.err
     assert done.facts["results"] == 3
     assert done.facts["empty"] == 0

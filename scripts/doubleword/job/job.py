@@ -244,7 +244,7 @@ class Job:
             return next_command("poll.py", file)
         done = self.record.downloaded
         if done is None or done.batches != len(submitted):
-            return next_command("download.py", file, *self.remembered("csv", "answer_column"))
+            return next_command("download.py", file, *self.remembered("output", "columns", "answer_column", "no_guard"))
         if done.retryable:
             return next_command("retry_failed.py", file)
         return None
@@ -252,16 +252,20 @@ class Job:
     def remember(self, **given: object) -> None:
         """Notes flags for `next_step`; None is one that was not given and stays as it was. The lock must be held."""
         options = self.record.options
-        new = {name: str(value) for name, value in given.items() if value is not None}
+        new = {name: value if value is True else str(value) for name, value in given.items() if value is not None}
         if any(getattr(options, name) != value for name, value in new.items()):
             for name, value in new.items():
                 setattr(options, name, value)
             self.save()
 
     def remembered(self, *names: str) -> list[str]:
-        """Flags the user gave before, for the next command: a cost limit or a CSV must not get lost on the way."""
-        given = {name: getattr(self.record.options, name) for name in names}
-        return [word for name, value in given.items() if value for word in (f"--{name.replace('_', '-')}", value)]
+        """Flags the user gave before, for the next command: a cost limit or a table must not get lost on the way."""
+        words: list[str] = []
+        for name in names:
+            value = getattr(self.record.options, name)
+            if value:
+                words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
+        return words
 
     # --- files for the user ---
 

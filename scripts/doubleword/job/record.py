@@ -177,8 +177,10 @@ class Options:
     part_bytes: int
     completion_window: str | None = None
     max_cost: str | None = None
-    csv: str | None = None
+    output: str | None = None
+    columns: str | None = None  # as the flag has them
     answer_column: str | None = None
+    no_guard: bool = False
 
 
 @dataclass

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say
-from ..base.errors import ExitCode, NotFound
+from ..base.errors import BadInput, ExitCode, NotFound
 from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Downloaded
 from ..service import watch
 from ..service.api import Api
 from . import merge, spool, table
+from .wanted import Wanted as Wanted
 
 KINDS_SHOWN = 10  # with three lines of counts and five of examples the summary stays under 40 lines
 
@@ -45,18 +46,31 @@ class Delivered(NamedTuple):
             "completion_tokens": found.completion_tokens,
             "results_file": files.get("results") or files.get("partial"),
             "errors_file": files.get("errors"),
-            "csv_file": files.get("csv"),
+            "output_file": files.get("csv"),
             "shown": list(self.shown),
             "next": job.next_step(),
         }
 
 
-def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partial: bool) -> Delivered:
+def require_writable(job: Job, wanted: Wanted) -> None:
+    """Raises WrongUsage or BadInput for everything about the outputs that could fail after the answers are paid."""
+    outputs = [job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial")]
+    if wanted.output:
+        table.check_csv(job, wanted.output)
+        table.check_source(job, wanted.answer_column)
+        folder = wanted.output.parent
+        if not folder.is_dir():
+            raise BadInput(f"--output {safe(wanted.output)}: there is no folder {safe(folder)}", "make it first")
+        outputs.append(wanted.output)
+    job.require_ours(*outputs)
+
+
+def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     """Fetches and writes; nothing under the final names while a batch still runs."""
     if not job.submitted():
         raise NotFound("nothing of this job has been submitted yet", job.next_step() or "")
-    if csv:
-        table.check_csv(job, csv)  # before the download, which may be long
+    require_writable(job, wanted)  # before the download, which may be long
+    csv, column, show, partial = wanted.output, wanted.answer_column, wanted.show, wanted.partial
     watch.look(api, job)
     running = not job.ended
     if running and not partial:
@@ -65,8 +79,6 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
         return Delivered([], ExitCode.STILL_RUNNING, watch.status_word(job))
     if csv and running:
         say(f"{safe(csv)} is not written while the job runs")
-    elif csv:
-        table.check_source(job, column)
     results_file, errors_file, partial_file = (job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial"))
     ours = [partial_file] if running else [results_file, errors_file, partial_file, *([csv] if csv else [])]
     with spool.spool_lock(job, api.clock):
@@ -84,7 +96,7 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
     if running:
         _tell(job, summary, paths)
         return Delivered(paths, ExitCode.STILL_RUNNING, watch.status_word(job), summary)
-    _note(api, job, summary, csv, column)
+    _note(api, job, summary, wanted)
     _tell(job, summary, paths)
     shown = tuple(table.pairs(job, results_file, errors_file, show)) if show else ()
     for pair in shown:
@@ -94,7 +106,7 @@ def deliver(api: Api, job: Job, csv: Path | None, column: str, show: int, partia
     return Delivered(paths, code, watch.status_word(job), summary, shown)
 
 
-def _note(api: Api, job: Job, summary: merge.Summary, csv: Path | None, column: str) -> None:
+def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
     """What came of the download, and where the CSV is, for the next command."""
     with job.locked(api.clock):
         before = job.record.downloaded
@@ -108,10 +120,9 @@ def _note(api: Api, job: Job, summary: merge.Summary, csv: Path | None, column: 
             missing=summary.missing,
         )
         job.save()
-        if csv:
-            job.remember(csv=csv, answer_column=column)
-    remembered = job.remembered("csv")
-    if remembered and not csv:
+        job.remember(**wanted.remembered())
+    remembered = job.remembered("output")
+    if remembered and not wanted.output:
         say(f"{safe(remembered[1])} is of an earlier download: {' '.join(remembered)} renews it")
 
 

@@ -75,10 +75,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def check_csv(job: Job, out: Path) -> None:
     """Raises WrongUsage for an output that is no .csv or .tsv, or would replace the source or a file of the job."""
     if out.suffix not in (".csv", ".tsv"):
-        raise WrongUsage(f"--csv {safe(out)}: the name must end in .csv or .tsv")
+        raise WrongUsage(f"--output {safe(out)}: the name must end in .csv or .tsv")
     taken = [job.path, *(job.request_file(attempt) for attempt in job.attempts), *_source_path(job)]
     if any(out.exists() and path.exists() and out.samefile(path) for path in taken):
-        raise WrongUsage(f"--csv {safe(out)} would replace the source or a file of the job", "give it another name")
+        raise WrongUsage(f"--output {safe(out)} would replace the source or a file of the job", "give it another name")
 
 
 def _source_path(job: Job) -> list[Path]:

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.base.errors import WrongUsage
     from doubleword.base.text import next_command, safe
     from doubleword.job.job import Job
+    from doubleword.job.next_step import next_step
     from doubleword.service import by_id, cancel
     from doubleword.service.api import Api
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "cancelled": not args.resume,
         "batches": [line.facts for line in lines],
         "not_submitted": sum(len(job.unsubmitted()) for job in jobs if job.recorded),
-        "next": jobs[0].next_step() if jobs[0].recorded else next_command("download.py", args.target[0]),
+        "next": next_step(jobs[0]) if jobs[0].recorded else next_command("download.py", args.target[0]),
     }
     answer([safe(f"{line.facts['batch_id']} {line.facts['status']}") for line in lines], facts)
     return ExitCode.DONE

@@ -41,53 +41,22 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--replace-stuck", action="store_true", help="tear up batches that are stuck, submit them anew")
     args = flags.parse_args(arguments)
 
-    from doubleword.base.errors import NotFound
-    from doubleword.base.text import next_command, safe
+    from doubleword import engine
     from doubleword.job import begin
     from doubleword.job.job import Job
-    from doubleword.service import by_id, stuck, submit
-    from doubleword.service import cost as costs
+    from doubleword.service import by_id, cost
     from doubleword.service.api import Api
-    from doubleword.service.refusals import RETRY_AFTER_CAP_SECONDS
 
-    path = Path(args.requests)
-    limit = costs.usd(args.max_cost)
-    api = Api(clock)
+    limit, path, api = cost.usd(args.max_cost), Path(args.requests), Api(clock)
     raw = by_id.id_in(args.requests)
     if raw:
         job = by_id.job_of_file(api, raw)
     else:
         job = begin.prepare(path, clock) if args.adopt else Job.need(path)
     choice = "adopt" if args.adopt else "again" if args.again else None
-    with job.locked(clock):
-        job.remember(completion_window=args.completion_window, max_cost=limit)
-        if job.unsubmitted():
-            submit.require_not_cancelled(job)
-        if args.replace_stuck:
-            stuck.replace(api, job)
-        elif not args.adopt and any(not part.upload for part in job.unsubmitted()):
-            raise NotFound(
-                "not every part of this job has been uploaded",
-                next_command("upload.py", job.request_file(), "--completion-window", args.completion_window),
-            )
-        window, patience = args.completion_window, RETRY_AFTER_CAP_SECONDS
-        submit.submit_parts(api, job, window, choice, limit, jobs=1, patience=patience)
-
-    attempt = job.latest
-    ids = [part.batch.id for part in attempt.parts if part.batch]
-    cost = costs.estimated_cost(attempt.parts, args.completion_window)
-    facts = {
-        "job": str(job.folder),
-        "attempt": attempt.attempt,
-        "requests": attempt.requests,
-        "models": job.requests.models,
-        "completion_window": args.completion_window,
-        "estimated_cost_usd": None if cost is None else str(cost),
-        "batch_ids": ids,
-        "next": job.next_step(),
-    }
-    answer(map(safe, ids), facts)
-    return ExitCode.DONE
+    done = engine.submit(api, job, engine.Terms(args.completion_window, limit, choice), args.replace_stuck)
+    answer(done.lines, done.facts)
+    return done.code
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
     from tempfile import gettempdir
 
     from doubleword.job import begin
+    from doubleword.job.next_step import next_step
     from doubleword.request_file import write
     from doubleword.rows import source as sources
 
@@ -141,7 +142,7 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
         answer([*map(_line, preview)], _facts(path, preview=preview))
         return ExitCode.DONE
     report, job = begin.build(path, args, source, clock)
-    answer([str(path)], _summary(path, report, "made", job=str(job.folder), next=job.next_step()))
+    answer([str(path)], _summary(path, report, "made", job=str(job.folder), next=next_step(job)))
     return ExitCode.DONE
 
 

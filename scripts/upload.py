@@ -40,12 +40,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts uploaded at once (2)")
     args = flags.parse_args(arguments)
 
-    from doubleword.base.console import say
-    from doubleword.base.text import safe
+    from doubleword import engine
     from doubleword.job import begin
     from doubleword.service import by_id
-    from doubleword.service import cost as costs
-    from doubleword.service import upload as uploads
     from doubleword.service.api import Api
 
     raw = by_id.id_in(args.requests)
@@ -53,31 +50,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         job = by_id.job_of_file(Api(clock), raw)
     else:
         job = begin.prepare(Path(args.requests), clock, args.part_requests, args.part_bytes)
-    api = Api(clock)
-    with job.locked(clock):
-        job.remember(completion_window=args.completion_window)
-        uploads.upload_parts(api, job, args.completion_window, args.jobs)
-
-    attempt = job.latest
-    ids = [part.upload.file_id for part in attempt.parts if part.upload]
-    cost = costs.estimated_cost(attempt.parts, args.completion_window)
-    models = ", ".join(job.requests.models)
-    say(
-        f"uploaded {attempt.requests} requests in {len(ids)} part(s), model {models}, "
-        f"window {args.completion_window}: {costs.cost_text(cost)}"
-    )
-    facts = {
-        "job": str(job.folder),
-        "attempt": attempt.attempt,
-        "requests": attempt.requests,
-        "models": job.requests.models,
-        "completion_window": args.completion_window,
-        "estimated_cost_usd": None if cost is None else str(cost),
-        "file_ids": ids,
-        "next": job.next_step(),
-    }
-    answer(map(safe, ids), facts)
-    return ExitCode.DONE
+    done = engine.upload(Api(clock), job, engine.Terms(args.completion_window, jobs=args.jobs))
+    answer(done.lines, done.facts)
+    return done.code
 
 
 if __name__ == "__main__":

@@ -222,6 +222,13 @@ class Job:
         return [part for part in self.latest.parts if not part.batch]
 
     @property
+    def has_rest(self) -> bool:
+        """Whether requests of the job are in no attempt yet: there were but trials, and answers of other jobs."""
+        if any(attempt.kind in ("all", "rest") for attempt in self.attempts):
+            return False
+        return sum(attempt.requests for attempt in self.attempts) < self.requests.requests
+
+    @property
     def limits(self) -> tuple[int, int]:
         """(requests, bytes) that a part may have."""
         return self.record.options.part_requests, self.record.options.part_bytes
@@ -230,24 +237,6 @@ class Job:
     def ended(self) -> bool:
         """Whether every batch of the job has reached an end."""
         return all(part.ended for part in self.submitted())
-
-    def next_step(self) -> str | None:
-        """The exact next command for this job, or None when it is done."""
-        file, waiting, submitted = self.request_file(), self.unsubmitted(), self.submitted()
-        if waiting and self.latest.cancelled_at is None:
-            if not all(part.uploaded for part in waiting):
-                return next_command("upload.py", file)
-            return next_command("create_batch.py", file, *self.remembered("max_cost", "completion_window"))
-        if not submitted:
-            return next_command("cancel_batch.py", file, "--resume")
-        if not self.ended:
-            return next_command("poll.py", file)
-        done = self.record.downloaded
-        if done is None or done.batches != len(submitted):
-            return next_command("download.py", file, *self.remembered("output", "columns", "answer_column", "no_guard"))
-        if done.retryable:
-            return next_command("retry_failed.py", file)
-        return None
 
     def remember(self, **given: object) -> None:
         """Notes flags for `next_step`; None is one that was not given and stays as it was. The lock must be held."""

@@ -139,13 +139,14 @@ class Attempt:
     """A set of requests of the job that is sent together: all of them, or what needs another try."""
 
     attempt: int
-    kind: str  # all, trial, rest or retry
+    kind: str  # all, trial, rest, retry or reused
     request_file: str  # a plain name in the job folder; "" for the job's own request file
     state: list[int]
     sha256: str
     requests: int
     origin: list[list[int]]  # runs [section, count] in order: which sections of the request file its lines are of
     cancelled_at: float | None = None
+    shown: bool = False  # a trial whose answers were shown: another one adds to it
     parts: list[Part] = field(default_factory=list)
 
     @property

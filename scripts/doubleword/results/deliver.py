@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say
-from ..base.errors import BadInput, ExitCode, NotFound
+from ..base.errors import BadInput, NotFound
 from ..base.text import plural, safe
 from ..job.job import Job
+from ..job.next_step import next_step
 from ..job.record import Downloaded
 from ..service import watch
 from ..service.api import Api
@@ -20,10 +21,9 @@ KINDS_SHOWN = 10  # with three lines of counts and five of examples the summary 
 
 
 class Delivered(NamedTuple):
-    """What a download left: paths written, the exit code, the job's status, the merge's counts, pairs to show."""
+    """What a download left: paths written, the job's status, the merge's counts, pairs to show."""
 
     paths: list[Path]
-    code: ExitCode
     status: str
     summary: merge.Summary | None = None
     shown: tuple[dict[str, str], ...] = ()
@@ -48,7 +48,7 @@ class Delivered(NamedTuple):
             "errors_file": files.get("errors"),
             "output_file": files.get("csv"),
             "shown": list(self.shown),
-            "next": job.next_step(),
+            "next": next_step(job),
         }
 
 
@@ -68,15 +68,15 @@ def require_writable(job: Job, wanted: Wanted) -> None:
 def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     """Fetches and writes; nothing under the final names while a batch still runs."""
     if not job.submitted():
-        raise NotFound("nothing of this job has been submitted yet", job.next_step() or "")
+        raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
     require_writable(job, wanted)  # before the download, which may be long
     csv, column, show, partial = wanted.output, wanted.answer_column, wanted.show, wanted.partial
     watch.look(api, job)
-    running = not job.ended
+    running = not job.ended or job.has_rest  # something is still to come
     if running and not partial:
         say(watch.summary_line(job))
-        say(f"still running: nothing was written (--partial writes what there is); next: {job.next_step()}")
-        return Delivered([], ExitCode.STILL_RUNNING, watch.status_word(job))
+        say(f"still running: nothing was written (--partial writes what there is); next: {next_step(job)}")
+        return Delivered([], watch.status_word(job))
     if csv and running:
         say(f"{safe(csv)} is not written while the job runs")
     results_file, errors_file, partial_file = (job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial"))
@@ -95,15 +95,13 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     paths = [path for path in ours if path.exists()]
     if running:
         _tell(job, summary, paths)
-        return Delivered(paths, ExitCode.STILL_RUNNING, watch.status_word(job), summary)
+        return Delivered(paths, watch.status_word(job), summary)
     _note(api, job, summary, wanted)
     _tell(job, summary, paths)
     shown = tuple(table.pairs(job, results_file, errors_file, show)) if show else ()
     for pair in shown:
         sys.stderr.write(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}\n")
-    nothing = not summary.results and not summary.errors
-    code = ExitCode.NOT_COMPLETED if nothing else summary.exit_code
-    return Delivered(paths, code, watch.status_word(job), summary, shown)
+    return Delivered(paths, watch.status_word(job), summary, shown)
 
 
 def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
@@ -142,5 +140,5 @@ def _tell(job: Job, summary: merge.Summary, paths: list[Path]) -> None:
     say(f"tokens: {summary.prompt_tokens} prompt, {summary.completion_tokens} completion")
     for path in paths:
         say(f"wrote {safe(path)}{'' if path.stat().st_size else ' (empty)'}")
-    if summary.retryable and job.next_step():
-        say(f"next: {job.next_step()}")
+    if summary.retryable and next_step(job):
+        say(f"next: {next_step(job)}")

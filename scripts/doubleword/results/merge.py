@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say
-from ..base.errors import BadInput, ExitCode
+from ..base.errors import BadInput
 from ..base.files import state_of, sync_folder, whole_file
 from ..base.progress import Progress
 from ..base.text import plural, safe
@@ -66,10 +66,9 @@ class Summary:
     completion_tokens: int = 0
 
     @property
-    def exit_code(self) -> ExitCode:
-        if not self.requests or self.results < self.requests or self.unexpected:
-            return ExitCode.INCOMPLETE
-        return ExitCode.DONE
+    def incomplete(self) -> bool:
+        """Whether a request has no result, or results came that are nobody's."""
+        return not self.requests or self.results < self.requests or self.unexpected > 0
 
     @property
     def retryable(self) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound
+from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound, WrongUsage
 from ..base.files import whole_file
-from ..base.text import next_command, safe
+from ..base.text import plural, safe
 from ..job.job import Job
+from ..job.next_step import command, next_step
 from ..job.record import attempt_from
 from ..request_file import check
 from ..request_file.lines import request_lines
@@ -23,7 +25,7 @@ class StillOpen(Failure):
 
 
 class Plan(NamedTuple):
-    """The attempt's request file (None: nothing to retry), its requests by kind, and what was left out."""
+    """The attempt's request file (None: nothing to send), its requests by kind, and what was left out."""
 
     path: Path | None
     requests: int
@@ -43,26 +45,68 @@ def fetch(job: Job, clock: Clock) -> None:
 
 
 def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -> Plan:
-    """Writes the next attempt's request file and adds the attempt to the record. Fetch first; the lock must be held."""
+    """Plans what failed, was cancelled or is missing. Fetch first; the lock must be held."""
     _withdraw_unsent(job)
     _require_ended(job)
     if len(job.attempts) >= max_attempts:
         raise BadInput(f"this job has had {len(job.attempts)} attempts", "look at the errors; or raise --max-attempts")
+
+    def wanted(kind: str) -> bool:
+        return (permanent or kind not in merge.PERMANENT) and (not only or kind in only)
+
+    return _plan(job, "rest" if job.has_rest else "retry", wanted)
+
+
+def plan_rest(job: Job) -> Plan:
+    """After a trial: everything else, and what the trial failed at. Fetch first; the lock must be held."""
+    _withdraw_unsent(job)
+    return _plan(job, "rest", lambda kind: kind not in merge.PERMANENT and kind != "running")
+
+
+def plan_trial(job: Job, count: int) -> Plan:
+    """Plans `count` requests that no attempt holds yet, spread evenly over them: real tables are sorted.
+
+    A plan of which nothing was submitted gives way. The lock must be held. Raises WrongUsage if there are fewer.
+    """
+    while job.attempts and not any(part.submission or part.batch for part in job.latest.parts):
+        job.attempts.pop()
+    if not job.has_rest:
+        raise WrongUsage("--trial: all requests of this job were submitted already", command("run_batch.py", job))
+    left = sum(covered.missing == "not_submitted" for covered in merge.cover(job, merge.Summary()))
+    if count > left:
+        raise WrongUsage(
+            f"--trial {count}: only {plural(left, 'request')} of this job are not submitted yet",
+            f"{command('run_batch.py', job)} runs them all",
+        )
+    seen = 0
+
+    def spread(kind: str) -> bool:
+        nonlocal seen
+        if kind != "not_submitted":
+            return False
+        seen += 1
+        return seen * count // left > (seen - 1) * count // left
+
+    return _plan(job, "trial", spread)
+
+
+def _plan(job: Job, kind: str, wanted: Callable[[str], bool]) -> Plan:
+    """Writes an attempt's request file, the wanted requests without a result, and adds the attempt to the record."""
     summary = merge.Summary()
     kinds: dict[str, int] = {}
     left_out: dict[str, int] = {}
     origin: list[list[int]] = []
-    path = job.folder / f"attempt-{len(job.attempts) + 1}.jsonl"
+    number = len(job.attempts) + 1
+    path = job.folder / f"attempt-{number}.jsonl"
     lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
     with whole_file(path) as file:
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
-            kind = covered.kind
-            if not kind:
+            if not covered.kind:
                 continue
-            if (kind in merge.PERMANENT and not permanent) or (only and kind not in only):
-                left_out[kind] = left_out.get(kind, 0) + 1
+            if not wanted(covered.kind):
+                left_out[covered.kind] = left_out.get(covered.kind, 0) + 1
                 continue
-            kinds[kind] = kinds.get(kind, 0) + 1
+            kinds[covered.kind] = kinds.get(covered.kind, 0) + 1
             file.write(raw if raw.endswith(b"\n") else raw + b"\n")
             if origin and origin[-1][0] == covered.section:
                 origin[-1][1] += 1
@@ -76,7 +120,7 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -
     part_requests, part_bytes = job.limits
     report = check.check(path, part_requests=part_requests, part_bytes=part_bytes)
     report.require(path)
-    job.attempts.append(attempt_from(len(job.attempts) + 1, "retry", path, report, origin))
+    job.attempts.append(attempt_from(number, kind, path, report, origin))
     job.save()
     return Plan(path, report.requests, kinds, left_out)
 
@@ -102,21 +146,21 @@ def _withdraw_unsent(job: Job) -> None:
 
 def _require_ended(job: Job) -> None:
     if not job.submitted():
-        raise NotFound("nothing of this job has been submitted yet", job.next_step() or "")
+        raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
     running = [part for part in job.submitted() if not part.ended]
     if running:
         raise StillOpen(
-            f"{len(running)} batch(es) of this job have not ended", next_command("poll.py", job.request_file())
+            f"{len(running)} batch(es) of this job have not ended", command("poll.py", job)
         )
     waiting = job.unsubmitted()
     if any(part.submission for part in waiting):
         raise StillOpen(
-            "whether a part was submitted is still unclear", next_command("run_batch.py", job.request_file())
+            "whether a part was submitted is still unclear", command("run_batch.py", job)
         )
     if waiting and job.latest.cancelled_at is None:
         raise StillOpen(
             f"{len(waiting)} part(s) of this job are not submitted yet",
-            next_command("run_batch.py", job.request_file()),
+            command("run_batch.py", job),
         )
     if not job.request_file().exists():
         raise BadInput(f"the request file {safe(job.request_file())} is gone; its requests are needed", "restore it")

@@ -10,6 +10,7 @@ from ..base.console import say
 from ..base.errors import BadInput, Clock, Failure
 from ..base.text import next_command, safe, utc
 from ..job.job import Job
+from ..job.next_step import next_step
 from ..job.record import ENDED, Part, metadata_of, seen
 from .api import PAGE_LIMIT, Api
 from .watch import counts, status_word
@@ -54,7 +55,7 @@ def _job_row(job: Job) -> dict[str, Any]:
         "failed": failed,
         "job": str(job.folder),
         "created_at": job.record.created_at,
-        "next": job.next_step(),
+        "next": next_step(job),
     }
 
 
@@ -69,7 +70,7 @@ def _batch_row(batch: dict[str, Any], clock: Clock, job: Job | None) -> dict[str
         "failed": now.failed,
         "job": str(job.folder) if job else safe(metadata_of(batch).get("dwb_job", ""), 40) or None,
         "created_at": now.created_at,
-        "next": job.next_step() if job else next_command(script, safe(now.id, 80)),
+        "next": next_step(job) if job else next_command(script, safe(now.id, 80)),
     }
 
 

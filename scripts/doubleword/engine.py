@@ -1,0 +1,268 @@
+"""The four stages of a job: upload, submit, wait, deliver. The scripts are its stages, run_batch.py is all of them.
+
+What a stage did is `Done`: the exit code, the lines for stdout, and the facts of --json, the same keys every time. The
+one rule for exit codes is `exit_code`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .base.console import say
+from .base.errors import ExitCode, NotFound, Temporary
+from .base.text import next_command, plural, safe
+from .job.job import Job
+from .job.next_step import command, next_step
+from .results import deliver as delivery
+from .results import retry
+from .results.deliver import Wanted
+from .results.merge import Summary
+from .service import by_id, cost, stuck, watch
+from .service import submit as submission
+from .service import upload as uploads
+from .service.api import Api
+from .service.refusals import RETRY_AFTER_CAP_SECONDS, Busy
+
+
+class Done(NamedTuple):
+    """What a stage did: the exit code, the lines for stdout, the facts of --json."""
+
+    code: ExitCode
+    lines: list[str]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On which terms requests are submitted. `choice`: "adopt" or "again", where another job has the same ones."""
+
+    window: str = "24h"
+    max_cost: Decimal | None = None  # USD
+    choice: str | None = None
+    jobs: int = 2  # parts uploaded at once
+
+
+def exit_code(jobs: Sequence[Job], summary: Summary | None = None) -> ExitCode:
+    """What a command that waited, or one that delivered (`summary`), ends with."""
+    if not all(job.ended for job in jobs) or any(_to_submit(job) for job in jobs):
+        return ExitCode.STILL_RUNNING
+    if summary is None:
+        whole = all(watch.status_word(job) == "completed" for job in jobs)
+        return ExitCode.DONE if whole else ExitCode.NOT_COMPLETED
+    if not summary.results and not summary.errors:
+        return ExitCode.NOT_COMPLETED
+    return ExitCode.INCOMPLETE if summary.incomplete else ExitCode.DONE
+
+
+def _to_submit(job: Job) -> int:
+    """How many parts wait for being submitted, unless the user cancelled them."""
+    return len(job.unsubmitted()) if job.recorded and job.latest.cancelled_at is None else 0
+
+
+# --- upload and submit ---------------------------------------------------------------------------
+
+
+def upload(api: Api, job: Job, terms: Terms) -> Done:
+    """Uploads what is not there yet and shows the estimate for a window. Free; changes nothing else about the job."""
+    with job.locked(api.clock):
+        uploads.upload_parts(api, job, terms.window, terms.jobs)
+    attempt = job.latest
+    ids = [part.upload.file_id or "" for part in attempt.parts if part.upload]
+    price = cost.estimated_cost(attempt.parts, terms.window)
+    say(
+        f"uploaded {plural(attempt.requests, 'request')} in {plural(len(ids), 'part')},"
+        f" model {_models(job)}, window {terms.window}: {cost.cost_text(price)}"
+    )
+    return Done(ExitCode.DONE, [safe(i) for i in ids], _sent_facts(job, terms) | {"file_ids": ids})
+
+
+def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Done:
+    """Submits each uploaded part once. Spends money."""
+    with job.locked(api.clock):
+        job.remember(completion_window=terms.window, max_cost=terms.max_cost)
+        if job.unsubmitted():
+            submission.require_not_cancelled(job)
+        if replace_stuck:
+            stuck.replace(api, job)
+        elif terms.choice != "adopt" and any(not part.upload for part in job.unsubmitted()):
+            raise NotFound("not every part of this job has been uploaded", command("upload.py", job))
+        submission.submit_parts(
+            api, job, terms.window, terms.choice, terms.max_cost, jobs=1, patience=RETRY_AFTER_CAP_SECONDS
+        )
+    ids = [part.batch.id for part in job.latest.parts if part.batch]
+    return Done(ExitCode.DONE, [safe(i) for i in ids], _sent_facts(job, terms) | {"batch_ids": ids})
+
+
+def _models(job: Job) -> str:
+    return ", ".join(safe(model, 80) for model in list(job.requests.models)[:3])
+
+
+def _sent_facts(job: Job, terms: Terms) -> dict[str, Any]:
+    price = cost.estimated_cost(job.latest.parts, terms.window)
+    return {
+        "job": str(job.folder),
+        "attempt": job.latest.attempt,
+        "requests": job.latest.requests,
+        "models": job.requests.models,
+        "completion_window": terms.window,
+        "estimated_cost_usd": None if price is None else str(price),
+        "next": next_step(job),
+    }
+
+
+# --- wait ----------------------------------------------------------------------------------------
+
+
+def wait(api: Api, targets: Sequence[str], interval: float, deadline: float, once: bool = False) -> Done:
+    """Waits until every batch has ended, one is stuck, or the deadline has come; or looks once.
+
+    `targets`: request files, or raw batch ids, of which nothing is written down.
+    """
+    jobs = [by_id.watched(api, raw) if (raw := by_id.id_in(target)) else Job.need(Path(target)) for target in targets]
+    for job in jobs:
+        if not job.submitted():
+            raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
+        if once:
+            watch.look(api, job)
+            say(watch.summary_line(job))
+        else:
+            watch.wait(api, job, watch.polite(api, interval), deadline)
+    first, words, reports = jobs[0], [watch.status_word(job) for job in jobs], _say_stuck(jobs)
+    waiting = sum(_to_submit(job) for job in jobs)
+    after = next_step(first) if first.recorded else next_command("download.py", targets[0])
+    if not waiting and not all(job.ended for job in jobs):
+        after = next_command("poll.py", *targets)
+    elif waiting:
+        say(f"{plural(waiting, 'part')} not submitted yet; next: {after}")
+    facts = {
+        "job": str(first.folder) if len(jobs) == 1 and first.recorded else None,
+        "status": words[0] if len(set(words)) == 1 else "mixed",
+        "requests": sum(watch.counts(job)[0] for job in jobs),
+        "completed": sum(watch.counts(job)[1] for job in jobs),
+        "failed": sum(watch.counts(job)[2] for job in jobs),
+        "batches": [watch.facts_of(part) for job in jobs for part in job.latest.parts],
+        "stuck": reports[0] if reports else None,
+        "next": after,
+    }
+    return Done(exit_code(jobs), [str(facts["status"])], facts)
+
+
+def _say_stuck(jobs: Sequence[Job]) -> list[str]:
+    reports = [text for job in jobs if (text := stuck.why(job))]
+    for text in reports:
+        say(text)
+    return reports
+
+
+# --- deliver -------------------------------------------------------------------------------------
+
+
+def deliver(api: Api, job: Job, wanted: Wanted) -> Done:
+    """Fetches and writes what the user gets."""
+    delivered = delivery.deliver(api, job, wanted)
+    code = exit_code([job], delivered.summary)
+    return Done(code, [str(path) for path in delivered.paths], delivered.facts(job) | {"next": next_step(job)})
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long to wait: seconds between looks, the end by clock.monotonic(), and the command that goes on after it."""
+
+    interval: float
+    deadline: float
+    again: str
+
+
+def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int = 0) -> Done:
+    """Whatever is left of a job. With `trial`, so many requests first: they are shown, and the rest waits for a yes."""
+    delivery.require_writable(job, wanted)  # before anything is paid
+    waiting = replace(waiting, interval=watch.polite(api, waiting.interval))
+    if trial:
+        _plan_trial(api, job, trial)
+    running = _send_and_wait(api, job, terms, waiting)
+    if running is None and not trial and job.has_rest:
+        retry.fetch(job, api)
+        with job.locked(api.clock):
+            retry.plan_rest(job)
+        running = _send_and_wait(api, job, terms, waiting)
+    if running is not None:
+        return running
+    return _show_trial(api, job, terms, wanted, trial) if trial else deliver(api, job, wanted)
+
+
+def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done | None:
+    """Submits what is planned and waits for it; None when all of it has ended, else what there is to say."""
+    _submit_all(api, job, terms, waiting)
+    watch.wait(api, job, waiting.interval, waiting.deadline)
+    if exit_code([job]) is not ExitCode.STILL_RUNNING:
+        return None
+    _say_stuck([job])
+    say(watch.summary_line(job))
+    word = watch.status_word(job)
+    facts = delivery.Delivered([], word).facts(job) | {"next": waiting.again}
+    return Done(ExitCode.STILL_RUNNING, [word], facts)
+
+
+def _submit_all(api: Api, job: Job, terms: Terms, waiting: Waiting) -> None:
+    """Submits every part, waiting for room where the service has none. Raises Busy if nothing could be submitted."""
+    while True:
+        try:
+            with job.locked(api.clock):
+                job.remember(completion_window=terms.window, max_cost=terms.max_cost)
+                submission.submit_parts(api, job, terms.window, None, terms.max_cost, terms.jobs, patience=0)
+            return
+        except Busy as error:
+            busy = error  # the service has no room for more now: what runs goes on, the rest is tried again
+        resume = api.clock.monotonic() + (busy.retry_after or submission.CAPACITY_WAIT_SECONDS)
+        if resume > waiting.deadline:
+            if job.ended:
+                raise busy
+            return
+        say(f"{busy.what}; trying again in {resume - api.clock.monotonic():.0f} s")
+        with contextlib.suppress(Temporary):  # an outage now is met again by the next try
+            watch.wait(api, job, waiting.interval, resume)
+        api.clock.sleep(max(0.0, resume - api.clock.monotonic()))
+
+
+# --- a trial -------------------------------------------------------------------------------------
+
+
+def _plan_trial(api: Api, job: Job, count: int) -> None:
+    """Plans a trial, unless one is still on its way: then this goes on with that one."""
+    with job.locked(api.clock):
+        latest = job.latest
+        going_on = latest.kind == "trial" and not latest.shown and any(p.submission or p.batch for p in latest.parts)
+        if not going_on:
+            retry.plan_trial(job, count)
+
+
+def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) -> Done:
+    """Shows the answers of a trial, and what the rest would use if it went on like that."""
+    shown = deliver(api, job, replace(wanted, partial=True, show=wanted.show or trial))
+    with job.locked(api.clock):
+        job.latest.shown = True
+        job.save()
+    tried = sum(attempt.requests for attempt in job.attempts if attempt.kind == "trial")
+    left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
+    parts = [part for attempt in job.attempts if attempt.kind == "trial" for part in attempt.parts]
+    price = cost.estimated_cost(parts, terms.window)
+    used = (shown.facts["prompt_tokens"], shown.facts["completion_tokens"])
+    more = [count * left // max(1, tried) for count in used]
+    say(
+        f"trial: {plural(tried, 'request')} used {used[0]} prompt and {used[1]} completion tokens; at that rate the other"
+        f" {left} would use about {more[0]} and {more[1]}"
+    )
+    if price is not None:
+        say(f"the server's estimate for the trial is {price:.2g} USD: about {price / tried * left:.2g} USD for the rest")
+    rest = command("run_batch.py", job)
+    say(f"next, after a yes: {rest}")
+    facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
+    return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)

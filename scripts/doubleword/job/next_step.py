@@ -1,0 +1,37 @@
+"""The exact next command for a job, with the options that were given before."""
+
+from __future__ import annotations
+
+from ..base.text import next_command
+from .job import Job
+
+# Which of the remembered options each command takes: a cost limit or a table must not get lost on the way.
+_DELIVERY = ("output", "columns", "answer_column", "no_guard")
+_OPTIONS = {
+    "upload.py": ("completion_window",),
+    "create_batch.py": ("max_cost", "completion_window"),
+    "run_batch.py": ("max_cost", "completion_window", *_DELIVERY),
+    "download.py": _DELIVERY,
+}
+
+
+def command(script: str, job: Job, *more: str) -> str:
+    """A command line for this job, with the options that were given before."""
+    return next_command(script, job.request_file(), *more, *job.remembered(*_OPTIONS.get(script, ())))
+
+
+def next_step(job: Job) -> str | None:
+    """The exact next command for this job, or None when it is done."""
+    waiting, submitted = job.unsubmitted(), job.submitted()
+    if waiting and job.latest.cancelled_at is None:
+        return command("create_batch.py" if all(part.uploaded for part in waiting) else "upload.py", job)
+    if not submitted and waiting:
+        return command("cancel_batch.py", job, "--resume")
+    if not job.ended:
+        return command("poll.py", job)
+    if job.has_rest:
+        return command("run_batch.py", job)
+    done = job.record.downloaded
+    if done is None or done.batches != len(submitted):
+        return command("download.py", job)
+    return command("retry_failed.py", job) if done.retryable else None

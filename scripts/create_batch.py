@@ -27,7 +27,7 @@ from pathlib import Path
 
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.errors import Clock
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:

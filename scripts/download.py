@@ -47,16 +47,14 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--partial", action="store_true", help="while it runs: what there is so far")
     args = flags.parse_args(arguments)
 
+    from doubleword import engine
     from doubleword.job.job import Job
-    from doubleword.results import deliver, from_batch
-    from doubleword.results.wanted import columns_of
+    from doubleword.results import from_batch
+    from doubleword.results.wanted import Wanted, columns_of
     from doubleword.service import by_id
     from doubleword.service.api import Api
 
-    api = Api(clock)
-    raw = by_id.id_in(args.requests)
-    job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
-    wanted = deliver.Wanted(
+    wanted = Wanted(
         output=args.output,
         columns=columns_of(args.columns),
         answer_column=args.answer_column,
@@ -64,9 +62,12 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         partial=args.partial,
         guard=not args.no_guard,
     )
-    delivered = deliver.deliver(api, job, wanted)
-    answer([str(path) for path in delivered.paths], delivered.facts(job))
-    return delivered.code
+    api = Api(clock)
+    raw = by_id.id_in(args.requests)
+    job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
+    done = engine.deliver(api, job, wanted)
+    answer(done.lines, done.facts)
+    return done.code
 
 
 if __name__ == "__main__":

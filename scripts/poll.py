@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.errors import Clock
 from doubleword.base.text import seconds
 
 

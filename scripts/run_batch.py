@@ -8,10 +8,12 @@
 Reads:   the request file, its job record if there is one, DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional).
 Writes:  the job record and what download.py writes.
 Stdout:  the path of each results file, a line each (the status while it still runs); --json: one object.
-Exit:    what stopped it, else that of download.py: 0, 9 or 7; 8 still running: the same command goes on.
-Money:   yes. Killed and run again, it goes on; nothing is paid twice.
+Exit:    what stopped it, else that of download.py: 0, 9 or 7; 8 still running: the same command goes on; or a trial was
+         shown: the command named as next runs the rest.
+Money:   yes. Killed and run again, it goes on; nothing is paid twice, and the answers of a trial are part of the job.
 
 Examples:
+  run_batch.py reviews.jsonl --trial 5
   run_batch.py reviews.jsonl --max-cost 5 --output labelled.csv
   run_batch.py reviews.jsonl --completion-window 1h --timeout-seconds 600
 """
@@ -22,19 +24,21 @@ import sys
 
 sys.dont_write_bytecode = True
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.errors import Clock
 from doubleword.base.text import seconds, whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
     flags = parser(__doc__)
     flags.add_argument("requests", type=Path, metavar="REQUESTS", help="the request file")
+    flags.add_argument(
+        "--trial", type=whole_number, default=0, metavar="N", help="N requests first: shows their answers"
+    )
     flags.add_argument("--completion-window", default="24h", metavar="W", help="24h (default, cheaper) or 1h")
     flags.add_argument("--max-cost", metavar="USD", help="stop (exit 4) if the server's estimate is over this")
     flags.add_argument(
@@ -51,22 +55,16 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts uploaded at once (2)")
     args = flags.parse_args(arguments)
 
-    from doubleword.base.console import say
-    from doubleword.base.errors import Temporary
+    from doubleword import engine
     from doubleword.base.text import next_command
     from doubleword.job import begin
-    from doubleword.results import deliver
-    from doubleword.results.wanted import columns_of
-    from doubleword.service import cost as costs
-    from doubleword.service import stuck, submit, watch
+    from doubleword.results.wanted import Wanted, columns_of
+    from doubleword.service import cost
     from doubleword.service.api import Api
-    from doubleword.service.refusals import Busy
 
     deadline = clock.monotonic() + args.timeout_seconds
-    limit = costs.usd(args.max_cost)
-    job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
-    api = Api(clock)
-    wanted = deliver.Wanted(
+    terms = engine.Terms(args.completion_window, cost.usd(args.max_cost), jobs=args.jobs)
+    wanted = Wanted(
         output=args.output,
         columns=columns_of(args.columns),
         answer_column=args.answer_column,
@@ -74,40 +72,11 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         partial=False,
         guard=not args.no_guard,
     )
-    deliver.require_writable(job, wanted)  # before anything is paid
-    interval = watch.polite(api, args.interval_seconds)
-    while True:
-        busy = None
-        try:
-            with job.locked(clock):
-                job.remember(completion_window=args.completion_window, max_cost=limit)
-                submit.submit_parts(api, job, args.completion_window, None, limit, args.jobs, patience=0)
-            break
-        except Busy as error:
-            busy = error  # the service has no room for more now: what runs goes on, the rest is tried again
-        resume = clock.monotonic() + (busy.retry_after or submit.CAPACITY_WAIT_SECONDS)
-        if resume > deadline:
-            break
-        say(f"{busy.what}; trying again in {resume - clock.monotonic():.0f} s")
-        with contextlib.suppress(Temporary):  # an outage now is met again by the next try
-            watch.wait(api, job, interval, resume)
-        clock.sleep(max(0.0, resume - clock.monotonic()))
-    if busy and job.ended:
-        raise busy
-    watch.wait(api, job, interval, deadline)
-
-    if job.unsubmitted() or not job.ended:
-        text = stuck.why(job)
-        if text:
-            say(text)
-        word = watch.status_word(job)
-        say(watch.summary_line(job))
-        again = next_command("run_batch.py", *arguments)
-        answer([word], deliver.Delivered([], ExitCode.STILL_RUNNING, word).facts(job) | {"next": again})
-        return ExitCode.STILL_RUNNING
-    delivered = deliver.deliver(api, job, wanted)
-    answer([str(path) for path in delivered.paths], delivered.facts(job))
-    return delivered.code
+    job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
+    waiting = engine.Waiting(args.interval_seconds, deadline, next_command("run_batch.py", *arguments))
+    done = engine.run(Api(clock), job, terms, wanted, waiting, args.trial)
+    answer(done.lines, done.facts)
+    return done.code
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.errors import Clock
 from doubleword.base.text import whole_number
 
 

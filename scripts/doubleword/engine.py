@@ -20,8 +20,8 @@ from .job.job import Job
 from .job.next_step import command, next_step
 from .results import deliver as delivery
 from .results import retry
-from .results.deliver import Wanted
 from .results.merge import Summary
+from .results.wanted import Wanted
 from .service import by_id, cost, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads
@@ -49,7 +49,9 @@ class Terms:
 
 def exit_code(jobs: Sequence[Job], summary: Summary | None = None) -> ExitCode:
     """What a command that waited, or one that delivered (`summary`), ends with."""
-    if not all(job.ended for job in jobs) or any(_to_submit(job) for job in jobs):
+    if not all(job.ended for job in jobs):
+        return ExitCode.STILL_RUNNING
+    if any(_to_submit(job) if summary is None else job.has_rest for job in jobs):
         return ExitCode.STILL_RUNNING
     if summary is None:
         whole = all(watch.status_word(job) == "completed" for job in jobs)
@@ -78,7 +80,11 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
         f"uploaded {plural(attempt.requests, 'request')} in {plural(len(ids), 'part')},"
         f" model {_models(job)}, window {terms.window}: {cost.cost_text(price)}"
     )
-    return Done(ExitCode.DONE, [safe(i) for i in ids], _sent_facts(job, terms) | {"file_ids": ids})
+    return Done(
+        ExitCode.DONE,
+        [safe(i) for i in ids],
+        _sent_facts(job, terms) | {"file_ids": ids} | {"next": next_step(job, terms.window)},
+    )
 
 
 def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Done:
@@ -189,7 +195,7 @@ def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, tria
         _plan_trial(api, job, trial)
     running = _send_and_wait(api, job, terms, waiting)
     if running is None and not trial and job.has_rest:
-        retry.fetch(job, api)
+        retry.fetch(job, api.clock)
         with job.locked(api.clock):
             retry.plan_rest(job)
         running = _send_and_wait(api, job, terms, waiting)
@@ -257,11 +263,13 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
     used = (shown.facts["prompt_tokens"], shown.facts["completion_tokens"])
     more = [count * left // max(1, tried) for count in used]
     say(
-        f"trial: {plural(tried, 'request')} used {used[0]} prompt and {used[1]} completion tokens; at that rate the other"
-        f" {left} would use about {more[0]} and {more[1]}"
+        f"trial: {plural(tried, 'request')} used {used[0]} prompt and {used[1]} completion tokens;"
+        f" at that rate the other {left} would use about {more[0]} and {more[1]}"
     )
     if price is not None:
-        say(f"the server's estimate for the trial is {price:.2g} USD: about {price / tried * left:.2g} USD for the rest")
+        say(
+            f"the server's estimate for the trial is {price:.2g} USD: about {price / tried * left:.2g} USD for the rest"
+        )
     rest = command("run_batch.py", job)
     say(f"next, after a yes: {rest}")
     facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}

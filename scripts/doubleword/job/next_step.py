@@ -20,11 +20,12 @@ def command(script: str, job: Job, *more: str) -> str:
     return next_command(script, job.request_file(), *more, *job.remembered(*_OPTIONS.get(script, ())))
 
 
-def next_step(job: Job) -> str | None:
-    """The exact next command for this job, or None when it is done."""
+def next_step(job: Job, window: str | None = None) -> str | None:
+    """The exact next command for this job, or None when it is done. `window`: the one to go on with, if not remembered."""
     waiting, submitted = job.unsubmitted(), job.submitted()
     if waiting and job.latest.cancelled_at is None:
-        return command("create_batch.py" if all(part.uploaded for part in waiting) else "upload.py", job)
+        more = () if window in (None, "24h", job.record.options.completion_window) else ("--completion-window", window)
+        return command("create_batch.py" if all(part.uploaded for part in waiting) else "upload.py", job, *more)
     if not submitted and waiting:
         return command("cancel_batch.py", job, "--resume")
     if not job.ended:

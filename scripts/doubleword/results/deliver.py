@@ -86,19 +86,18 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         spool.fetch(api, job)
         with job.writing(api.clock, *ours):
             if running:
-                summary = merge.write(job, partial_file, None)
+                errors_file = job.folder / "partial.errors.jsonl"
+                summary = merge.write(job, partial_file, errors_file)
             else:
                 summary = merge.write(job, results_file, errors_file)
                 if csv:
                     table.write_csv(job, csv, column, results_file, errors_file)
                 partial_file.unlink(missing_ok=True)
     paths = [path for path in ours if path.exists()]
-    if running:
-        _tell(job, summary, paths)
-        return Delivered(paths, watch.status_word(job), summary)
-    _note(api, job, summary, wanted)
+    if not running:
+        _note(api, job, summary, wanted)
     _tell(job, summary, paths)
-    shown = tuple(table.pairs(job, results_file, errors_file, show)) if show else ()
+    shown = tuple(table.pairs(job, partial_file if running else results_file, errors_file, show)) if show else ()
     for pair in shown:
         sys.stderr.write(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}\n")
     return Delivered(paths, watch.status_word(job), summary, shown)

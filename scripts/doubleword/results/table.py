@@ -171,6 +171,8 @@ def pairs(job: Job, results: Path, errors: Path, count: int) -> list[dict[str, s
         for request, answer in zip(requests, in_order(job, results, errors), strict=False):
             if len(found) == count:
                 break
+            if answer.error.startswith(("not_submitted:", "running:")):  # still to come
+                continue
             shown = {
                 "custom_id": answer.custom_id,
                 "prompt": prompt_of(request.get("body", {})),

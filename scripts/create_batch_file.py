@@ -5,8 +5,9 @@
 # ///
 """Make a request file from rows and a prompt template, or check one made elsewhere. Free, and offline.
 
-Reads:   --input: CSV, TSV, JSONL, a JSON array, plain lines, Parquet (with pyarrow), a folder of texts or of images,
-         a request file, or - for stdin (kept beside the request file, since it is read again for --output).
+Reads:   --input: CSV, TSV, JSONL, JSON arrays, plain lines, Parquet (with pyarrow), Excel (with python-calamine or
+         openpyxl), a folder of texts or of images, a request file, or - for stdin (kept beside the request file,
+         since it is read again for --output).
 Writes:  REQUESTS (ends in .jsonl; one request a line) and the job record beside it. A source is never altered.
 Stdout:  the path of the request file; --json: one object.
 Exit:    0; 2 wrong usage; 3 a row, a request or a file that must be mended: the first 20 problems, and a count by kind.
@@ -52,9 +53,12 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     rows = flags.add_argument_group("rows")
     add = rows.add_argument
     add("--input", metavar="ROWS", help="file, folder, or - for stdin")
-    add("--format", choices=("csv", "tsv", "jsonl", "json", "lines", "texts", "images", "parquet"))
+    add("--format", choices=("csv", "tsv", "jsonl", "json", "lines", "texts", "images", "parquet", "excel"))
     add("--delimiter", metavar="C", help="between the cells of a CSV (told from its first line)")
     add("--encoding", metavar="NAME", help="of a text source (UTF-8)")
+    add("--sheet", metavar="NAME", help="of a workbook: its name, or its number from 1 (the first)")
+    add("--match", metavar="GLOB", help="of a folder: the files that match alone, such as '*.png'")
+    add("--recursive", action="store_true", help="of a folder: the files of its subfolders, too")
     add("--id-column", metavar="COL", help="the column of the custom_ids (row-000001, row-000002, ...)")
     add("--limit", type=int, metavar="N", help="the first N rows alone")
     add("--sample", type=int, metavar="N", help="N rows drawn at random, in their order")
@@ -125,23 +129,25 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
     from doubleword.job import begin
     from doubleword.job.next_step import next_step
     from doubleword.request_file import write
-    from doubleword.rows import source as sources
+    from doubleword.rows.source import describe
+    from doubleword.rows.stdin import kept_stdin
+    from doubleword.rows.tally import Tally
 
-    source = None
+    source, tally = None, Tally()
     if args.input is not None:
-        options = {key: getattr(args, key) for key in ("delimiter", "encoding", "id_column", "limit")}
-        options |= {key: getattr(args, key) for key in ("sample", "seed", "empty")}
+        options = {key: getattr(args, key) for key in ("delimiter", "encoding", "sheet", "match", "recursive")}
+        options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
         rows = Path(args.input)
         if args.input == "-":
             folder = Path(gettempdir()) if args.dry_run else path.parent
-            rows = sources.kept_stdin(folder, path.stem, args.format)
+            rows = kept_stdin(folder, path.stem, args.format)
             say(f"stdin is kept as {safe(rows)}: download.py --output reads it again")
-        source = sources.describe(rows, form=args.format, **options)
+        source = describe(rows, form=args.format, tally=tally, **options)
     if args.dry_run:
         preview = write.preview(args, source, SHOWN)
         answer([*map(_line, preview)], _facts(path, preview=preview))
         return ExitCode.DONE
-    report, job = begin.build(path, args, source, clock)
+    report, job = begin.build(path, args, source, clock, tally)
     answer([str(path)], _summary(path, report, "made", job=str(job.folder), next=next_step(job)))
     return ExitCode.DONE
 

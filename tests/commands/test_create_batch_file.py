@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.files import digest
 from doubleword.job.job import Job
 from doubleword.job.record import Upload
 from doubleword.results import table as answers_table
@@ -88,7 +89,7 @@ def test_the_job_record_knows_where_the_rows_came_from() -> None:
     source = job.record.source
     assert source is not None
     assert source.path == str(Path("t.csv").resolve())
-    assert source.sha256 == sources.digest(Path("t.csv"))
+    assert source.sha256 == digest(Path("t.csv"))
     assert (source.format, source.id_column, source.limit, source.used) == ("csv", "id", 1, ("text",))
     assert job.requests.requests == 1
 
@@ -265,7 +266,7 @@ def test_a_folder_of_images_and_one_of_texts_give_a_request_a_file() -> None:
 def test_an_image_that_cannot_be_read_is_named_with_its_row() -> None:
     ran = create(input=table("p\nnone.png\n"), prompt="x", image_column="p")
     assert ran.code == ExitCode.BAD_INPUT
-    assert "t.csv line 2: there is no file" in ran.err
+    assert "line 2: there is no file" in ran.err
 
 
 def test_a_request_file_made_elsewhere_keeps_its_ids_and_takes_what_is_set() -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput, WrongUsage
 from doubleword.request_file.template import Line, Template, encode
-from doubleword.rows import cells as row_cells
-from doubleword.rows import source as sources
+from doubleword.rows.pictures import image_address
 from doubleword.rows.source import Row, Source, describe
+from doubleword.rows.stdin import kept_stdin
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
 JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0" + b"x" * 20, b"GIF89a" + b"x" * 20, b"RIFF\x10\x00\x00\x00WEBPVP8 "
@@ -81,9 +81,9 @@ def test_the_same_rows_whatever_they_are_written_in(name: str, content: bytes | 
         ("a,b\n1,2,3\n", "line 2: 3 cells"),
         ('a,b\n1,2\n"3,4\n5,6\n', "line 3: unexpected end of data"),
         ('a,b\n"1"x,2\n', "line 2: "),
-        ("a,a\n1,2\n", "line 1: two columns have the same header"),
+        ("a,a\n1,2\n", "line 1: columns 1, 2 have the same header"),
         ("", "is empty"),
-        (b"a,b\n1,2\n3,\xe9\n", "is not utf-8"),
+        (b"a,b\n1,2\n3,\xe9\n", "byte 0xe9 is not UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused_with_its_line(content: bytes | str, says: str) -> None:
@@ -95,7 +95,7 @@ def test_a_table_that_cannot_be_read_is_refused_with_its_line(content: bytes | s
     [
         ("a.jsonl", '{"x": 1}\n\noops\n', "a.jsonl line 3: not JSON"),
         ("a.jsonl", '{"x": 1}\n"text"\n', 'line 2: "text"; expected a JSON object'),
-        ("a.jsonl", b'{"x": 1}\n{"x": "\xe9"}\n', "is not utf-8"),
+        ("a.jsonl", b'{"x": 1}\n{"x": "\xe9"}\n', "byte 0xe9 is not UTF-8"),
         ("a.json", '{"x": 1}', "a JSON array of objects was expected"),
         ("a.json", '[{"x": 1}, 5]', "a JSON array of objects was expected"),
         ("a.json", '[{"x": 1},\n {"x": }]', "line 2: not JSON"),
@@ -108,7 +108,7 @@ def test_json_that_cannot_be_read_is_refused_with_its_line(name: str, content: b
 
 
 def test_a_json_array_larger_than_the_reading_block_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("doubleword.rows.formats.BLOCK_BYTES", 64)
+    monkeypatch.setattr("doubleword.rows.json_rows.BLOCK_BYTES", 64)
     made = [{"n": n, "text": "x, ] } [ é" * (n % 40), "in": {"a": [1, {"b": "}"}]}} for n in range(200)]
     assert cells("a.json", json.dumps(made, indent=1, ensure_ascii=False)) == made
     assert cells("b.json", json.dumps(made)) == made
@@ -159,7 +159,7 @@ def test_a_folder_of_texts_gives_a_row_a_file() -> None:
     assert source.columns == ["file", "text"]
     before = source.sha256
     (folder / "a.md").write_text("changed", "utf-8")
-    assert sources.digest(folder) != before
+    assert describe(folder).sha256 != before
 
 
 def test_an_empty_folder_is_refused() -> None:
@@ -173,27 +173,27 @@ def test_an_image_is_known_by_its_bytes_and_becomes_a_data_address(content: byte
     Path("folder").mkdir()
     Path("folder/picture.dat").write_bytes(content)
     assert describe(Path("folder")).format == "images"
-    address = row_cells.image_address("picture.dat", Path("folder"))
+    address = image_address("picture.dat", Path("folder"))
     assert address == f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def test_an_image_that_is_none_or_too_large_or_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a.png").write_bytes(b"<html>")
     with pytest.raises(BadInput, match="is no PNG"):
-        row_cells.image_address("a.png", Path())
+        image_address("a.png", Path())
     with pytest.raises(BadInput, match="no file"):
-        row_cells.image_address("b.png", Path())
+        image_address("b.png", Path())
     Path("b.png").write_bytes(PNG)
-    monkeypatch.setattr("doubleword.rows.cells.IMAGE_BYTES", len(PNG) - 1)
+    monkeypatch.setattr("doubleword.rows.pictures.IMAGE_BYTES", len(PNG) - 1)
     with pytest.raises(BadInput, match="more than"):
-        row_cells.image_address("b.png", Path())
-    monkeypatch.setattr("doubleword.rows.cells.IMAGE_BYTES", len(PNG))
-    assert row_cells.image_address("b.png", Path()).startswith("data:image/png")
+        image_address("b.png", Path())
+    monkeypatch.setattr("doubleword.rows.pictures.IMAGE_BYTES", len(PNG))
+    assert image_address("b.png", Path()).startswith("data:image/png")
 
 
 def test_a_web_address_stays_as_it_is() -> None:
     for address in ("https://x.example/a.png", "data:image/png;base64,AA=="):
-        assert row_cells.image_address(address, Path()) == address
+        assert image_address(address, Path()) == address
 
 
 # --- which rows, and their ids ---------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_parquet_rows_are_read_where_pyarrow_is_installed() -> None:
 def test_stdin_is_kept_under_a_name_of_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
     def given_on_stdin(content: bytes, form: str | None = None) -> Path:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-        return sources.kept_stdin(Path(), "reviews", form)
+        return kept_stdin(Path(), "reviews", form)
 
     first = given_on_stdin(b"a,b\n1,2\n")
     assert first.name.startswith("reviews.input-")
@@ -324,7 +324,7 @@ def test_the_columns_of_a_source_are_read_once(monkeypatch: pytest.MonkeyPatch) 
     rows("ten.csv", TEN)
     source = describe(Path("ten.csv"))
     assert source.columns == ["name", "text"]
-    monkeypatch.setattr("doubleword.rows.source.headers", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("doubleword.rows.formats.headers", lambda _: pytest.fail("read again"))
     assert source.using(["text"]).columns == ["name", "text"]
 
 
@@ -332,7 +332,7 @@ def test_the_columns_of_a_source_are_read_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def filled(template: str, **cells: Any) -> str:
-    return Template(template, lambda name: name in cells, lambda: cells).fill(cells, [])
+    return Template(template, lambda name: name if name in cells else None, lambda: cells).fill(cells, [])
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_json_in_a_prompt_stays_as_it_is(value: Any, indent: int | None) -> None
 
 
 def test_nested_keys_other_types_and_empty_cells() -> None:
-    template = Template("{a.b} {n} {gone} {list}", lambda _: True, list)
+    template = Template("{a.b} {n} {gone} {list}", lambda name: name, list)
     empty: list[str] = []
     made = template.fill({"a": {"b": "deep"}, "n": 1.5, "list": [1, "é"], "gone": None}, empty)
     assert made == 'deep 1.5  [1, "é"]'
@@ -414,7 +414,7 @@ def test_a_line_is_the_json_of_its_request_whatever_the_cells_hold(
     cell: str, custom_id: str, body: dict[str, Any]
 ) -> None:
     line = Line("/v1/x")
-    template = Template("a {t} b", lambda name: name == "t", list)
+    template = Template("a {t} b", lambda name: "t" if name == "t" else None, list)
     line.close({"x": body, "asked": line.hole(template.fill), "again": [line.hole(lambda cells, _: str(cells["t"]))]})
     written = line.write(custom_id, {"t": cell}, [])
     assert written.startswith(b'{"custom_id": ')

@@ -13,7 +13,8 @@ from ..request_file import check
 from ..request_file.body import composed
 from ..request_file.parts import PART_BYTES, PART_REQUESTS
 from ..request_file.write import _name_rows, _require_id_column, _require_space, _rows, _write_lines
-from ..rows.source import Source, extent
+from ..rows.source import Source
+from ..rows.tally import Tally
 from .job import Job
 from .record import Options
 
@@ -22,28 +23,35 @@ class _Unchanged(Exception):
     """The file that was just made is there already."""
 
 
-def build(path: Path, args: Namespace, source: Source | None, clock: Clock) -> tuple[check.Report, Job]:
-    """Writes the request file and its job record; the same again changes nothing.
+def build(
+    path: Path, args: Namespace, source: Source | None, clock: Clock, tally: Tally | None = None
+) -> tuple[check.Report, Job]:
+    """Writes the request file and its job record; the same again changes nothing. `tally` hears of rows left out.
 
     Raises BadInput, and leaves everything as it was, if a row or a request is bad or another file is in the way.
     """
     write, source = composed(args, source)
+    tally = tally or Tally()
     name, total, before = "the prompts", len(args.prompt or ()), None
     if source is not None:
-        _require_id_column(source)
-        before = state_of(Path(source.path))
+        source = _require_id_column(source)
+        if source.holds(path):
+            raise BadInput(f"{safe(path)} would be one of the rows in {safe(source.path)}", "write it elsewhere")
+        before = source.state()
         name = safe(source.path)
-        total, size = extent(Path(source.path))
+        total, size = source.extent()
         requests = min(total, source.limit or total, source.sample or total)
         growth = 1.4 if source.format == "images" else 1.1
         _require_space(path.parent, int(requests * (growth * size / total + len(write("", {}, [])))))
     try:
         with whole_file(path) as file:
-            _write_lines(file, name, total, _rows(args, source), write, source is None or source.empty == "refuse")
-            if source is not None and before != state_of(Path(source.path)):
+            skipped = _write_lines(file, name, total, _rows(args, source, tally), write, source, tally)
+            source = source and source.skipping(skipped)
+            if source is not None and before != source.state():
                 raise BadInput(f"{name} changed while it was read", "wait until whatever writes it is done")
             file.flush()
             report = check.check(Path(file.name), part_requests=args.part_requests, part_bytes=args.part_bytes)
+            report.notes += tally.notes()
             if not report.requests:
                 raise BadInput(f"{name}: no row to make a request of")
             if source is not None and report.problems:

@@ -12,6 +12,7 @@ from typing import Any
 from ..base.errors import BadInput, WrongUsage
 from ..base.text import safe
 from ..rows import cells as row_cells
+from ..rows.pictures import image_address
 from ..rows.source import Source
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
 from .template import Line, Template
@@ -22,7 +23,7 @@ Write = Callable[[str, dict[str, Any], list[str]], bytes]  # custom_id, cells, n
 def composed(args: Namespace, source: Source | None) -> tuple[Write, Source | None]:
     """What writes the line of a row, and the source with the columns it uses."""
     if source and not (args.prompt or args.template):
-        if source.format == "jsonl" and all(source.has_column(key) for key in ("custom_id", "body")):
+        if source.format == "jsonl" and all(source.column_named(key) for key in ("custom_id", "body")):
             return _rewriter(args), source.using([], id_column="custom_id")
         raise WrongUsage(
             "--prompt (or --template) is missing: what is asked about each row?", "--prompt 'Label: {text}'"
@@ -31,28 +32,28 @@ def composed(args: Namespace, source: Source | None) -> tuple[Write, Source | No
         raise WrongUsage("--model is missing", "list_models.py prints the models this key may use")
     line, used = Line(args.endpoint), dict[str, None]()
 
-    def is_column(name: str) -> bool:
-        return name == "text" if source is None else source.has_column(name)
+    def column_named(name: str) -> str | None:
+        return source.column_named(name) if source is not None else "text" if name == "text" else None
 
     def put(written: str) -> str:
-        template = Template(written, is_column, lambda: source.columns if source else ["text"])
+        template = Template(written, column_named, lambda: source.columns if source else ["text"])
         used.update(dict.fromkeys(template.columns))
         return line.hole(template.fill) if template.columns else template.literals[0]
 
     body: dict[str, Any] = {"model": args.model} | _question(args, put, source is None)
-    column = "file" if source and source.format == "images" else args.image_column
-    if column is not None:
-        if not is_column(column):
-            raise BadInput(f"there is no column {safe(column)} for --image-column")
-        place = Path(source.path) if source else Path()
-        folder = place if place.is_dir() else place.parent
+    named = "file" if source and source.format == "images" else args.image_column
+    if named is not None:
+        column = column_named(named)
+        if column is None:
+            raise BadInput(f"there is no column {safe(named)} for --image-column")
+        folder = source.folder if source else Path()
 
         def image(cells: dict[str, Any], empty: list[str]) -> str:
             cell = row_cells.value(cells, column)
             if row_cells.is_empty(cell):
                 empty.append(column)
                 return "data:,"
-            return row_cells.image_address(row_cells.text(cell), folder)
+            return image_address(cell, folder)
 
         used[column] = None
         _attach(body, args.endpoint, line.hole(image))

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..base.errors import BadInput
 from ..base.text import safe
-from ..rows.cells import is_empty, text, value
+from ..rows.cells import is_empty, is_text, text, value
+from ..rows.headers import shown
 
 try:
     import orjson
@@ -52,7 +53,9 @@ def encode(text: str) -> bytes:
 class Template:
     """A text with `{column}` in it. Cell text is put in as it is and never expanded again."""
 
-    def __init__(self, written: str, is_column: Callable[[str], bool], headers: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self, written: str, column_named: Callable[[str], str | None], headers: Callable[[], Iterable[str]]
+    ) -> None:
         """Raises BadInput for a `{name}` that is no column, with the headers that exist."""
         self.literals: list[str] = [""]
         self.columns: list[str] = []
@@ -63,12 +66,13 @@ class Template:
             self.literals[-1] += written[position : found.start()]
             position = found.end()
             if name is not None:
-                if is_column(name):
-                    self.columns.append(name)
+                column = column_named(name)
+                if column is not None:
+                    self.columns.append(column)
                     self.literals.append("")
                     continue
                 if _NAME.fullmatch(name):
-                    known = ", ".join(f"{{{safe(header, 40)}}}" for header in headers())
+                    known = ", ".join(f"{{{shown(header)}}}" for header in headers())
                     raise BadInput(
                         f"the template names {{{safe(name, 60)}}}, which is no column; there are: {safe(known)}",
                         f"correct the name, or write {{{{{safe(name, 60)}}}}} for the text itself",
@@ -91,6 +95,8 @@ class Template:
             cell = value(cells, name)
             if is_empty(cell):
                 empty.append(name)
+            if not is_text(cell):
+                raise BadInput(f"{safe(name, 60)} holds bytes that are no text", "pictures are named by --image-column")
             pieces += (text(cell), literal)
         return "".join(pieces)
 

@@ -15,7 +15,9 @@ from typing import Any, BinaryIO
 from ..base.errors import BadInput
 from ..base.progress import Progress
 from ..base.text import plural, safe
+from ..rows.headers import shown
 from ..rows.source import Row, Source
+from ..rows.tally import Tally
 from . import check
 from .body import Write, composed
 
@@ -26,27 +28,36 @@ def preview(args: Namespace, source: Source | None, count: int) -> list[dict[str
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "preview.jsonl")
         with made.open("wb") as file:
-            refuse = source is None or source.empty == "refuse"
-            _write_lines(file, "the rows", count, islice(_rows(args, source), count), write, refuse)
+            tally = Tally()
+            _write_lines(file, "the rows", count, islice(_rows(args, source, tally), count), write, source, tally)
         check.check(made, part_requests=count, part_bytes=args.part_bytes).require(Path("the preview"))
         return [json.loads(line) for line in made.read_bytes().splitlines()]
 
 
-def _require_id_column(source: Source) -> None:
-    column = source.id_column
-    if column is not None and not source.has_column(column):
-        there = ", ".join(safe(name, 40) for name in source.columns[:20])
-        raise BadInput(f"there is no column {safe(column, 60)!r} for --id-column; there are: {there}")
+def _require_id_column(source: Source) -> Source:
+    """The source with its id column as the header has it."""
+    if source.id_column is None:
+        return source
+    column = source.column_named(source.id_column)
+    if column is None:
+        there = ", ".join(shown(name) for name in source.columns[:20])
+        raise BadInput(f"there is no column {safe(source.id_column, 60)!r} for --id-column; there are: {there}")
+    return source.using(list(source.used), column)
 
 
-def _rows(args: Namespace, source: Source | None) -> Iterator[Row]:
+def _rows(args: Namespace, source: Source | None, tally: Tally) -> Iterator[Row]:
     if source is not None:
-        return source.read(requests_only=True)
+        return source.read(requests_only=True, tally=tally)
     return (Row(n, {"text": prompt}, f"row-{n:06d}") for n, prompt in enumerate(args.prompt, 1))
 
 
-def _write_lines(file: BinaryIO, name: str, total: int, rows: Iterable[Row], write: Write, refuse_empty: bool) -> None:
-    problems, last, lines = [], 0, list[bytes]()
+def _write_lines(
+    file: BinaryIO, name: str, total: int, rows: Iterable[Row], write: Write, source: Source | None, tally: Tally
+) -> list[int]:
+    """Writes the line of each row. Returns the numbers of rows that --empty skip leaves out, since nothing
+    can be made of their picture or text; otherwise they are problems, named together."""
+    problems, last, lines, skipped, ways = [], 0, list[bytes](), list[int](), list[str]()
+    refuse_empty, skip = source is None or source.empty == "refuse", source is not None and source.empty == "skip"
     with Progress("build", total, "rows") as progress:
         for row in rows:
             empty: list[str] = []
@@ -55,7 +66,13 @@ def _write_lines(file: BinaryIO, name: str, total: int, rows: Iterable[Row], wri
             except UnicodeEncodeError:
                 raise BadInput(f"{name} line {row.line}: half of a surrogate pair; expected whole characters") from None
             except BadInput as error:
-                raise BadInput(f"{name} line {row.line}: {error.what}", error.next_step) from None
+                if skip:
+                    skipped.append(tally.rows)
+                    tally.skip("row whose picture or text cannot be read", f"{row.line}: {error.what}")
+                else:
+                    problems.append(_unreadable(row.line, error.what))
+                    ways.append(error.next_step)
+                continue
             if empty and refuse_empty:
                 problems.append(_empty_cell(row.line, empty[0]))
             lines.append(line)
@@ -65,12 +82,25 @@ def _write_lines(file: BinaryIO, name: str, total: int, rows: Iterable[Row], wri
                 progress.add(row.line - last)
                 last = row.line
     file.write(b"".join(lines))
+    if ways:
+        skip_them = "--empty skip makes no request for such a row"
+        raise BadInput(
+            f"{name}: {plural(len(problems), 'row')} that no request can be made of",
+            f"{ways[0]}; {skip_them}",
+            problems,
+        )
     if problems:
         raise BadInput(
             f"{name}: {plural(len(problems), 'row')} with an empty cell in a column that the request needs",
             "fill them, or say --empty skip (no request for such a row) or --empty keep",
             problems,
         )
+    return skipped
+
+
+def _unreadable(line: int, what: str) -> dict[str, Any]:
+    found = {"line": line, "field": "", "kind": "unreadable", "value": "", "expected": "a picture or a text"}
+    return found | {"text": f"line {line}: {what}"}
 
 
 def _empty_cell(line: int, column: str) -> dict[str, Any]:

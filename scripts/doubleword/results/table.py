@@ -17,7 +17,8 @@ from ..base.files import whole_file
 from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
-from ..rows.source import Source, digest
+from ..rows.cells import text
+from ..rows.source import Source, located
 from .response_body import text_of
 
 # A spreadsheet takes these for the start of a formula; the last four are their full-width forms.
@@ -89,12 +90,7 @@ def check_source(job: Job, answer_column: str) -> Source | None:
     """The job's source, found to be what it was. Raises BadInput if it changed, or already has an answer column."""
     if job.record.source is None:
         return None
-    source = job.record.source
-    path = Path(source.path)
-    if not path.exists():
-        raise BadInput(f"the source {safe(path)} is gone; its rows are needed for the CSV", "restore it")
-    if digest(path) != source.sha256:
-        raise BadInput(f"the source {safe(path)} has changed since the requests were made", "restore it")
+    source = located(job.record.source, job.request_file().parent)
     for column in (answer_column, f"{answer_column}_error"):
         if column in source.columns:
             raise BadInput(f"the source already has a column {safe(column)!r}", "choose another with --answer-column")
@@ -113,8 +109,7 @@ def write_csv(job: Job, out: Path, answer_column: str, results: Path, errors: Pa
     with whole_file(out) as raw, Progress("csv", job.requests.requests, "rows") as progress:
         if source and source.encoding.lower().replace("_", "-") == "utf-8-sig":
             raw.write(b"\xef\xbb\xbf")  # spreadsheets know UTF-8 by it
-        text = _Text(raw)
-        writer = csv.writer(text, delimiter="\t" if out.suffix == ".tsv" else ",", lineterminator=_Text.ROW_END)
+        writer = csv.writer(_Text(raw), delimiter="\t" if out.suffix == ".tsv" else ",", lineterminator=_Text.ROW_END)
         writer.writerow([*columns, answer_column, f"{answer_column}_error"])
         for cells, answer in _joined(source, answers):
             row = [_cell(cells.get(column)) for column in columns]
@@ -143,9 +138,7 @@ def _joined(source: Source | None, answers: Iterator[Answer]) -> Iterator[tuple[
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text(value)
 
 
 class _Text:

@@ -1,66 +1,104 @@
-"""A cell: its value, its text, and images."""
+"""A cell: its value, and its text, which is the same in a prompt, an id and a table."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-from pathlib import Path
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from ..base.errors import BadInput
-from ..base.files import open_regular
-from ..base.text import safe
-
-# As base64 in a body of at most 10 MiB, with room for the prompt.
-IMAGE_BYTES = 7_500_000
 
 
-_IMAGES = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"))
+class Unreadable:
+    """Stands for a cell that could not be read: its text is a BadInput, raised where the cell is needed."""
+
+    def __init__(self, what: str, next_step: str) -> None:
+        self.failure = BadInput(what, next_step)
+
+    @classmethod
+    def of(cls, failure: BadInput) -> Unreadable:
+        return cls(failure.what, failure.next_step)
 
 
 def value(cells: dict[str, Any], name: str) -> Any:
-    """The cell of that name; `a.b` is also b within a."""
-    found: Any = cells.get(name)
-    if found is None and "." in name:
-        found = cells
-        for key in name.split("."):
-            found = found.get(key) if isinstance(found, dict) else None
-    return found
+    """The cell of that name; `a.b` is also b within a, where a is, or parses as, a JSON object."""
+    found = cells.get(name)
+    if found is not None or "." not in name or name in cells:
+        return found
+    end = len(name)
+    while (end := name.rfind(".", 0, end)) > 0:  # a header may have dots itself: the longest one that is there
+        if name[:end] in cells:
+            return _within(cells[name[:end]], name[end + 1 :])
+    return None
 
 
-def text(cell: Any) -> str:
-    """A cell as text: what is no text already is written as JSON, nothing as an empty text."""
-    if isinstance(cell, str):
-        return cell
-    return "" if cell is None else json.dumps(cell, ensure_ascii=False, default=str)
+def _within(cell: Any, path: str) -> Any:
+    for key in path.split("."):
+        if isinstance(cell, str) and cell.lstrip().startswith("{"):
+            try:
+                cell = json.loads(cell)
+            except (ValueError, RecursionError):
+                return None
+        cell = cell.get(key) if isinstance(cell, dict) else None
+    return cell
 
 
 def is_empty(cell: Any) -> bool:
-    return cell is None or (cell.__class__ is str and (not cell or cell.isspace()))
+    """Whether there is nothing in it: no value, white space, or "not a number"."""
+    if cell.__class__ is str:
+        return not cell or cell.isspace()
+    return cell is None or (cell.__class__ in (float, Decimal) and cell != cell)
 
 
-def _start(file: Path) -> bytes:
-    with open_regular(file) as opened:
-        return opened.read(16)
+def text(cell: Any) -> str:
+    """A cell as text: dates in ISO 8601, decimals plainly, nothing as an empty text, objects and lists as JSON."""
+    if cell.__class__ is str:
+        return str(cell)
+    if is_empty(cell):
+        return ""
+    if isinstance(cell, (bool, int, float, list, dict, tuple)):
+        return _json(cell)
+    return _scalar(cell)
 
 
-def _image_type(start: bytes) -> str | None:
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "webp"
-    return next((kind for sign, kind in _IMAGES if start.startswith(sign)), None)
+def _scalar(cell: Any) -> str:
+    """What JSON has no form for. Bytes are their text where they are UTF-8, else base64."""
+    if isinstance(cell, Unreadable):
+        raise BadInput(cell.failure.what, cell.failure.next_step)
+    if isinstance(cell, (datetime, date, time)):
+        return cell.isoformat()
+    if isinstance(cell, timedelta):
+        return f"PT{format(Decimal(cell // timedelta(microseconds=1)).scaleb(-6).normalize(), 'f')}S"
+    if isinstance(cell, Decimal):
+        return format(cell, "f")
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        raw = bytes(cell)
+        return raw.decode() if is_text(raw) else base64.b64encode(raw).decode()
+    return str(cell)
 
 
-def image_address(cell: str, folder: Path) -> str:
-    """An address a model can read: web and data addresses as they are, a file (relative to `folder`) as data."""
-    if cell.startswith(("https://", "http://", "data:image/")):
-        return cell
-    path = folder / cell
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > IMAGE_BYTES:
-            raise BadInput(f"{safe(path)} has more than {IMAGE_BYTES} bytes; a request takes 10 MiB", "make it smaller")
-        content = file.read()
-    kind = _image_type(content)
-    if kind is None:
-        raise BadInput(f"{safe(path)} is no PNG, JPEG, GIF or WebP (by its bytes)", "convert it, or leave it out")
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def is_text(cell: Any) -> bool:
+    """False for bytes that are no text: a picture, say."""
+    if cell.__class__ is not bytes:
+        return True
+    try:
+        return "\0" not in cell.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def _json(cell: Any) -> str:
+    try:
+        return json.dumps(cell, ensure_ascii=False, default=_scalar, allow_nan=False)
+    except (ValueError, TypeError):  # NaN inside, or keys that are no texts
+        return json.dumps(_plain(cell), ensure_ascii=False, default=_scalar)
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, dict):
+        return {text(key): _plain(member) for key, member in cell.items()}
+    if isinstance(cell, (list, tuple)):
+        return [_plain(member) for member in cell]
+    return None if is_empty(cell) and cell.__class__ is not str else cell

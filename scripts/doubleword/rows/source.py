@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import codecs
-import hashlib
 import os
 import random
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..base.errors import WrongUsage
+from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.files import digest as file_digest
 from ..base.text import safe
-from .cells import _image_type, _start, is_empty, text, value
+from . import delimited, folder, formats, parquet
+from .cells import Unreadable, is_empty, text, value
+from .delimited import Dialect, RawRow
 from .form import Form
-from .formats import _files, headers, rows
-
-FORMATS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".txt": "lines",
-    ".parquet": "parquet",
-}
+from .guess import form_of
+from .headers import meant, refuse_near
+from .tally import Tally
+from .text_file import inspected
 
 
 class Row(NamedTuple):
@@ -43,14 +32,15 @@ class Row(NamedTuple):
     custom_id: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source(Form):
     """Rows, and which of them have a request. The job record keeps it: the same rows and ids can be had again.
 
     Made by `describe`, or from a record by `from_dict`. It knows its columns once, read once.
     """
 
-    sha256: str
+    sha256: str  # of the file; of a folder's rows, names and contents
+    size: int  # bytes of the same
     id_column: str | None = None  # None: ids by the row's number
     used: tuple[str, ...] = ()  # columns that the templates name
     empty: str = "refuse"  # refuse, keep or skip: what an empty used cell means
@@ -58,6 +48,9 @@ class Source(Form):
     sample: int | None = None
     seed: int = 0
     rows: int | None = None  # how many there are; known with `sample`
+    skipped: tuple[int, ...] = ()  # with `empty` skip: numbers of rows whose picture or text could not be read
+
+    # --- in a job record ---
 
     @classmethod
     def from_dict(cls, record: Any) -> Source:
@@ -70,53 +63,153 @@ class Source(Form):
         for key, kind in known.items():
             found = record[key]
             if kind.startswith("tuple"):
-                fits = isinstance(found, list) and all(isinstance(name, str) for name in found)
+                fits = isinstance(found, list) and all(each.__class__.__name__ in kind for each in found)
             else:
                 fits = (found is None and "None" in kind) or found.__class__.__name__ in kind.split(" | ")
             if not fits:
                 raise ValueError(f"source has a wrong {key!r}")
-        return cls(**record | {"used": tuple(record["used"])})
+        return cls(**record | {"used": tuple(record["used"]), "skipped": tuple(record["skipped"])})
 
     def to_dict(self) -> dict[str, Any]:
         """For a job record: the same keys every time, JSON values."""
-        return asdict(self) | {"used": list(self.used)}
+        return asdict(self) | {"used": list(self.used), "skipped": list(self.skipped)}
 
     def using(self, columns: list[str], id_column: str | None = None) -> Source:
         """The same rows with the columns that the templates name, and perhaps another id column."""
-        made = replace(self, used=tuple(columns), id_column=id_column or self.id_column)
-        if "columns" in self.__dict__:
-            made.__dict__["columns"] = self.columns
+        return self._with(used=tuple(columns), id_column=id_column or self.id_column)
+
+    def skipping(self, numbers: list[int]) -> Source:
+        """The same rows; those of these numbers, counted from 1, have no request."""
+        return self._with(skipped=tuple(numbers))
+
+    def _with(self, **changes: Any) -> Source:
+        made = replace(self, **changes)
+        for known in ("columns", "_listing"):  # read once
+            if known in self.__dict__:
+                made.__dict__[known] = self.__dict__[known]
         return made
+
+    # --- columns ---
 
     @cached_property
     def columns(self) -> list[str]:
         """The headers, in order; of JSON objects, every key that any row has."""
-        return headers(self)
+        if self.is_folder:
+            return ["file", "text"] if self.format == "texts" else ["file"]
+        return formats.headers(self)
 
-    def has_column(self, name: str) -> bool:
-        """Whether a template may name it: a header, or in JSON a key (`a.b`: b within a) that any row has."""
-        if self.format in ("jsonl", "json", "parquet"):
-            return any(name in cells or value(cells, name) is not None for _, cells in rows(self))
-        return name in self.columns
+    def column_named(self, name: str) -> str | None:
+        """The column that is meant by a name, as `cells.value` takes it, or None. `a.b` is the key b within column a.
 
-    def read(self, *, requests_only: bool = False) -> Iterator[Row]:
-        """Every row in order, or only those with a request. The same description and bytes give the same ids."""
-        used = self.used if self.empty == "skip" else ()
+        Raises BadInput, saying which, where a column differs in no more than case, spaces or punctuation.
+        """
+        if self.format in ("jsonl", "json") and name in next((cells for _, cells in self._rows(Tally())), ()):
+            return name
+        found = meant(name, self.columns) or self._nested(name)
+        if found is None:
+            refuse_near(name, self.columns)
+        return found
+
+    def _nested(self, name: str) -> str | None:
+        end = len(name)
+        while (end := name.rfind(".", 0, end)) > 0:
+            column = meant(name[:end], self.columns)
+            path = f"{column}.{name[end + 1 :].strip()}"
+            if column and any(value(cells, path) is not None for _, cells in self._rows(Tally())):
+                return path
+        return None
+
+    # --- rows ---
+
+    def read(self, *, requests_only: bool = False, tally: Tally | None = None) -> Iterator[Row]:
+        """Every row in order, or only those with a request. The same description and bytes give the same ids.
+
+        `tally` is told what is left out, and why.
+        """
+        tally = tally or Tally()
+        used, skipped = self.used if self.empty == "skip" else (), frozenset(self.skipped)
         chance, left, needed = random.Random(self.seed), self.rows or 0, self.sample or 0  # noqa: S311
-        for number, (line, cells) in enumerate(rows(self), 1):
+        for number, (line, cells) in enumerate(self._rows(tally), 1):
+            tally.rows = number
             wanted = self.limit is None or number <= self.limit
             if self.sample is not None:  # each row with the chance that fills the sample exactly by the last one
                 wanted = chance.random() * left < needed
                 left, needed = left - 1, needed - wanted
             elif not wanted and requests_only:
                 return
-            if wanted and any(is_empty(value(cells, name)) for name in used):
+            if wanted and used and any(is_empty(value(cells, name)) for name in used):
+                tally.skip("row with an empty cell in a column that is used", line)
+                wanted = False
+            if number in skipped:
+                cells = {name: None if isinstance(cell, Unreadable) else cell for name, cell in cells.items()}
                 wanted = False
             if wanted:
                 by_row = self.id_column is None
                 yield Row(line, cells, f"row-{number:06d}" if by_row else text(value(cells, self.id_column or "")))
             elif not requests_only:
                 yield Row(line, cells, None)
+
+    def _rows(self, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
+        return folder.rows(self, self._listing, tally) if self.is_folder else formats.rows(self, tally)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        if self.is_folder:
+            return len(self._listing.names)
+        return parquet.count(self) if self.format == "parquet" else sum(1 for _ in self._rows(Tally()))
+
+    def extent(self) -> tuple[int, int]:
+        """(rows, bytes): about how much there is to do."""
+        if self.is_folder:
+            return len(self._listing.names), self.size
+        if self.format in ("parquet", "excel"):
+            return max(1, self.count() if self.format == "parquet" else self.size // 50), self.size
+        with open_regular(Path(self.path)) as file:
+            start = file.read(BLOCK_BYTES)
+        return max(1, start.count(b"\n") * self.size // max(1, len(start))), self.size
+
+    # --- the file ---
+
+    @property
+    def is_folder(self) -> bool:
+        return self.format in ("texts", "images")
+
+    @cached_property
+    def _listing(self) -> folder.Listing:
+        return folder.listing(self)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie that its cells name."""
+        return Path(self.path) if self.is_folder else Path(self.path).parent
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file there is, or would be, one of its rows or the source itself."""
+        place = Path(os.path.realpath(path))
+        if not self.is_folder:
+            return place == Path(os.path.realpath(self.path))
+        own = Path(os.path.realpath(self.path))
+        inside = own in place.parents if self.recursive else own == place.parent
+        return inside and folder.matches(self, place.relative_to(own).as_posix())
+
+    def state(self) -> list[int]:
+        """Numbers that are cheap to compare: a difference means that the source changed."""
+        base = Path(self.path)
+        found = [os.stat(base / name) for name in self._listing.names] if self.is_folder else [os.stat(base)]
+        return [len(found), sum(each.st_size for each in found), max(each.st_mtime_ns for each in found)]
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """Of a CSV or TSV: how it is written."""
+        return delimited.dialect(self)
+
+    def raw_rows(self) -> Iterator[RawRow]:
+        """Of a CSV or TSV: every record as it stands in the file, the header and blank lines, too.
+
+        Those with cells are the header and then the rows of `read`, one for one. Encoded by `dialect` with its mark
+        before them they are the file, byte for byte; cells added to a row are quoted by `dialect.quoted`.
+        """
+        return delimited.raw_rows(self)
 
 
 def describe(
@@ -125,82 +218,57 @@ def describe(
     form: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    sheet: str | None = None,
+    match: str | None = None,
+    recursive: bool = False,
+    tally: Tally | None = None,
     **selection: Any,
 ) -> Source:
-    """The description of a source: what is not said by hand is told from name and bytes.
+    """The description of a source: what is not said by hand is told from name and bytes, and `tally` told of guesses.
 
     `selection`: the fields of Source that say which rows have a request.
     """
-    found = _form(path, form, delimiter, encoding)
-    source = Source(**asdict(found), sha256=digest(path), **selection)
-    return source if source.sample is None else replace(source, rows=sum(1 for _ in rows(found)))
-
-
-def _form(path: Path, form: str | None, delimiter: str | None, encoding: str | None) -> Form:
-    form = form or _format(path)
-    if form == "unknown":
-        raise WrongUsage(
-            f"cannot tell the format of {safe(path)} by its name", "say --format csv, tsv, jsonl, json or lines"
-        )
-    try:
-        codecs.lookup(encoding or "utf-8")
-    except LookupError:
-        raise WrongUsage(f"there is no encoding {safe(encoding)}", "for example --encoding cp1252") from None
-    known = Form(str(path.resolve()), form, encoding or "utf-8", delimiter or ",")
-    if form not in ("csv", "tsv", "jsonl", "json", "lines"):
-        return known
-    with open_regular(path) as file:
-        start = file.read(64 * 1024)
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        known = replace(known, encoding=encoding or "utf-16")
-    elif start.startswith(b"\xef\xbb\xbf"):
-        known = replace(known, encoding="utf-8-sig")
-    if form == "tsv":
-        known = replace(known, format="csv", delimiter=delimiter or "\t")
-    header = start.decode(known.encoding, "replace").splitlines()[:1]
-    if header and delimiter is None and known.delimiter not in header[0]:
-        # Spreadsheets of many countries write CSV with semicolons.
-        known = replace(known, delimiter=max(",;\t|", key=header[0].count))
-    return known
-
-
-def kept_stdin(folder: Path, stem: str, form: str | None) -> Path:
-    """Copies stdin to a file of its own, named by its content: the rows are read again when answers come back."""
-    if sys.stdin.isatty():
-        raise WrongUsage("--input - reads rows from a pipe, and there is none")
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{stem}.", suffix=".tmp") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.flush()
-        copy.seek(0)
-        start = copy.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-        form = form or {b"{": "jsonl", b"[": "json"}.get(start, "csv")
-        ending = next((ending for ending, name in FORMATS.items() if name == form), ".txt")
-        kept = folder / f"{stem}.input-{digest(Path(copy.name))[:8]}{ending}"
-        shutil.copyfile(copy.name, kept)
-    return kept
-
-
-def _format(path: Path) -> str:
-    if not path.is_dir():
-        return FORMATS.get(path.suffix.lower(), "unknown")
-    found = _files(path)
-    return "images" if all(_image_type(_start(file)) for file in found) else "texts"
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder's file names and contents."""
-    if not path.is_dir():
-        return file_digest(path)
-    made = hashlib.sha256()
-    for file in _files(path):
-        made.update(f"{file_digest(file)} {file.name}\n".encode("utf-8", "surrogateescape"))
-    return made.hexdigest()
-
-
-def extent(path: Path) -> tuple[int, int]:
-    """(lines, bytes) of a file, or files and bytes of a folder: about how much there is to do."""
+    found = form_of(path, form, delimiter, encoding, sheet, match, recursive, tally or Tally())
     if path.is_dir():
-        return len(_files(path)), sum(file.stat().st_size for file in _files(path))
-    with open_regular(path) as file:
-        start, size = file.read(BLOCK_BYTES), os.fstat(file.fileno()).st_size
-        return max(1, start.count(b"\n") * size // max(1, len(start))), size
+        listing = folder.listing(found)
+        found = replace(found, format=listing.format)
+        source = Source(**asdict(found), sha256=listing.sha256, size=listing.size, **selection)
+        source.__dict__["_listing"] = listing
+    else:
+        is_text = found.format in ("csv", "jsonl", "json", "lines")
+        sha256 = inspected(path, found.encoding if is_text else None, found.format != "json")
+        source = Source(**asdict(found), sha256=sha256, size=path.stat().st_size, **selection)
+    return source if source.sample is None else replace(source, rows=source.count())
+
+
+def located(source: Source, beside: Path) -> Source:
+    """The source where it lies now, unchanged: where it was, or in the folder `beside`, the request file's.
+
+    Raises BadInput if it is gone, or changed since the requests were made.
+    """
+    own = Path(source.path)
+    there = own.exists()
+    if there and _is(source, own):
+        return source
+    for candidate in [beside / own.name, *sorted(beside.iterdir())]:
+        if candidate != own and candidate.is_dir() == source.is_folder and _is(source, candidate):
+            return source._with(path=str(candidate.resolve()))
+    if there:
+        raise BadInput(
+            f"the source {safe(own)} has changed since the requests were made; its rows are needed for the table",
+            f"restore it, or put an unchanged copy into {safe(beside)}",
+        )
+    raise BadInput(
+        f"the source {safe(own)} is gone, and nothing in {safe(beside)} is a copy of it; its rows are needed",
+        "restore it, or put it beside the request file",
+    )
+
+
+def _is(source: Source, path: Path) -> bool:
+    """Whether the same rows lie there."""
+    try:
+        if source.is_folder:
+            return path.is_dir() and folder.listing(replace(source, path=str(path.resolve()))).sha256 == source.sha256
+        return path.is_file() and path.stat().st_size == source.size and file_digest(path) == source.sha256
+    except (BadInput, OSError):
+        return False

@@ -1,0 +1,139 @@
+"""How a source is read: what is not said by hand is told by its first bytes and its name."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from ..base.errors import BadInput, WrongUsage
+from ..base.files import open_regular
+from ..base.text import safe
+from .delimited import sniffed
+from .form import Form
+from .formats import FORMATS
+from .recognise import encoding_of, kind_of, not_text
+from .tally import Tally
+from .text_file import require_encoding
+from .workbook import sheet_of
+
+SAMPLE_BYTES = 64 * 1024
+_BINARY = ("parquet", "excel")
+
+
+def form_of(
+    path: Path,
+    form: str | None,
+    delimiter: str | None,
+    encoding: str | None,
+    sheet: str | None,
+    match: str | None,
+    recursive: bool,
+    tally: Tally,
+) -> Form:
+    """The form of a source. Of a folder without a format it is "": what its files are tells. `tally` hears of guesses.
+
+    Raises WrongUsage for a flag that does not go with the source, BadInput for a file that is no text.
+    """
+    if encoding is not None:
+        require_encoding(encoding)
+    known = Form(path=str(path.resolve()), format=form or "", encoding=encoding or "utf-8", sheet=sheet)
+    known = replace(known, match=match, recursive=recursive)
+    if path.is_dir():
+        _require(not form or form in ("texts", "images"), f"--format {form}", path, "a folder: texts or images")
+        _require(delimiter is None, "--delimiter", path, "a folder")
+        _require(sheet is None, "--sheet", path, "a folder")
+        return known
+    _require(match is None and not recursive, "--match" if match else "--recursive", path, "a file")
+    _require(form not in ("texts", "images"), f"--format {form}", path, "a file")
+    with open_regular(path) as file:
+        start = file.read(SAMPLE_BYTES)
+    known = replace(known, format=_format(path, form, start))
+    _require(sheet is None or known.format == "excel", "--sheet", path, known.format)
+    _require(delimiter is None or known.format in ("csv", "tsv", "lines"), "--delimiter", path, known.format)
+    _require(encoding is None or known.format not in _BINARY, "--encoding", path, known.format)
+    if known.format in _BINARY:
+        return replace(known, sheet=sheet_of(path, sheet)) if known.format == "excel" else known
+    return _of_text(known, start, form, delimiter, encoding, tally)
+
+
+def _require(fits: bool, flag: str, path: Path, is_a: str) -> None:
+    if not fits:
+        raise WrongUsage(f"{flag} does not go with {safe(path)}, which is {is_a}", "leave it out")
+
+
+def _format(path: Path, form: str | None, start: bytes) -> str:
+    """A format, from the bytes first: a workbook that is called .csv is a workbook."""
+    kind = kind_of(start)
+    if kind is not None:
+        if kind.kind not in _BINARY or form not in (None, kind.kind):
+            raise not_text(path, kind)
+        return kind.kind
+    named = form or FORMATS.get(path.suffix.lower())
+    if named is None:
+        raise WrongUsage(
+            f"cannot tell the format of {safe(path)} by its name", "say --format csv, tsv, jsonl, json or lines"
+        )
+    if named in _BINARY:
+        is_a = "Parquet file" if named == "parquet" else "workbook"
+        raise BadInput(f"{safe(path)} is no {is_a} (by its bytes)", "check the path, or say what it is: --format")
+    return named
+
+
+def _of_text(
+    known: Form, start: bytes, form: str | None, delimiter: str | None, encoding: str | None, tally: Tally
+) -> Form:
+    marked = encoding_of(start)
+    if marked is not None:
+        known = replace(known, encoding=_by_mark(marked, encoding, tally))
+    text = start.decode(known.encoding, "replace").removeprefix("\ufeff")
+    if len(start) == SAMPLE_BYTES:  # the last line is cut
+        text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
+    if form is None:
+        is_table = known.format == "lines" and delimiter is not None
+        known = replace(known, format="csv" if is_table else _by_text(known.format, text, tally))
+    if known.format not in ("csv", "tsv"):
+        _require(delimiter is None, "--delimiter", Path(known.path), known.format)
+        return known
+    chosen, others = sniffed(text, delimiter, "\t" if known.format == "tsv" else ",")
+    for other in others:
+        tally.doubt(f"cells are taken to be divided by {chosen!r}; {other!r} would fit as well (--delimiter)", "line 1")
+    return replace(known, format="csv", delimiter=chosen)
+
+
+def _by_mark(marked: str, encoding: str | None, tally: Tally) -> str:
+    """The encoding of a text with a mark: the mark's, but where a byte order is named for the same family."""
+    family = marked[:6].replace("utf-8-", "utf-8")
+    if encoding is not None and encoding.lower().replace("_", "-").startswith(family):
+        return marked if family == "utf-8" else encoding
+    if encoding is not None:
+        tally.doubt(
+            f"the file begins with the mark of {marked[:6].rstrip('-')}, and is read so, not as {encoding}", "line 1"
+        )
+    return marked
+
+
+def _by_text(named: str, text: str, tally: Tally) -> str:
+    """The format of a text whose name says `named`: arrays, lines of objects and tables with tabs show it."""
+    first = text.lstrip()[:1]
+    if named == "jsonl" and first == "[":
+        return "json"
+    if named == "json" and first == "{" and _is_object(text.lstrip().partition("\n")[0]):
+        return "jsonl" if text.lstrip().partition("\n")[2].lstrip()[:1] == "{" else named
+    lines = [line for line in re.split(r"\r\n|\n|\r", text)[:50] if line]
+    if named == "lines" and len(lines) > 1 and lines[0].count("\t") and _width(lines):
+        tally.doubt("the file is read as a table with tabs, since its lines are so; --format lines for lines", "line 1")
+        return "tsv"
+    return named
+
+
+def _width(lines: list[str]) -> bool:
+    return len({line.count("\t") for line in lines}) == 1
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

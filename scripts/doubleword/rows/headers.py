@@ -1,0 +1,75 @@
+"""Headers: when two names mean one column, and which headers a table can have."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from ..base.errors import BadInput
+from ..base.text import safe
+
+
+def folded(name: str) -> str:
+    """The name as names are compared: Unicode NFC, trimmed, each run of white space one space, nothing invisible."""
+    if name.isascii() and name.isprintable() and "  " not in name:
+        return name.strip()
+    visible = "".join(c for c in unicodedata.normalize("NFC", name) if unicodedata.category(c) != "Cf")
+    return " ".join(visible.split())
+
+
+def _bare(name: str) -> str:
+    """The letters and digits alone, without case: names that are equal so are one slip of the hand apart."""
+    return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if c.isalnum())
+
+
+def shown(name: str) -> str:
+    """A header for an error: what cannot be seen in it (a line break, a no-break space) is escaped."""
+    clean = safe(name, 60)
+    return clean if clean == name else safe(ascii(name)[1:-1] if not name.isprintable() else repr(name), 80)
+
+
+def meant(name: str, headers: Sequence[str]) -> str | None:
+    """The header that is meant by a name, or None.
+
+    Raises BadInput where two are, and where none is but one up to case, spaces or punctuation.
+    """
+    if name in headers:
+        return name
+    wanted = folded(name)
+    found = [header for header in headers if folded(header) == wanted]
+    if len(found) > 1:
+        raise BadInput(
+            f"{{{shown(name)}}} may be {' or '.join(f'{{{shown(header)}}}' for header in found)}",
+            "give the columns names that differ in more than spaces",
+        )
+    return found[0] if found else None
+
+
+def refuse_near(name: str, headers: Iterable[str]) -> None:
+    """Raises BadInput if a header differs from the name in nothing but case, spaces or punctuation."""
+    wanted = _bare(name)
+    near = [header for header in headers if _bare(header) == wanted] if wanted else []
+    if near:
+        raise BadInput(
+            f"{{{shown(name)}}} is no column, but {' and '.join(f'{{{shown(header)}}}' for header in near)} is",
+            f"write {{{shown(near[0])}}}, or {{{{{shown(name)}}}}} for the text itself",
+        )
+
+
+def checked(path: str, line: int, names: Sequence[str]) -> list[str]:
+    """The headers of a table without the empty ones at its end, whose cells must be empty, too."""
+    headers = list(names)
+    while len(headers) > 1 and not headers[-1].strip():
+        headers.pop()
+    places: dict[str, list[int]] = {}
+    for number, name in enumerate(headers, 1):
+        places.setdefault(name, []).append(number)
+    for name, found in places.items():
+        if len(found) > 1:
+            columns = f"columns {', '.join(map(str, found[:10]))}"
+            if not name.strip():
+                raise BadInput(f"{safe(path)} line {line}: {columns} have no header", "give each a name of its own")
+            raise BadInput(
+                f"{safe(path)} line {line}: {columns} have the same header, {shown(name)!r}", "rename all but one"
+            )
+    return headers

@@ -1,0 +1,132 @@
+"""JSON: an object a line, or arrays of objects of any size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ..base.errors import BadInput
+from ..base.files import BLOCK_BYTES, LINE_BYTES
+from ..base.text import safe
+from .form import Form
+from .tally import Tally
+from .text_file import lines, opened, undecodable
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {safe(next(n for n in names if names.count(n) > 1), 60)!r} stands there twice")
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members)
+
+
+def _why(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if "integer string conversion" in str(error):
+        return "a number has too many digits"
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def json_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, object) of every line that is not blank."""
+    for number, written in lines(form):
+        if written.isspace():
+            tally.leave_out("blank line", number)
+            continue
+        try:
+            cells = _DECODER.decode(written)
+        except (ValueError, RecursionError) as error:
+            what = f"{safe(form.path)} line {number}: not JSON: {safe(_why(error))}"
+            raise BadInput(what, "mend that line; for an array of objects say --format json") from None
+        if not isinstance(cells, dict):
+            what = f"{safe(form.path)} line {number}: {safe(written, 60)}; expected a JSON object"
+            raise BadInput(what, "mend that line; for plain texts say --format lines")
+        yield number, cells
+
+
+def json_arrays(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:  # noqa: ARG001 - nothing is left out
+    """(line, object) of every object of one array, or of several one after the other, read piece by piece."""
+    try:
+        with opened(form, "\n") as file:
+            yield from _Arrays(form, file).objects()
+    except UnicodeError:
+        raise undecodable(form.path, form.encoding) from None
+
+
+class _Arrays:
+    """A reader of arrays that may be larger than the memory."""
+
+    def __init__(self, form: Form, file: Any) -> None:
+        self._form, self._file = form, file
+        self._buffer, self._position, self._line, self._whole = "", 0, 1, False
+
+    def objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        if self._next() is None:
+            raise self._wrong("it is empty; a JSON array of objects was expected")
+        while (character := self._next()) is not None:
+            if character != "[":
+                what = f"{character!r} where a JSON array of objects was expected"
+                if character == "{":
+                    raise self._wrong(what, "an array within it: jq .KEY FILE > rows.json; objects: --format jsonl")
+                raise self._wrong(what)
+            self._position += 1
+            yield from self._array()
+
+    def _array(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        if self._next() == "]":
+            self._position += 1
+            return
+        while True:
+            if self._next() != "{":
+                raise self._wrong("a JSON array of objects was expected: an object must stand there")
+            yield self._object()
+            character = self._next()
+            self._position += 1
+            if character == "]":
+                return
+            if character != ",":
+                self._position -= 1
+                raise self._wrong("cut off" if character is None else "a comma or ] was expected after an object")
+
+    def _next(self) -> str | None:
+        """The next character that is no white space, at the position; None at the end."""
+        while True:
+            buffer, position = self._buffer, self._position
+            while position < len(buffer) and buffer[position] in " \t\r\n":
+                self._line += buffer[position] == "\n"
+                position += 1
+            self._position = position
+            if position < len(buffer):
+                return buffer[position]
+            if not self._more():
+                return None
+
+    def _more(self) -> bool:
+        piece = self._file.read(BLOCK_BYTES)
+        self._buffer, self._position = self._buffer[self._position :] + piece, 0
+        self._whole = not piece
+        return bool(piece)
+
+    def _object(self) -> tuple[int, dict[str, Any]]:
+        while True:
+            try:
+                cells, end = _DECODER.raw_decode(self._buffer, self._position)
+            except (ValueError, RecursionError) as error:
+                final = not isinstance(error, json.JSONDecodeError)
+                if final or len(self._buffer) - self._position > LINE_BYTES or not self._more():
+                    self._line += self._buffer.count("\n", self._position, getattr(error, "pos", self._position))
+                    raise self._wrong(f"not JSON: {_why(error)}") from None
+                continue
+            line = self._line
+            self._line += self._buffer.count("\n", self._position, end)
+            self._position = end
+            return line, cells
+
+    def _wrong(self, what: str, way: str = "mend the file there") -> BadInput:
+        return BadInput(f"{safe(self._form.path)} line {self._line}: {safe(what)}", way)

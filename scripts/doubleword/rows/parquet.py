@@ -1,0 +1,86 @@
+"""Parquet, where pyarrow is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import BadInput
+from ..base.text import safe
+from .form import Form
+from .tally import Tally
+
+
+def _opened(form: Form) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise BadInput("reading Parquet needs the package pyarrow", "pip install pyarrow, or export to CSV") from None
+    try:
+        file = pyarrow.parquet.ParquetFile(Path(form.path))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise BadInput(f"{safe(form.path)} is no Parquet file: {safe(error)}", "check the path") from None
+    names = file.schema_arrow.names
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"{safe(form.path)}: two columns are called {safe(twice, 60)!r}", "rename one")
+    return file
+
+
+def headers(form: Form) -> list[str]:
+    return [str(name) for name in _opened(form).schema_arrow.names]
+
+
+def count(form: Form) -> int:
+    return int(_opened(form).metadata.num_rows)
+
+
+def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:  # noqa: ARG001 - nothing is left out
+    """(number, cells) of each row. Cells are Python's values; times to the nanosecond are texts, in ISO 8601."""
+    import pyarrow
+
+    number = 0
+    try:
+        for batch in _opened(form).iter_batches(batch_size=1000):
+            columns = [_values(column) for column in batch.columns]
+            for cells in zip(*columns, strict=True):
+                number += 1
+                yield number, dict(zip(batch.schema.names, cells, strict=True))
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise BadInput(
+            f"{safe(form.path)} after row {number}: {safe(error)}", "write the file anew, or export it to CSV"
+        ) from None
+
+
+def _values(column: Any) -> list[Any]:
+    import pyarrow
+
+    kind = column.type
+    if getattr(kind, "unit", None) != "ns":
+        return column.to_pylist()  # type: ignore[no-any-return]
+    # Python's times end at the microsecond.
+    coarse = column.cast(_in_microseconds(pyarrow, kind), safe=False).to_pylist()
+    fine = column.cast(pyarrow.int64()).to_pylist()
+    return [
+        value if ns is None or ns % 1000 == 0 else _finer(value, ns % 1000)
+        for value, ns in zip(coarse, fine, strict=True)
+    ]
+
+
+def _in_microseconds(pyarrow: Any, kind: Any) -> Any:
+    if pyarrow.types.is_timestamp(kind):
+        return pyarrow.timestamp("us", tz=kind.tz)
+    return pyarrow.time64("us") if pyarrow.types.is_time(kind) else pyarrow.duration("us")
+
+
+def _finer(value: Any, nanoseconds: int) -> Any:
+    """A time as text with nine digits of a second; a duration stays at the microsecond."""
+    if not hasattr(value, "microsecond"):
+        return value
+    written = value.isoformat()
+    before, point, after = written.partition(".")
+    if not point:  # no microseconds: the digits go before what follows the seconds, a zone
+        end = next((at for at, c in enumerate(written) if at > 8 and c in "+-Z" and "T" in written[:at]), len(written))
+        return f"{written[:end]}.000000{nanoseconds:03d}{written[end:]}"
+    return f"{before}.{after[:6]}{nanoseconds:03d}{after[6:]}"

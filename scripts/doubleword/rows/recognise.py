@@ -1,0 +1,140 @@
+"""What a file is, told by its bytes: nothing that is no text is ever read as one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from ..base.errors import BadInput
+from ..base.text import safe
+
+START_BYTES = 4096  # enough for every sign below
+
+# Marks of Unicode; the longer ones first, since UTF-32 begins as UTF-16 does.
+MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+)
+
+
+class Kind(NamedTuple):
+    """What a file is that is no text: `parquet`, `excel`, `image`, or `other`; in words; and what makes text of it."""
+
+    kind: str
+    name: str
+    way: str
+
+
+_IMAGES = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"))
+
+
+def image_type(start: bytes) -> str | None:
+    """png, jpeg, gif or webp: the pictures that models take."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "webp"
+    return next((kind for sign, kind in _IMAGES if start.startswith(sign)), None)
+
+
+def _other(name: str, way: str) -> Kind:
+    return Kind("other", name, way)
+
+
+_CONVERT_IMAGE = "convert it: magick FILE FILE.png"
+_OFFICE = "save it as .xlsx or .csv, or for a document: pandoc FILE -o FILE.txt"
+_SIGNS = (
+    (b"PAR1", Kind("parquet", "a Parquet file", "--format parquet")),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _other("an Office file of the old kind, or a protected one", _OFFICE)),
+    (b"{\\rtf", _other("an RTF document", "pandoc FILE -o FILE.txt")),
+    (b"\x1f\x8b", _other("compressed (gzip)", "gunzip -k FILE")),
+    (b"BZh", _other("compressed (bzip2)", "bunzip2 -k FILE")),
+    (b"\xfd7zXZ\x00", _other("compressed (xz)", "unxz -k FILE")),
+    (b"\x28\xb5\x2f\xfd", _other("compressed (zstd)", "unzstd FILE")),
+    (b"\x04\x22\x4d\x18", _other("compressed (lz4)", "lz4 -d FILE")),
+    (b"\x1f\x9d", _other("compressed", "uncompress FILE")),
+    (b"LZIP", _other("compressed (lzip)", "lzip -dk FILE")),
+    (b"7z\xbc\xaf\x27\x1c", _other("an archive (7z)", "7z x FILE")),
+    (b"Rar!\x1a\x07", _other("an archive (rar)", "unrar x FILE")),
+    (b"SQLite format 3\x00", _other("an SQLite database", "sqlite3 -csv -header FILE 'select * from …' > rows.csv")),
+    (b"ARROW1\x00", _other("an Arrow file", "write it as Parquet with pyarrow")),
+    (b"Obj\x01", _other("an Avro file", "write it as JSONL or Parquet")),
+    (b"ORC", _other("an ORC file", "write it as Parquet with pyarrow")),
+    (b"II*\x00", _other("a TIFF picture", _CONVERT_IMAGE)),
+    (b"MM\x00*", _other("a TIFF picture", _CONVERT_IMAGE)),
+    (b"8BPS", _other("a Photoshop picture", _CONVERT_IMAGE)),
+    (b"\x00\x00\x01\x00", _other("an icon", _CONVERT_IMAGE)),
+    (b"ID3", _other("a sound file", "transcribe it first")),
+    (b"OggS", _other("a sound or video file", "transcribe it first")),
+    (b"fLaC", _other("a sound file", "transcribe it first")),
+    (b"RIFF", _other("a sound or video file", "transcribe it first")),
+    (b"\x7fELF", _other("a program", "name the rows")),
+)
+_TEXT_LIKE = {b"BZh", b"ORC", b"ID3", b"LZIP", b"RIFF", b"8BPS", b"OggS", b"fLaC", b"PAR1", b"Obj\x01"}
+
+
+def kind_of(start: bytes) -> Kind | None:
+    """What the first START_BYTES of a file say it is; None for what may be text."""
+    image = image_type(start)
+    if image is not None:
+        return Kind("image", f"a picture ({image})", "put pictures into a folder of their own, or name --image-column")
+    if b"%PDF-" in start[:1024]:
+        return _other("a PDF", "pdftotext -layout FILE FILE.txt (text), or pdftoppm -r 150 -png FILE PAGE (pictures)")
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+        return _archive(start)
+    if start[257:262] == b"ustar":
+        return _other("an archive (tar)", "tar -xf FILE")
+    if start[4:8] == b"ftyp":
+        heic = start[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"hevc")
+        return (
+            _other("a HEIC picture", _CONVERT_IMAGE) if heic else _other("a sound or video file", "transcribe it first")
+        )
+    if re.match(rb"BM.{4}\0\0\0\0", start, re.DOTALL):
+        return _other("a BMP picture", _CONVERT_IMAGE)
+    return next((kind for sign, kind in _SIGNS if start.startswith(sign) and _beyond_text(sign, start)), None)
+
+
+def _beyond_text(sign: bytes, start: bytes) -> bool:
+    """Whether a sign that is made of letters stands before bytes that no text has."""
+    return sign not in _TEXT_LIKE or start.translate(None, _TEXT_BYTES) != b"" or sign == b"PAR1"
+
+
+# Printable ASCII and the white space of texts.
+_TEXT_BYTES = bytes([9, 10, 12, 13, *range(32, 127)])
+
+
+def _archive(start: bytes) -> Kind:
+    """What a zip archive holds: the names of its first members tell."""
+    if b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet" in start:
+        return _other("an OpenDocument table", "save it as .xlsx or .csv")
+    if b"mimetypeapplication/vnd.oasis" in start or b"mimetypeapplication/epub" in start:
+        return _other("an OpenDocument file or a book", "pandoc FILE -o FILE.txt")
+    if b"word/" in start:
+        return _other("a Word document", "pandoc FILE -o FILE.txt")
+    if b"ppt/" in start:
+        return _other("a PowerPoint file", "export it as PDF, then pdftotext FILE.pdf FILE.txt")
+    if b"xl/" in start or b"[Content_Types].xml" in start or b"_rels/.rels" in start or b"docProps/" in start:
+        return Kind("excel", "an Excel workbook", "--format excel")
+    return _other("an archive (zip)", "unzip FILE")
+
+
+def encoding_of(start: bytes) -> str | None:
+    """The encoding that a mark at the start names."""
+    return next((encoding for mark, encoding in MARKS if start.startswith(mark)), None)
+
+
+def not_text(path: Path | str, kind: Kind) -> BadInput:
+    return BadInput(f"{safe(path)} is {kind.name}, no text", kind.way.replace("FILE", safe(Path(path).name, 80)))
+
+
+def what_nul_means(start: bytes) -> str:
+    """The next step for a file that holds NUL bytes: their places tell UTF-16 without a mark from no text at all."""
+    pairs = len(start) // 2
+    even, odd = start[: pairs * 2 : 2].count(0), start[1 : pairs * 2 : 2].count(0)
+    if odd > 2 + 8 * even and odd * 20 > pairs:
+        return "it looks like UTF-16 without a mark: --encoding utf-16-le"
+    if even > 2 + 8 * odd and even * 20 > pairs:
+        return "it looks like UTF-16 without a mark: --encoding utf-16-be"
+    return "it is no text file; export it as CSV, JSONL or text"

@@ -1,0 +1,49 @@
+"""Rows from a pipe: kept as a file, since they are read again when answers come back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from ..base.errors import BadInput, WrongUsage
+from ..base.files import BLOCK_BYTES, sync_folder
+from ..base.files import digest as file_digest
+from ..base.text import safe
+from .formats import FORMATS
+
+
+def kept_stdin(folder: Path, stem: str, form: str | None) -> Path:
+    """Copies stdin to a file named by its content: whole, and on the disk, before it has that name."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise WrongUsage("--input - reads rows from a pipe, and there is none")
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".rows-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as copy:
+            made, start = hashlib.sha256(), b""
+            while block := sys.stdin.buffer.read(BLOCK_BYTES):
+                start = start or block
+                made.update(block)
+                copy.write(block)
+            copy.flush()
+            os.fsync(copy.fileno())
+        if not start:
+            raise BadInput("stdin is empty; rows were expected", "check what writes into the pipe")
+        kept = folder / f"{stem}.input-{made.hexdigest()[:8]}{_ending(start, form)}"
+        if not kept.exists():
+            os.replace(name, kept)
+            sync_folder(folder)
+        elif file_digest(kept) != made.hexdigest():
+            raise BadInput(f"{safe(kept)} is in the way: the rows from stdin would be kept there", "move it away")
+        return kept
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _ending(start: bytes, form: str | None) -> str:
+    """The ending of the copy's name, which tells its format later."""
+    first = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    form = form or {b"{": "jsonl", b"[": "json"}.get(first, "csv")
+    return next((ending for ending, name in FORMATS.items() if name == form), ".txt")

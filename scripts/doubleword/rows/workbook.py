@@ -1,0 +1,144 @@
+"""Excel workbooks, where python-calamine or openpyxl is installed. Both give the same cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import BadInput, WrongUsage
+from ..base.text import safe
+from .cells import is_empty, text
+from .form import Form
+from .headers import checked
+from .tally import Tally
+
+_FAULTS = frozenset({"#N/A", "#DIV/0!", "#NULL!", "#NAME?", "#NUM!", "#REF!", "#VALUE!"})
+
+
+class _Workbook:
+    """The sheets of a workbook by either package. Raises BadInput where there is none, or it cannot be read."""
+
+    def __init__(self, path: str) -> None:
+        calamine, openpyxl = _packages()
+        try:
+            self._book: Any
+            if calamine is not None:
+                self._book = calamine.CalamineWorkbook.from_path(path)
+                self.sheets: list[str] = list(self._book.sheet_names)
+            else:
+                self._book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+                self.sheets = [sheet.title for sheet in self._book.worksheets]
+        except Exception as error:  # noqa: BLE001 - each package has a dozen of its own
+            raise BadInput(
+                f"{safe(path)} cannot be read as a workbook: {safe(error)}",
+                "save it as .xlsx anew, or export it to CSV",
+            ) from None
+        self._calamine = calamine is not None
+
+    def rows(self, sheet: str) -> Iterator[Sequence[Any]]:
+        """The cells of every row from row 1 and column A on."""
+        if not self._calamine:
+            yield from self._book[sheet].iter_rows(min_row=1, min_col=1, values_only=True)
+            return
+        opened = self._book.get_sheet_by_name(sheet)
+        yield from opened.to_python(skip_empty_area=False)
+
+
+def _packages() -> tuple[Any, Any]:
+    """python_calamine or openpyxl, the first that is there."""
+    for name in ("python_calamine", "openpyxl"):
+        try:
+            found = import_module(name)
+        except ImportError:
+            continue
+        return (found, None) if name == "python_calamine" else (None, found)
+    raise BadInput(
+        "reading Excel needs the package python-calamine or openpyxl",
+        "pip install python-calamine, or save the sheet as CSV (UTF-8)",
+    )
+
+
+def sheet_of(path: Path, wanted: str | None) -> str:
+    """The sheet that is read: by its name, or its number from 1; without one, the first."""
+    sheets = _Workbook(str(path)).sheets
+    if not sheets:
+        raise BadInput(f"{safe(path)} has no sheets with rows", "check the path")
+    if wanted is None or wanted in sheets:
+        return wanted or sheets[0]
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(sheets):
+        return sheets[int(wanted) - 1]
+    there = ", ".join(repr(safe(name, 40)) for name in sheets[:20])
+    raise WrongUsage(f"--sheet {safe(wanted, 60)!r}: {safe(path)} has no such sheet; there are: {there}")
+
+
+def headers(form: Form) -> list[str]:
+    return _Table(form, Tally()).headers
+
+
+def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row of the sheet, cells) of each row below the header. Rows without a cell are left out."""
+    table = _Table(form, tally)
+    for number, cells in table.rest:
+        if all(is_empty(cell) for cell in cells):
+            tally.leave_out("empty row", number)
+            continue
+        for column, cell in enumerate(cells):
+            if column not in table.columns and not is_empty(cell):
+                raise BadInput(
+                    f"{safe(form.path)} row {number}: {safe(cell, 40)!r} stands in column {_letters(column)}, "
+                    "which has no header (a merged cell?)",
+                    f"write a name into {_letters(column)}{table.line}, or empty that column",
+                )
+        yield number, {name: _at(cells, column) for column, name in table.columns.items()}
+
+
+class _Table:
+    """A sheet: the first row with a cell is its header."""
+
+    def __init__(self, form: Form, tally: Tally) -> None:
+        book = _Workbook(form.path)
+        for name in book.sheets:
+            if name != form.sheet:
+                tally.leave_out("other sheet (--sheet)", name)
+        self.rest = ((n, [_plain(cell) for cell in cells]) for n, cells in enumerate(book.rows(form.sheet or ""), 1))
+        cells: list[Any] = []
+        self.line = 0  # the header's
+        while all(is_empty(cell) for cell in cells):
+            if self.line:
+                tally.leave_out("empty row", self.line)
+            self.line, cells = next(self.rest, (0, [0]))
+        if not self.line:
+            what = f"{safe(form.path)}: the sheet {safe(form.sheet, 60)!r} is empty"
+            raise BadInput(what, "name another by --sheet")
+        names = {column: text(cell) for column, cell in enumerate(cells) if not is_empty(cell)}
+        checked(form.path, self.line, list(names.values()))
+        self.columns = names
+        self.headers = list(names.values())
+
+
+def _at(cells: Sequence[Any], column: int) -> Any:
+    return cells[column] if column < len(cells) else None
+
+
+def _plain(cell: Any) -> Any:
+    """The same value whichever package read it: whole numbers are whole, midnights are days, faults are nothing."""
+    if cell is None or cell == "" or (cell.__class__ is str and cell in _FAULTS):
+        return None
+    if cell.__class__ is float:
+        return int(cell) if cell.is_integer() and abs(cell) < 1e21 else cell
+    if cell.__class__ is datetime and cell.time() == time():
+        return cell.date()
+    return cell
+
+
+def _letters(column: int) -> str:
+    """A column as a spreadsheet names it: 0 is A, 26 AA."""
+    name = ""
+    column += 1
+    while column:
+        column, rest = divmod(column - 1, 26)
+        name = chr(65 + rest) + name
+    return name

@@ -53,7 +53,7 @@ class _File:
         ending = Path(self.name).suffix.lower()
         if kind == "images":
             return self.image or ending in _PICTURES
-        return (self.text and ending not in _PICTURES) or ending in _TEXTS
+        return (self.text and ending not in _PICTURES) or (ending in _TEXTS and not self.image)
 
 
 def listing(form: Form) -> Listing:

@@ -80,7 +80,7 @@ def kind_of(start: bytes) -> Kind | None:
     image = image_type(start)
     if image is not None:
         return Kind("image", f"a picture ({image})", "put pictures into a folder of their own, or name --image-column")
-    if b"%PDF-" in start[:1024]:
+    if start.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"%PDF-"):
         return _other("a PDF", "pdftotext -layout FILE FILE.txt (text), or pdftoppm -r 150 -png FILE PAGE (pictures)")
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return _archive(start)

@@ -125,7 +125,7 @@ def _at(cells: Sequence[Any], column: int) -> Any:
 
 def _plain(cell: Any) -> Any:
     """The same value whichever package read it: whole numbers are whole, midnights are days, faults are nothing."""
-    if cell is None or cell == "" or (cell.__class__ is str and cell in _FAULTS):
+    if cell is None or (cell.__class__ is str and (not cell.strip() or cell in _FAULTS)):
         return None
     if cell.__class__ is float:
         return int(cell) if cell.is_integer() and abs(cell) < 1e21 else cell

@@ -1,0 +1,511 @@
+"""Files that people hand in: read as they look, or refused with the line and the next step."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from doubleword.base.errors import BadInput, Failure, WrongUsage
+from doubleword.rows.cells import text, value
+from doubleword.rows.source import Source, describe
+from doubleword.rows.tally import Tally
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
+
+
+def write(name: str, content: bytes | str) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def cells(name: str, content: bytes | str, **options: Any) -> list[dict[str, Any]]:
+    return [row.cells for row in describe(write(name, content), **options).read()]
+
+
+def refusal(name: str, content: bytes | str, **options: Any) -> Failure:
+    with pytest.raises(Failure) as failure:
+        cells(name, content, **options)
+    return failure.value
+
+
+def notes(source: Source, tally: Tally | None = None) -> list[str]:
+    tally = tally or Tally()
+    list(source.read(tally=tally))
+    return tally.notes()
+
+
+# --- what is no text is never read as one ----------------------------------------------------------
+
+
+def office(*names: str) -> bytes:
+    path = Path("made.zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "<x/>")
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+@pytest.mark.parametrize("encoding", [None, "latin-1"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.jsonl", "a.json", "a.pdf", "a.csv.gz", "folder/a.txt"])
+@pytest.mark.parametrize(
+    ("content", "way"),
+    [
+        (b"%PDF-1.7\n%\xe2\xe3", "pdftotext"),
+        (gzip.compress(b"a,b\n"), "gunzip"),
+        (b"BZh91AY&SY\0", "bunzip2"),
+        (b"\xfd7zXZ\x00\x00", "unxz"),
+        (b"\x28\xb5\x2f\xfd\x04", "unzstd"),
+        (office("word/document.xml"), "pandoc"),
+        (office("ppt/slides.xml"), "pdftotext"),
+        (office("rows.csv"), "unzip"),
+        (b"{\\rtf1\\ansi hello}", "pandoc"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", ".xlsx or .csv"),
+        (PNG, "--image-column"),
+        (b"II*\x00....", "magick"),
+        ("one line\ntwo lines\nthree\n".encode("utf-16-le"), "--encoding utf-16-le"),
+        ("one line\ntwo lines\nthree\n".encode("utf-16-be"), "--encoding utf-16-be"),
+        (b"a,b\n1,\x00\n", "CSV, JSONL or text"),
+        (b"a,b\n" + b"1,2\n" * 50_000 + b"3,\0\n", ""),
+    ],
+    ids=lambda made: made if isinstance(made, str) else "",
+)
+def test_what_is_no_text_is_refused_with_what_makes_text_of_it(
+    name: str, content: bytes, way: str, encoding: str | None
+) -> None:
+    path = write(name, content)
+    if name.startswith("folder/"):
+        path = path.parent
+        if content == PNG:
+            return  # a folder of one picture, whatever its name
+
+    def every_text() -> list[str]:
+        return [text(row.cells["text"]) for row in describe(path, encoding=encoding).read()]
+
+    with pytest.raises((BadInput, WrongUsage)) as failure:
+        every_text()
+    if isinstance(failure.value, BadInput):
+        assert way in failure.value.next_step + failure.value.what
+    else:  # a name that says nothing, and bytes that may be a text
+        assert "cannot tell the format" in failure.value.what
+
+
+def test_a_text_that_speaks_of_pdfs_is_a_text() -> None:
+    assert cells("a.csv", "text\nIt begins with %PDF-1.4\n") == [{"text": "It begins with %PDF-1.4"}]
+    assert cells("a.txt", "BMW is a car\nID3 is a tag\nOggS\n")[0] == {"text": "BMW is a car"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.txt", "folder/a.txt"])
+def test_a_mark_tells_the_encoding(name: str, encoding: str) -> None:
+    content = {"csv": "text\nhé", "jsonl": '{"text": "hé"}', "json": '[{"text": "hé"}]'}.get(name[2:], "hé")
+    mark = "" if encoding in ("utf-16", "utf-32", "utf-8-sig") else "\ufeff"
+    path = write(name, (mark + content).encode(encoding))
+    source = describe(path.parent if "/" in name else path)
+    assert [row.cells["text"] for row in source.read()] == ["hé"]
+
+
+def test_utf_16_without_a_mark_is_read_where_it_is_named() -> None:
+    assert cells("a.csv", "a,b\n1,é\n".encode("utf-16-le"), encoding="utf-16-le") == [{"a": "1", "b": "é"}]
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "zip", "undefined", "klingon", ""])
+def test_what_is_no_encoding_of_texts_is_wrong_usage(encoding: str) -> None:
+    with pytest.raises(WrongUsage, match="encoding"):
+        describe(write("a.csv", "a\n1\n"), encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [("a.csv", "a,b\n" + "1,x\n" * 899, ",y\n"), ("a.txt", "x\n" * 900, "\n"), ("a.jsonl", '{"a": "x"}\n' * 900, "\n")],
+)
+def test_a_byte_that_does_not_decode_is_named_with_its_line_and_what_it_is_elsewhere(
+    name: str, before: str, after: str
+) -> None:
+    failure = refusal(name, before.encode() + b"caf\xe9" + after.encode())
+    assert "line 901: byte 0xe9 is not UTF-8 (in cp1252 it is 'é')" in failure.what
+    assert "--encoding cp1252" in failure.next_step
+
+
+def test_a_flag_that_does_not_go_with_the_source_is_named() -> None:
+    write("folder/a.txt", "x")
+    made: list[tuple[Path, dict[str, Any], str]] = [
+        (write("a.csv", "a\n1\n"), {"sheet": "1"}, "--sheet"),
+        (Path("a.csv"), {"match": "*"}, "--match"),
+        (Path("a.csv"), {"recursive": True}, "--recursive"),
+        (Path("folder"), {"delimiter": ";"}, "--delimiter"),
+        (write("a.jsonl", "{}"), {"delimiter": ";"}, "--delimiter"),
+    ]
+    for path, options, flag in made:
+        with pytest.raises(WrongUsage, match=flag):
+            describe(path, **options)
+
+
+# --- tables ----------------------------------------------------------------------------------------
+
+
+def test_a_quote_in_a_tab_file_that_is_closed_800_lines_later_is_a_character() -> None:
+    lines = [f"{n}\tt{n}" for n in range(1, 1001)]
+    lines[99], lines[899] = '100\t"I never said', '900\tthat he took it."'
+    source = describe(write("a.tsv", "id\ttext\n" + "\n".join(lines)))
+    found = [row.cells["text"] for row in source.read()]
+    assert len(found) == 1000
+    assert (found[99], found[899]) == ('"I never said', 'that he took it."')
+    (note,) = notes(source)
+    assert "101" in note
+
+
+def test_the_same_quote_in_a_csv_is_doubted_with_its_line() -> None:
+    lines = [f"{n},t{n}" for n in range(1, 1001)]
+    lines[99], lines[899] = '100,"I never said', '900,that he took it."'
+    (note,) = notes(describe(write("a.csv", "id,text\n" + "\n".join(lines))))
+    assert "a quote missing" in note
+    assert "101" in note
+
+
+@pytest.mark.parametrize("cell", ["Hello,\nyours, Bob", "one\ntwo\nthree", "- a, b\n- c, d", "\n\n", "x\n"])
+def test_a_cell_of_several_lines_is_no_doubt(cell: str) -> None:
+    source = describe(write("a.csv", f'id,text\n1,"{cell}"\n2,x\n'))
+    assert [row.cells["text"] for row in source.read()] == [cell, "x"]
+    assert notes(source) == []
+
+
+def test_a_spreadsheets_tab_file_may_hold_line_ends_and_tabs_in_quotes_and_it_is_said() -> None:
+    source = describe(write("a.tsv", 'id\ttext\n1\t"first\nsecond"\n2\t"a\tb"\n3\t"say ""x"""\n'))
+    assert [row.cells["text"] for row in source.read()] == ["first\nsecond", "a\tb", 'say "x"']
+    assert [row.line for row in source.read()] == [2, 4, 5]
+    assert "2, 4" in notes(source)[0]
+
+
+def test_unicode_text_of_a_spreadsheet_is_a_table() -> None:
+    tally = Tally()
+    source = describe(write("a.txt", "id\ttext\r\n1\tgood\r\n".encode("utf-16")), tally=tally)
+    assert [row.cells for row in source.read()] == [{"id": "1", "text": "good"}]
+    assert "--format lines" in tally.notes()[0]
+    assert cells("b.txt", "one\ttab here\nnone there\n")[0] == {"text": "one\ttab here"}
+    assert cells("c.txt", "a\tb\n1\t2\n", form="lines")[0] == {"text": "a\tb"}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("id,text,text\n1,2,3\n", "columns 2, 3 have the same header, 'text'"),
+        ("id,,,text\n1,2,3,4\n", "columns 2, 3 have no header"),
+        ("id,text,,\n1,a,,\n2,b,,x\n", "line 3: 'x' stands in column 4, which has no header"),
+        ("id,text\n1\n", "line 2: 1 cells where the header has 2"),
+        ('id,text\n1,"a\n', "line 2: unexpected end of data: a quote that opens there is never closed"),
+        ("\n\n", "is empty"),
+    ],
+)
+def test_a_table_that_does_not_fit_its_header_is_refused(content: str, says: str) -> None:
+    failure = refusal("a.csv", content)
+    assert says in failure.what
+    assert failure.next_step
+
+
+def test_empty_columns_at_the_end_are_left_out_and_counted() -> None:
+    source = describe(write("a.csv", "id,text,,\n1,a,,\n2,b\n"))
+    assert [row.cells for row in source.read()] == [{"id": "1", "text": "a"}, {"id": "2", "text": "b"}]
+    assert source.columns == ["id", "text"]
+    assert notes(source) == ["left out: 2 x column without a header and without cells (3, 4)"]
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter", "said"),
+    [
+        ("a,b\n1,2\n", ",", False),
+        ("a;b\n1,5;2\n", ";", False),
+        ("name;price, EUR;text\na;1,5;b\n", ";", True),
+        ('"a;b",c\n1,2\n', ",", False),
+        ("text\nhello; you\n", ",", False),
+        ('"a\nb";c\n1;2\n', ";", False),
+    ],
+)
+def test_the_delimiter_is_told_from_the_first_rows_and_doubt_is_said(content: str, delimiter: str, said: bool) -> None:
+    tally = Tally()
+    assert describe(write("a.csv", content), tally=tally).delimiter == delimiter
+    assert bool(tally.notes()) == said
+
+
+# --- JSON ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ['[{"a": 1}]\n[{"a": 2}]', '[{"a": 1}] [] [{"a": 2}]\n', '[{"a":1},{"a":2}]'])
+def test_every_array_of_a_json_file_is_read(content: str) -> None:
+    assert cells("a.json", content) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('[{"a": 1}]\n[{"a": 2}', 2),
+        ('[{"a": 1}]\ntorn', 2),
+        ('[{"a": 1}\n {"a": 2}]', 2),
+        ('[{"a": 1},\n]', 2),
+        ('[{"a": 1},,\n{"a": 2}]', 1),
+        ("[" * 100_000, 1),
+        ('[{"a": 1},\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}]", 2),
+        ('[{"a": 1},\n{"a": ' + "9" * 5000 + "}]", 2),
+        ('[{"a": 1},\n{"a": 1, "a": 2}]', 2),
+        ('[{"a": 1},\n{"a":\n 1, x}]', 3),
+    ],
+)
+def test_json_that_is_torn_or_hostile_is_an_error_with_its_line(content: str, line: int) -> None:
+    assert f"a.json line {line}: " in refusal("a.json", content).what
+
+
+@pytest.mark.parametrize("bad", ["[" * 100_000 + "]" * 100_000, '{"a": ' + "9" * 5000 + "}", '{"a": 1, "a": 2}', "{"])
+def test_json_lines_that_are_torn_or_hostile_are_an_error_with_their_line(bad: str) -> None:
+    assert "a.jsonl line 3: " in refusal("a.jsonl", f'{{"a": 1}}\n\n{bad}\n').what
+
+
+def test_the_bytes_say_whether_json_is_an_array_or_lines() -> None:
+    assert cells("a.json", '{"a": 1}\n{"a": 2}\n') == cells("a.jsonl", '[{"a": 1},\n {"a": 2}]') == [{"a": 1}, {"a": 2}]
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        (date(2024, 1, 5), "2024-01-05"),
+        (datetime(2024, 1, 5, 10, 30), "2024-01-05T10:30:00"),  # noqa: DTZ001
+        (timedelta(hours=1, minutes=30), "PT5400S"),
+        (Decimal("12.50"), "12.50"),
+        (Decimal("1E+3"), "1000"),
+        (float("nan"), ""),
+        (Decimal("nan"), ""),
+        (None, ""),
+        (True, "true"),
+        (1.5, "1.5"),
+        ({"a": float("nan"), "d": date(2024, 1, 5)}, '{"a": null, "d": "2024-01-05"}'),
+        ([Decimal("1.10"), b"x"], '["1.10", "x"]'),
+        (b"text", "text"),
+        (b"\xff\x00", "/wA="),
+    ],
+)
+def test_a_value_is_written_in_one_way(cell: Any, written: str) -> None:
+    assert text(cell) == written
+
+
+def test_a_key_within_a_cell_is_found_where_the_cell_is_an_object_or_the_text_of_one() -> None:
+    row = {"a": {"b": {"c": 1}}, "t": '{"city": "Bonn", "deep": {"x": 2}}', "a.b": "its own", "n": "{"}
+    assert [value(row, name) for name in ("a.b", "t.city", "t.deep.x", "n.x", "t.none")] == [
+        "its own",
+        "Bonn",
+        2,
+        None,
+        None,
+    ]
+
+
+def test_nan_is_empty_and_parquet_dates_and_decimals_are_plain() -> None:
+    source = describe(write("a.jsonl", '{"t": NaN}\n{"t": "x"}\n'), used=("t",), empty="skip")
+    assert [row.custom_id for row in source.read()] == [None, "row-000002"]
+    table = pyarrow.table({"d": [date(2024, 1, 5)], "p": [Decimal("12.50")], "raw": [b"\xff\x00"], "f": [float("nan")]})
+    pyarrow.parquet.write_table(table, "a.parquet")
+    (row,) = describe(Path("a.parquet"), id_column="d").read()
+    assert row.custom_id == "2024-01-05"
+    assert [text(cell) for cell in row.cells.values()] == ["2024-01-05", "12.50", "/wA=", ""]
+
+
+def test_parquet_times_keep_their_nanoseconds() -> None:
+    table = pyarrow.table(
+        {
+            "n": pyarrow.array([1_704_447_000_123_456_789, 1_704_447_000_000_000_001, None], pyarrow.timestamp("ns")),
+            "z": pyarrow.array([1_704_447_000_000_000_001, 0, None], pyarrow.timestamp("ns", "UTC")),
+        }
+    )
+    pyarrow.parquet.write_table(table, "a.parquet")
+    rows = [[text(cell) for cell in row.cells.values()] for row in describe(Path("a.parquet")).read()]
+    assert rows == [
+        ["2024-01-05T09:30:00.123456789", "2024-01-05T09:30:00.000000001+00:00"],
+        ["2024-01-05T09:30:00.000000001", "1970-01-01T00:00:00+00:00"],
+        ["", ""],
+    ]
+
+
+# --- workbooks -------------------------------------------------------------------------------------
+
+
+def workbook(*rows: list[Any], name: str = "a.xlsx", more: str = "") -> Path:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = "Data"
+    for row in rows:
+        sheet.append(row)
+    if more:
+        book.create_sheet(more).append(["other"])
+    book.save("made.xlsx")
+    return Path("made.xlsx").rename(name)
+
+
+@pytest.mark.parametrize("package", ["python-calamine", "openpyxl"])
+def test_a_workbook_gives_numbers_dates_and_texts(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if package == "openpyxl":
+        monkeypatch.setattr("doubleword.rows.workbook._packages", lambda: (None, openpyxl))
+    path = workbook(
+        ["id", "text", "d", "n"], [1, "good", date(2024, 1, 5), 2.5], [], [2.0, None, None, 0.1 + 0.2], ["#N/A", "x"]
+    )
+    source = describe(path)
+    assert [(row.line, [text(cell) for cell in row.cells.values()]) for row in source.read()] == [
+        (2, ["1", "good", "2024-01-05", "2.5"]),
+        (4, ["2", "", "", "0.3"]),
+        (5, ["", "x", "", ""]),
+    ]
+    assert source.columns == ["id", "text", "d", "n"]
+    assert notes(source) == ["left out: 1 x empty row (3)"]
+
+
+def test_a_workbook_by_another_name_is_a_workbook_and_its_sheets_are_named() -> None:
+    path = workbook(["text"], ["x"], name="a.csv", more="More")
+    source = describe(path)
+    assert (source.format, source.sheet) == ("excel", "Data")
+    assert "More" in notes(source)[0]
+    assert describe(path, sheet="More").columns == ["other"]
+    assert describe(path, sheet="2").sheet == "More"
+    with pytest.raises(WrongUsage, match="'Data', 'More'"):
+        describe(path, sheet="3")
+
+
+def test_a_merged_header_cell_is_refused_with_its_place() -> None:
+    path = workbook(["id", "Q1", None, "text"], [1, 2, 3, "x"])
+    with pytest.raises(BadInput, match="row 2: '3' stands in column C, which has no header"):
+        list(describe(path).read())
+
+
+def test_without_a_package_the_error_says_both_ways_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = workbook(["text"], ["x"])
+
+    def none(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr("doubleword.rows.workbook.import_module", none)
+    with pytest.raises(BadInput) as failure:
+        describe(path)
+    assert "pip install python-calamine" in failure.value.next_step
+    assert "CSV" in failure.value.next_step
+
+
+def test_a_damaged_workbook_is_refused() -> None:
+    failure = refusal("a.xlsx", workbook(["text"], ["x"]).read_bytes()[:2000])
+    assert "cannot be read as a workbook" in failure.what
+
+
+# --- folders ---------------------------------------------------------------------------------------
+
+
+def folder(**files: bytes | str) -> Path:
+    for name, content in files.items():
+        write("folder/" + name.replace("__", "/").replace("_", "."), content)
+    return Path("folder")
+
+
+def test_what_is_no_row_of_a_folder_is_counted_and_named() -> None:
+    path = folder(a_txt="x", old__b_txt="y", Thumbs_db=b"\xd0\xcf\x11\xe0\0", _DS_Store=b"\0", c_pdf=b"%PDF-1.4\n\xe2")
+    (path / "dangling").symlink_to("nowhere")
+    (path / "linked").symlink_to("old")
+    said = "\n".join(notes(describe(path)))
+    for name in ("Thumbs.db", ".DS.Store", "dangling", "linked", "old", "c.pdf"):
+        assert name in said
+    assert [row.cells["file"] for row in describe(path, recursive=True).read()] == ["a.txt", "old/b.txt"]
+    assert [row.cells["file"] for row in describe(path, recursive=True, match="b.*").read()] == ["old/b.txt"]
+    assert [row.cells["file"] for row in describe(path, recursive=True, match="old/*").read()] == ["old/b.txt"]
+
+
+def test_the_rows_of_a_folder_are_what_most_of_its_files_are() -> None:
+    path = folder(a_png=PNG, b_png=b"<html>", notes_txt="x")
+    source = describe(path)
+    assert source.format == "images"
+    assert [row.cells["file"] for row in source.read()] == ["a.png", "b.png"]
+    assert "notes.txt" in notes(source)[0]
+    with pytest.raises(BadInput, match="as many texts"):
+        describe(folder(more_txt="y"))
+    assert describe(path, form="texts").columns == ["file", "text"]
+
+
+@pytest.mark.parametrize("encoding", [None, "latin-1"])
+def test_a_folder_of_pdfs_names_the_converter(encoding: str | None) -> None:
+    with pytest.raises(BadInput) as failure:
+        describe(folder(a_pdf=b"%PDF-1.4\n\xe2", b_pdf=b"%PDF-1.4\n\xe2"), encoding=encoding)
+    assert "pdftotext" in failure.value.next_step
+    assert "2 x" in failure.value.what
+
+
+def test_a_folder_knows_what_it_holds() -> None:
+    source = describe(folder(a_txt="x"))
+    assert source.holds(Path("folder/new.jsonl"))
+    assert not source.holds(Path("new.jsonl"))
+    assert not describe(Path("folder"), match="*.txt").holds(Path("folder/new.jsonl"))
+
+
+# --- names of columns ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "name", "meant"),
+    [
+        ("text", "text", "text"),
+        (" text ", "text", " text "),
+        ("text", " text ", "text"),
+        ('"a\nb"', "a b", "a\nb"),
+        ("a\u00a0b", "a b", "a\u00a0b"),
+        ("e\u0301t\u00e9", "\u00e9t\u00e9", "e\u0301t\u00e9"),
+        ("\u200btext", "text", "\u200btext"),
+        ("text, text", "text", "text"),
+        ("other", "text", None),
+    ],
+)
+def test_a_header_is_meant_by_its_name_after_folding(headers: str, name: str, meant: str | None) -> None:
+    source = describe(write("a.csv", f"{headers},z\n" + "1," * (headers.count(",") + 1) + "2\n"))
+    assert source.column_named(name) == meant
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("Comment (optional)", "Comment (Optional)"),
+        ("Rating [1-5]", "Rating [1\u20135]"),
+        ("user_id", "User ID"),
+        ("text", "Text"),
+        ("straße", "STRASSE"),
+    ],
+)
+def test_a_name_that_is_nearly_a_header_is_refused_with_it(header: str, name: str) -> None:
+    with pytest.raises(BadInput) as failure:
+        describe(write("a.csv", f"{header},z\n1,2\n")).column_named(name)
+    assert f"{{{header}}}" in failure.value.what
+
+
+def test_two_headers_that_may_be_meant_are_both_shown() -> None:
+    with pytest.raises(BadInput, match=r"' text'.*'text '"):
+        describe(write("a.csv", " text,text ,z\n1,2,3\n")).column_named("text")
+
+
+def test_a_key_within_a_column_is_a_name_if_any_row_has_it() -> None:
+    source = describe(write("a.csv", 'id,answer\n1,\n2,"{""city"": ""Bonn""}"\n'))
+    assert source.column_named("answer.city") == "answer.city"
+    assert source.column_named("answer.town") is None
+    assert describe(write("a.jsonl", '{"k": {"id": 7}}\n')).column_named("k.id") == "k.id"
+
+
+def test_the_notes_of_a_tally_name_the_first_places_and_count_the_rest() -> None:
+    tally = Tally()
+    for line in range(1, 6):
+        tally.leave_out("blank line", line)
+    assert tally.notes() == ["left out: 5 x blank line (1, 2, 3, …)"]
+    assert json.dumps(dict(tally.left_out)) == '{"blank line": 5}'

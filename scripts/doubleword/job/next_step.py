@@ -21,7 +21,7 @@ def command(script: str, job: Job, *more: str) -> str:
 
 
 def next_step(job: Job, window: str | None = None) -> str | None:
-    """The exact next command for this job, or None when it is done. `window`: the one to go on with, if not remembered."""
+    """The exact next command for this job, or None when it is done. `window`: to go on with, if none is remembered."""
     waiting, submitted = job.unsubmitted(), job.submitted()
     if waiting and job.latest.cancelled_at is None:
         more = () if window in (None, "24h", job.record.options.completion_window) else ("--completion-window", window)

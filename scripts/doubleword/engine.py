@@ -20,7 +20,7 @@ from .job.job import Job
 from .job.next_step import command, next_step
 from .results import deliver as delivery
 from .results import retry
-from .results.merge import Summary
+from .results.merge import Summary, tokens_of
 from .results.wanted import Wanted
 from .service import by_id, cost, stuck, watch
 from .service import submit as submission
@@ -71,6 +71,7 @@ def _to_submit(job: Job) -> int:
 
 def upload(api: Api, job: Job, terms: Terms) -> Done:
     """Uploads what is not there yet and shows the estimate for a window. Free; changes nothing else about the job."""
+    _plan_rest(api, job)
     with job.locked(api.clock):
         uploads.upload_parts(api, job, terms.window, terms.jobs)
     attempt = job.latest
@@ -194,14 +195,20 @@ def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, tria
     if trial:
         _plan_trial(api, job, trial)
     running = _send_and_wait(api, job, terms, waiting)
-    if running is None and not trial and job.has_rest:
-        retry.fetch(job, api.clock)
-        with job.locked(api.clock):
-            retry.plan_rest(job)
+    if running is None and not trial and _plan_rest(api, job):
         running = _send_and_wait(api, job, terms, waiting)
     if running is not None:
         return running
     return _show_trial(api, job, terms, wanted, trial) if trial else deliver(api, job, wanted)
+
+
+def _plan_rest(api: Api, job: Job) -> bool:
+    """After a trial, or where earlier jobs gave answers: plans what is in no attempt; whether there was any."""
+    if not job.has_rest or job.unsubmitted():
+        return False
+    retry.fetch(job, api.clock)
+    with job.locked(api.clock):
+        return job.has_rest and retry.plan_rest(job).path is not None
 
 
 def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done | None:
@@ -256,11 +263,11 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
     with job.locked(api.clock):
         job.latest.shown = True
         job.save()
-    tried = sum(attempt.requests for attempt in job.attempts if attempt.kind == "trial")
+    trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
+    tried = sum(attempt.requests for attempt in trials)
     left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
-    parts = [part for attempt in job.attempts if attempt.kind == "trial" for part in attempt.parts]
-    price = cost.estimated_cost(parts, terms.window)
-    used = (shown.facts["prompt_tokens"], shown.facts["completion_tokens"])
+    price = cost.estimated_cost([part for attempt in trials for part in attempt.parts], terms.window)
+    used = tokens_of(job, trials)
     more = [count * left // max(1, tried) for count in used]
     say(
         f"trial: {plural(tried, 'request')} used {used[0]} prompt and {used[1]} completion tokens;"

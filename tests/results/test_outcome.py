@@ -68,7 +68,7 @@ def test_the_fast_reading_of_a_line_says_what_parsing_it_says(
         body["choices"].append({"finish_reason": second, "index": 1, "message": {"content": "x", "role": "assistant"}})
     raw = dumped(line(body=body))
     folder = tmp_path_factory.mktemp("spool")
-    assert read_one(raw, folder) == outcome._parsed(raw, folder / "spool.jsonl", 0)
+    assert read_one(raw, folder) == outcome.outcome_of(raw, folder / "spool.jsonl", 0)
 
 
 def test_plain_answers_take_the_fast_reading() -> None:

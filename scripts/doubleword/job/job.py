@@ -214,8 +214,14 @@ class Job:
             yield from attempt.parts
 
     def submitted(self) -> list[Part]:
-        """The parts that have a batch, of all attempts."""
-        return [part for part in self.parts() if part.batch]
+        """The parts that have a batch on the server, of all attempts."""
+        sent = (attempt for attempt in self.attempts if attempt.kind != "reused")
+        return [part for attempt in sent for part in attempt.parts if part.batch]
+
+    @property
+    def reused(self) -> int:
+        """How many answers were taken from earlier jobs."""
+        return sum(attempt.requests for attempt in self.attempts if attempt.kind == "reused")
 
     def unsubmitted(self) -> list[Part]:
         """The parts still to be submitted: of the latest attempt alone, for it holds what earlier ones left."""

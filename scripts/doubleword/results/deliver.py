@@ -67,7 +67,7 @@ def require_writable(job: Job, wanted: Wanted) -> None:
 
 def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     """Fetches and writes; nothing under the final names while a batch still runs."""
-    if not job.submitted():
+    if not job.submitted() and not job.reused:
         raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
     require_writable(job, wanted)  # before the download, which may be long
     csv, column, show, partial = wanted.output, wanted.answer_column, wanted.show, wanted.partial

@@ -183,6 +183,13 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     return Brought(attempt.attempt, came, ids, _missing(part), len(unexpected))
 
 
+def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:
+    """(prompt, completion) tokens that the answers to some attempts used, by their own `usage`."""
+    batches = [batch for attempt in attempts for part in attempt.parts for batch in part.batches]
+    came = [found for batch in batches for spool in spool_files(job, batch) for found in outcomes.read(spool)]
+    return sum(found.prompt_tokens for found in came), sum(found.completion_tokens for found in came)
+
+
 def _parts_of(job: Job, section: int) -> Iterator[tuple[Attempt, int]]:
     """(attempt, index of the part) of every part that holds requests of a section.
 

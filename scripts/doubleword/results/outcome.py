@@ -100,12 +100,12 @@ def _read(spool: Path) -> list[Outcome]:
                 plain = custom_id.decode("utf-8", "replace"), spool, offset, len(raw), "", int(status)
                 found.append(Outcome(*plain, finish == b"length", False, *used))
             else:
-                found.append(_parsed(raw, spool, offset))
+                found.append(outcome_of(raw, spool, offset))
             offset += len(raw)
     return found
 
 
-def _parsed(raw: bytes, spool: Path, offset: int) -> Outcome:
+def outcome_of(raw: bytes, spool: Path, offset: int) -> Outcome:
     try:
         line = loads(raw)
         custom_id = str(line["custom_id"])

@@ -70,7 +70,9 @@ def announce(job: Job, parts: Sequence[Part], window: str) -> None:
 def require_cost(job: Job, window: str, limit: Decimal) -> None:
     """Raises NotAllowed if the estimate over all parts and attempts is over the limit, or cannot be made."""
     # A part of an earlier attempt that was never submitted cost nothing; its requests are in a later one.
-    parts = [part for attempt in job.attempts for part in attempt.parts if attempt is job.latest or part.batch]
+    # What was taken from an earlier job was paid for there.
+    sent = [attempt for attempt in job.attempts if attempt.kind != "reused"]
+    parts = [part for attempt in sent for part in attempt.parts if attempt is job.latest or part.batch]
     cost = estimated_cost(parts, window)
     if cost is None:
         raise NotAllowed(

@@ -1,0 +1,282 @@
+"""Answers of earlier jobs, taken for every request with the same endpoint and body: they are paid for once.
+
+What is taken is kept in the job folder as if it had been received: an attempt of the kind `reused`, whose parts have no
+batch on the server. Its lines are the server's, under this job's custom_ids, with `reused` saying where they came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from ..base.console import say
+from ..base.errors import BadInput, Clock, WrongUsage
+from ..base.files import digest, open_regular, state_of, whole_file
+from ..base.text import next_command, plural, safe
+from ..job.job import Job
+from ..job.record import Attempt, Batch, Fetched, Part, attempt_over_all
+from ..request_file.lines import Span, lines, request_lines
+from . import merge
+from . import outcome as outcomes
+from .spool import spool_files
+
+SAMPLE = 1000  # requests of each file that are compared, to tell whether a job in the folder would serve
+
+
+class Answer(NamedTuple):
+    """An answer of an earlier job: the request's digest, and where the answer's line lies."""
+
+    digest: bytes
+    path: Path
+    offset: int
+    length: int
+
+
+def digest_of(request: Any) -> bytes:
+    """What makes two requests the same: endpoint and body, whatever the order of keys; 16 bytes."""
+    body = json.dumps([request.get("url"), request.get("body")], sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+# --- the answers of an earlier job ---------------------------------------------------------------
+
+
+def answers_of(named: Path) -> Iterator[Answer]:
+    """The real answers of an earlier job, named by its request file or its results file.
+
+    The results file beside the request file is enough: the job folder may be gone. Without one, what the job has
+    received is taken. Raises BadInput where there is neither.
+    """
+    requests = named.with_name(named.name.removesuffix(".results.jsonl") + ".jsonl") if _is_results(named) else named
+    results = requests.with_name(requests.name.removesuffix(".jsonl") + ".results.jsonl")
+    if not requests.exists():
+        raise BadInput(f"--reuse {safe(named)}: there is no request file {safe(requests)}", "check the path")
+    if results.exists():
+        yield from _from_files(requests, results)
+        return
+    job = Job.load(requests)
+    if job is None:
+        raise BadInput(
+            f"--reuse {safe(named)}: neither {safe(results.name)} nor a job folder is there",
+            f"{next_command('download.py', requests)} fetches the answers of a job",
+        )
+    if not job.ended:
+        say(f"--reuse {safe(named)}: that job is still running; what it has received so far is taken")
+    raws = (raw for span in job.requests.sections for _, raw in request_lines(requests, span))
+    for covered, raw in zip(merge.cover(job, merge.Summary()), raws, strict=True):
+        found = covered.outcome
+        if found is not None and found.is_result:
+            yield Answer(digest_of(json.loads(raw)), found.spool, found.offset, found.length)
+
+
+def _is_results(path: Path) -> bool:
+    return path.name.endswith(".results.jsonl")
+
+
+def _from_files(requests: Path, results: Path) -> Iterator[Answer]:
+    """Both files are in input order: one walk over them finds the request of every answer."""
+    with open_regular(results) as file:
+        offset, raw = 0, file.readline()
+        for line in lines(requests):
+            if line.blank or not raw:
+                continue
+            request = _object(line.raw, requests, line.number)
+            found = outcomes.outcome_of(raw, results, offset)
+            if found.custom_id == request.get("custom_id"):
+                if found.is_result:
+                    yield Answer(digest_of(request), results, offset, len(raw))
+                offset, raw = offset + len(raw), file.readline()
+
+
+def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(f"{safe(path)} line {number} is no request", "mend that line")
+    return found
+
+
+class Index:
+    """Answers by digest, in 16 bytes of memory each: the digests lie in a file, a table of places in memory."""
+
+    _ENTRY = struct.Struct("<16sIQQ")  # digest, number of the path, offset, length
+
+    def __init__(self, file: BinaryIO, answers: Iterable[Answer]) -> None:
+        self._file, self._paths = file, dict[Path, int]()
+        count = 0
+        for answer in answers:
+            number = self._paths.setdefault(answer.path, len(self._paths))
+            file.write(self._ENTRY.pack(answer.digest, number, answer.offset, answer.length))
+            count += 1
+        self.count = count
+        self._mask = (1 << max(1, (2 * count).bit_length())) - 1
+        self._places = array("q", [-1]) * (self._mask + 1)
+        for place in range(count):
+            self._put(place)
+
+    def _read(self, place: int) -> tuple[bytes, int, int, int]:
+        self._file.seek(place * self._ENTRY.size)
+        digest, number, offset, length = self._ENTRY.unpack(self._file.read(self._ENTRY.size))
+        return digest, number, offset, length
+
+    def _slots(self, digest: bytes) -> Iterator[tuple[int, int]]:
+        """(slot, what stands there), from the digest's own slot on; ends with the first empty one."""
+        slot = int.from_bytes(digest[:8], "little") & self._mask
+        while True:
+            entry = self._places[slot]
+            yield slot, entry
+            if entry < 0:
+                return
+            slot = (slot + 1) & self._mask
+
+    # An entry holds 20 bits of the digest above the place, so that few digests are read from the file in vain.
+    def _packed(self, digest: bytes, place: int) -> int:
+        return (int.from_bytes(digest[8:11], "little") & 0xFFFFF) << 42 | place
+
+    def _put(self, place: int) -> None:
+        digest = self._read(place)[0]
+        for slot, entry in self._slots(digest):
+            if entry < 0:
+                self._places[slot] = self._packed(digest, place)
+
+    def find(self, digest: bytes) -> Answer | None:
+        tag = self._packed(digest, 0)
+        for _, entry in self._slots(digest):
+            if entry >= 0 and entry >> 42 << 42 == tag:
+                known, number, offset, length = self._read(entry & ((1 << 42) - 1))
+                if known == digest:
+                    return Answer(known, list(self._paths)[number], offset, length)
+        return None
+
+
+# --- taking them ---------------------------------------------------------------------------------
+
+
+def take(job: Job, earlier: list[Path], clock: Clock) -> int:
+    """Takes the answers of earlier jobs into a new one; returns how many. The same again changes nothing.
+
+    Raises WrongUsage for the job itself, BadInput if something of this job was submitted already.
+    """
+    for path in earlier:
+        same = path.exists() and path.samefile(job.request_file())
+        if same or Job.folder_of(path) == job.folder or path == job.beside("results.jsonl"):
+            raise WrongUsage(f"--reuse {safe(path)} is this very job", "name an earlier one")
+    with job.locked(clock):
+        if job.submitted():
+            if job.attempts[0].kind == "reused":
+                return job.attempts[0].requests
+            raise BadInput(
+                f"{safe(job.request_file())} was submitted already; --reuse comes before that",
+                "make the request file under another name",
+            )
+        job.record.attempts = [attempt_over_all(job.requests)]
+        with tempfile.TemporaryFile(dir=job.folder) as file:
+            index = Index(file, (answer for path in earlier for answer in answers_of(path)))
+            attempt = _attempt(job, index, clock)
+        if attempt is None:
+            job.save()
+            return 0
+        job.record.attempts = [attempt]
+        job.save()
+        return attempt.requests
+
+
+def _attempt(job: Job, index: Index, clock: Clock) -> Attempt | None:
+    """Writes the spools and the list of ids; one part for each section of the request file that has any."""
+    (job.folder / "spool").mkdir(exist_ok=True)
+    path, parts, origin = job.folder / "attempt-1.jsonl", list[Part](), list[list[int]]()
+    with whole_file(path) as members:
+        start, line = 0, 0
+        for section, span in enumerate(job.requests.sections, 1):
+            batch = _batch(len(parts) + 1, clock)
+            spool = spool_files(job, batch)[0]
+            hashed, end = hashlib.sha256(), start
+            with whole_file(spool) as out:
+                for custom_id, raw in _matches(job, span, index):
+                    out.write(raw)
+                    batch.completed += 1
+                    member = json.dumps({"custom_id": custom_id}, ensure_ascii=False).encode() + b"\n"
+                    members.write(member)
+                    hashed.update(member)
+                    end += len(member)
+            if not batch.completed:
+                spool.unlink()
+                continue
+            count = batch.total = batch.completed
+            batch.fetched = Fetched(count, 0, "completed", True, [spool.stat().st_size, -1])
+            lines_of_part = Span(line + 1, line + count, start, end, count, hashed.hexdigest())
+            parts.append(Part(len(parts) + 1, lines_of_part, batch=batch))
+            origin.append([section, count])
+            start, line = end, line + count
+    if not parts:
+        path.unlink()
+        return None
+    total = sum(part.requests for part in parts)
+    return Attempt(1, "reused", path.name, state_of(path), digest(path), total, origin, parts=parts)
+
+
+def _batch(number: int, clock: Clock) -> Batch:
+    now = clock.now()
+    return Batch(f"reused-{number}", "completed", 0, 0, 0, now, 0.0, True, None, None, "", now, now)
+
+
+def _matches(job: Job, span: Span, index: Index) -> Iterator[tuple[str, bytes]]:
+    """(custom_id, result line) of every request of a section that an earlier job has answered."""
+    opened: dict[Path, BinaryIO] = {}
+    try:
+        for _, raw in request_lines(job.request_file(), span):
+            request = json.loads(raw)
+            found = index.find(digest_of(request))
+            if found is None:
+                continue
+            file = opened.get(found.path) or opened.setdefault(found.path, open_regular(found.path))
+            file.seek(found.offset)
+            line = json.loads(file.read(found.length))
+            came_from = {"from": found.path.name, "custom_id": line["custom_id"]}
+            line |= {"custom_id": request["custom_id"], "reused": line.get("reused") or came_from}
+            text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+            yield request["custom_id"], text.encode("utf-8", "surrogatepass") + b"\n"
+    finally:
+        for file in opened.values():
+            file.close()
+
+
+# --- what would serve ----------------------------------------------------------------------------
+
+
+def would_serve(job: Job) -> list[str]:
+    """Names of earlier jobs in the folder that have answers for some of the first requests of this one."""
+    wanted = set(_first_digests(job.request_file()))
+    found = []
+    for results in sorted(job.folder.parent.glob("*.results.jsonl"))[:20]:
+        requests = results.with_name(results.name.removesuffix(".results.jsonl") + ".jsonl")
+        if requests == job.request_file() or not requests.is_file():
+            continue
+        try:
+            same = wanted.intersection(_first_digests(requests))
+        except BadInput:
+            continue
+        if same:
+            found.append(requests.name)
+    return found
+
+
+def _first_digests(path: Path) -> Iterator[bytes]:
+    for line in lines(path):
+        if line.number > SAMPLE:
+            return
+        if not line.blank:
+            yield digest_of(_object(line.raw, path, line.number))
+
+
+def summary(job: Job, taken: int) -> str:
+    rest = job.requests.requests - taken
+    return f"{plural(taken, 'answer')} taken from earlier jobs; {plural(rest, 'request')} left to send"

@@ -172,7 +172,8 @@ def _say_stuck(jobs: Sequence[Job]) -> list[str]:
 def deliver(api: Api, job: Job, wanted: Wanted) -> Done:
     """Fetches and writes what the user gets."""
     delivered = delivery.deliver(api, job, wanted)
-    code = exit_code([job], delivered.summary)
+    # Nothing was written: something is still to come.
+    code = exit_code([job], delivered.summary) if delivered.summary else ExitCode.STILL_RUNNING
     return Done(code, [str(path) for path in delivered.paths], delivered.facts(job) | {"next": next_step(job)})
 
 

@@ -258,7 +258,7 @@ class Job:
         words: list[str] = []
         for name in names:
             value = getattr(self.record.options, name)
-            if value:
+            if value and (name, value) != ("completion_window", "24h"):  # what every command does anyway
                 words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
         return words
 

@@ -75,7 +75,8 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     running = not job.ended or job.has_rest  # something is still to come
     if running and not partial:
         say(watch.summary_line(job))
-        say(f"still running: nothing was written (--partial writes what there is); next: {next_step(job)}")
+        why = "the rest of this job is not submitted yet" if job.ended else "still running"
+        say(f"{why}: nothing was written (--partial writes what there is); next: {next_step(job)}")
         return Delivered([], watch.status_word(job))
     if csv and running:
         say(f"{safe(csv)} is not written while the job runs")

@@ -1,0 +1,105 @@
+"""A trial is an attempt of the job: its answers are part of it, and the rest is the next attempt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local_server.app import LocalServer
+from local_server.settings import FailRule
+from support.crash.oracle import read
+from support.faults.fixture import MakeTrouble
+from support.faults.fixture import make_trouble as make_trouble
+from support.running import chat_line, json_lines, run, write_requests
+
+
+def sent(server: LocalServer) -> int:
+    """How many requests the server was ever asked to answer."""
+    return len(read(server.database, "SELECT seq FROM requests"))
+
+
+def test_a_trial_and_the_rest_are_every_request_once(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 120)
+
+    trial = run("run_batch", "r.jsonl", "--trial", "5", "--max-cost", "5", "--json")
+    assert trial.code == 8
+    assert [pair["custom_id"] for pair in trial.facts["shown"]] == [f"row-{n:06}" for n in (24, 48, 72, 96, 120)]
+    assert sent(server) == 5
+    assert trial.facts["next"].endswith("run_batch.py r.jsonl --max-cost 5")
+    assert not Path("r.results.jsonl").exists()
+
+    whole = run("run_batch", "r.jsonl", "--max-cost", "5", "--json")
+    assert (whole.code, whole.facts["results"]) == (0, 120)
+    assert sent(server) == 120
+    assert [line["custom_id"] for line in json_lines(Path("r.results.jsonl"))] == [f"row-{n:06}" for n in range(1, 121)]
+    assert run("run_batch", "r.jsonl").code == 0
+    assert sent(server) == 120
+
+
+def test_a_second_trial_adds_requests_that_were_not_tried(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 30)
+    assert run("run_batch", "r.jsonl", "--trial", "4").code == 8
+    assert run("run_batch", "r.jsonl", "--trial", "3").code == 8
+    assert sent(server) == 7
+    assert run("run_batch", "r.jsonl").code == 0
+    assert sent(server) == 30
+
+
+def test_a_trial_that_was_not_waited_for_goes_on_with_the_same_command(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 30)
+    first = run("run_batch", "r.jsonl", "--trial", "4", "--timeout-seconds", "0", "--json")
+    assert first.code == 8
+    assert "--trial 4" in first.facts["next"] or first.facts["shown"], "it ended within the first look, or goes on"
+    assert run("run_batch", "r.jsonl", "--trial", "4").code == 8
+    assert sent(server) == (4 if "--trial 4" in first.facts["next"] else 8)
+
+
+def test_the_step_by_step_commands_send_the_rest_after_a_trial(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 12)
+    assert run("run_batch", "r.jsonl", "--trial", "2").code == 8
+    assert run("download", "r.jsonl").code == 8
+    assert len(run("upload", "r.jsonl").lines) == 1
+    assert run("create_batch", "r.jsonl").code == 0
+    assert run("poll", "r.jsonl").code == 0
+    assert run("download", "r.jsonl").code == 0
+    assert sent(server) == 12
+
+
+def test_what_was_uploaded_but_not_submitted_can_be_tried_first(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 12)
+    assert run("upload", "r.jsonl").code == 0
+    assert run("run_batch", "r.jsonl", "--trial", "2").code == 8
+    assert sent(server) == 2
+    assert run("run_batch", "r.jsonl").code == 0
+    assert sent(server) == 12
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "13"])
+def test_a_trial_of_none_or_of_more_than_there_are_is_wrong_usage(server: LocalServer, count: str) -> None:
+    write_requests(Path("r.jsonl"), 12)
+    refused = run("run_batch", "r.jsonl", "--trial", count)
+    assert (refused.code, refused.out) == (2, "")
+    assert "--trial" in refused.err
+    assert sent(server) == 0
+    assert run("run_batch", "r.jsonl").code == 0
+
+
+def test_a_trial_after_everything_was_submitted_is_wrong_usage(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 3)
+    assert run("run_batch", "r.jsonl").code == 0
+    refused = run("run_batch", "r.jsonl", "--trial", "1")
+    assert refused.code == 2
+    assert "submitted already" in refused.err
+    assert sent(server) == 3
+
+
+def test_what_was_refused_in_a_trial_is_not_sent_again_with_the_rest(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("down=500"), FailRule.parse("refused=400")])
+    prompts = ["fine", "down", "fine 2", "refused", "fine 3", "fine 4"]
+    Path("r.jsonl").write_text("".join(chat_line(f"id-{n}", text) for n, text in enumerate(prompts)))
+
+    assert trouble.run("run_batch", Path("r.jsonl"), "--trial", "3").code == 8
+    assert [line["custom_id"] for line in json_lines(Path("r.job/attempt-1.jsonl"))] == ["id-1", "id-3", "id-5"]
+    assert trouble.run("run_batch", Path("r.jsonl")).code == 9
+    assert [line["custom_id"] for line in json_lines(Path("r.job/attempt-2.jsonl"))] == ["id-0", "id-1", "id-2", "id-4"]

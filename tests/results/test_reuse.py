@@ -1,0 +1,142 @@
+"""Answers of earlier jobs are taken for requests with the same endpoint and body, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubleword.base.errors import BadInput, WrongUsage
+from doubleword.job import begin
+from doubleword.job.job import Job
+from doubleword.results import reuse
+from local_server.app import LocalServer
+from support.crash.oracle import read
+from support.running import FastClock, chat_line, json_lines, run, write_requests
+
+
+def sent(server: LocalServer) -> int:
+    return len(read(server.database, "SELECT seq FROM requests"))
+
+
+def new_job(path: str, count: int, part_requests: int | None = None, **body: Any) -> Job:
+    """Requests with the prompts of `write_requests`, under other ids."""
+    with Path(path).open("w") as file:
+        file.writelines(chat_line(f"new-{n}", f"prompt number {n}", "echo", **body) for n in range(1, count + 1))
+    return begin.prepare(Path(path), FastClock(), part_requests)
+
+
+def finished(path: str, count: int) -> None:
+    write_requests(Path(path), count)
+    assert run("run_batch", path).code == 0
+
+
+def test_the_requests_left_over_are_all_that_is_sent(server: LocalServer) -> None:
+    finished("old.jsonl", 30)
+    job = new_job("new.jsonl", 50, part_requests=7)
+
+    assert reuse.take(job, [Path("old.jsonl")], FastClock()) == 30
+    done = run("run_batch", "new.jsonl", "--json")
+
+    assert (done.code, done.facts["results"]) == (0, 50)
+    assert sent(server) == 30 + 20
+    results = json_lines(Path("new.results.jsonl"))
+    assert [line["custom_id"] for line in results] == [f"new-{n}" for n in range(1, 51)]
+    assert [line["reused"]["custom_id"] for line in results if "reused" in line] == [
+        f"row-{n:06}" for n in range(1, 31)
+    ]
+
+
+def test_a_job_of_which_everything_is_known_sends_nothing(server: LocalServer) -> None:
+    finished("old.jsonl", 5)
+    job = new_job("new.jsonl", 5)
+    assert reuse.take(job, [Path("old.jsonl")], FastClock()) == 5
+    assert run("run_batch", "new.jsonl").code == 0
+    assert sent(server) == 5
+
+
+def test_the_results_file_and_the_requests_are_enough(server: LocalServer) -> None:
+    finished("old.jsonl", 5)
+    shutil.rmtree("old.job")
+    job = new_job("new.jsonl", 8)
+    assert reuse.take(job, [Path("old.results.jsonl")], FastClock()) == 5
+    assert run("run_batch", "new.jsonl").code == 0
+    assert sent(server) == 8
+
+
+def test_answers_that_were_taken_can_be_taken_on(server: LocalServer) -> None:
+    finished("a.jsonl", 3)
+    assert reuse.take(new_job("b.jsonl", 5), [Path("a.jsonl")], FastClock()) == 3
+    assert run("run_batch", "b.jsonl").code == 0
+    assert reuse.take(new_job("c.jsonl", 5), [Path("b.jsonl")], FastClock()) == 5
+    assert run("run_batch", "c.jsonl").code == 0
+    assert sent(server) == 5
+    (first, *_) = json_lines(Path("c.results.jsonl"))
+    assert first["reused"] == {"from": "a.results.jsonl", "custom_id": "row-000001"}
+
+
+@pytest.mark.parametrize("body", [{"model": "another"}, {"temperature": 0.5}, {"max_tokens": 51}])
+def test_another_model_or_parameter_takes_nothing(server: LocalServer, body: dict[str, Any]) -> None:
+    finished("old.jsonl", 3)
+    with Path("new.jsonl").open("w") as file:
+        for n in range(1, 4):
+            request = json.loads(chat_line(f"new-{n}", f"prompt number {n}"))
+            request["body"] |= body
+            file.write(json.dumps(request) + "\n")
+    job = begin.prepare(Path("new.jsonl"), FastClock())
+    assert reuse.take(job, [Path("old.jsonl")], FastClock()) == 0
+    assert [attempt.kind for attempt in job.attempts] == ["all"]
+
+
+def test_the_order_of_keys_makes_no_other_request(server: LocalServer) -> None:
+    finished("old.jsonl", 3)
+    with Path("new.jsonl").open("w") as file:
+        for n in range(1, 4):
+            request = json.loads(chat_line(f"new-{n}", f"prompt number {n}"))
+            file.write(json.dumps(request | {"body": dict(sorted(request["body"].items()))}) + "\n")
+    assert reuse.take(begin.prepare(Path("new.jsonl"), FastClock()), [Path("old.jsonl")], FastClock()) == 3
+
+
+def test_the_same_again_changes_nothing(server: LocalServer) -> None:
+    finished("old.jsonl", 3)
+    job = new_job("new.jsonl", 5)
+    assert reuse.take(job, [Path("old.jsonl")], FastClock()) == 3
+    assert reuse.take(Job.need(Path("new.jsonl")), [Path("old.jsonl")], FastClock()) == 3
+    assert run("run_batch", "new.jsonl").code == 0
+    assert reuse.take(Job.need(Path("new.jsonl")), [Path("old.jsonl")], FastClock()) == 3
+    assert run("run_batch", "new.jsonl").code == 0
+    assert sent(server) == 5
+
+
+@pytest.mark.parametrize("named", ["new.jsonl", "new.results.jsonl", "new.job"])
+def test_a_job_cannot_be_reused_by_itself(server: LocalServer, named: str) -> None:
+    job = new_job("new.jsonl", 3)
+    with pytest.raises(WrongUsage):
+        reuse.take(job, [Path(named)], FastClock())
+
+
+def test_a_damaged_job_or_one_that_is_not_there_is_bad_input(server: LocalServer) -> None:
+    finished("old.jsonl", 3)
+    Path("old.results.jsonl").unlink()
+    Path("old.job/record.json").write_text("{}")
+    job = new_job("new.jsonl", 3)
+    for named in ("old.jsonl", "nowhere.jsonl"):
+        with pytest.raises(BadInput):
+            reuse.take(job, [Path(named)], FastClock())
+    assert [attempt.kind for attempt in Job.need(Path("new.jsonl")).attempts] == ["all"]
+
+
+def test_what_was_submitted_already_takes_nothing_any_more(server: LocalServer) -> None:
+    finished("old.jsonl", 3)
+    finished("new.jsonl", 5)
+    with pytest.raises(BadInput, match="submitted already"):
+        reuse.take(Job.need(Path("new.jsonl")), [Path("old.jsonl")], FastClock())
+
+
+def test_jobs_in_the_folder_that_would_serve_are_named(server: LocalServer) -> None:
+    finished("old.jsonl", 3)
+    assert reuse.would_serve(new_job("new.jsonl", 5)) == ["old.jsonl"]
+    assert reuse.would_serve(new_job("other.jsonl", 5, temperature=0.1)) == []

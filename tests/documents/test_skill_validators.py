@@ -5,27 +5,14 @@ The archive is of the last commit: what is imported is what was committed.
 
 from __future__ import annotations
 
-import io
-import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from support.documents import ROOT
+from support.archive import imported_folder
 
 needs_validator = pytest.mark.skipif(sys.version_info < (3, 11), reason="the validator needs Python 3.11")
-
-
-def imported_folder(parent: Path, name: str = "doubleword-batches") -> Path:
-    """The archive of the last commit, unpacked into a folder of this name."""
-    packed = subprocess.run(["git", "archive", "--format=zip", "HEAD"], cwd=ROOT, check=True, capture_output=True)
-    folder = parent / name
-    with zipfile.ZipFile(io.BytesIO(packed.stdout)) as archive:
-        assert not [entry.filename for entry in archive.infolist() if entry.external_attr >> 28 == 0o12], "a symlink"
-        archive.extractall(folder)
-    return folder
 
 
 def refusals(folder: Path) -> list[str]:

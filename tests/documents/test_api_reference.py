@@ -12,12 +12,15 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from local_server.app import LocalServer
 from real_server.server import RealServer
@@ -178,6 +181,48 @@ def test_it_shows_no_key_only_the_name_of_the_variable() -> None:
     for shown in re.findall(r"Authorization: Bearer ([^\s`\"]+)", text):
         assert shown == "$DOUBLEWORD_API_KEY"
     assert not re.search(r"\bsk-\w", text)
+
+
+def bodies_of_section_3_1() -> list[dict[str, Any]]:
+    """The bodies that the reference shows there; a message alone becomes a body."""
+    text = REFERENCE.read_text(encoding="utf-8").split("\n### 3.1 ")[1].split("\n## ")[0]
+    shown = [json.loads(match[2]) for match in FENCED_BLOCK.finditer(text) if match[1] == "json"]
+    assert len(shown) == 2
+    return [body if "messages" in body else {"model": "MODEL", "messages": [body]} for body in shown]
+
+
+def assert_bodies_pass_as_written(environment: Mapping[str, str], model: str) -> None:
+    """Upload and run the bodies of section 3.1; each is kept as it was sent, and answered."""
+    base, headers = environment["DOUBLEWORD_BASE_URL"], {"Authorization": f"Bearer {environment['DOUBLEWORD_API_KEY']}"}
+    bodies = [{**body, "model": model} for body in bodies_of_section_3_1()]
+    lines = [
+        json.dumps({"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": body})
+        for n, body in enumerate(bodies)
+    ]
+    sent = {"file": ("bodies.jsonl", "\n".join(lines) + "\n")}
+    file = requests.post(f"{base}/files", headers=headers, files=sent, data={"purpose": "batch"}, timeout=60).json()
+    wanted = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = requests.post(f"{base}/batches", headers=headers, json=wanted, timeout=60).json()
+    for _ in range(300):
+        batch = requests.get(f"{base}/batches/{batch['id']}", headers=headers, timeout=60).json()
+        if batch["status"] in ("completed", "failed"):
+            break
+        time.sleep(0.2)
+    assert batch["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+    results = requests.get(f"{base}/batches/{batch['id']}/results", headers=headers, timeout=60).text
+    assert [json.loads(line)["input_body"] for line in results.splitlines()] == bodies
+
+
+def test_what_a_body_may_hold_passes_the_local_server_as_written(tmp_path: Path) -> None:
+    with LocalServer(tmp_path / "data", real_model=False, speed=200) as server:
+        assert_bodies_pass_as_written(
+            {"DOUBLEWORD_BASE_URL": server.base_url, "DOUBLEWORD_API_KEY": server.key}, model="echo"
+        )
+
+
+@pytest.mark.real
+def test_what_a_body_may_hold_passes_the_vendors_server_as_written(real_server: RealServer) -> None:
+    assert_bodies_pass_as_written(real_server.environment(), model="mock-chat")
 
 
 def test_the_examples_do_on_the_local_server_what_they_say(tmp_path: Path) -> None:

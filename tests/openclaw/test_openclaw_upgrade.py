@@ -1,4 +1,4 @@
-"""references/install.md, its commands pasted as they stand: a fresh install, the key, and upgrades that keep settings."""
+"""references/install.md, its commands pasted as they stand: a fresh install, the key, upgrades that keep settings."""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,15 +81,39 @@ def test_the_skill_is_short_and_its_frontmatter_is_what_the_validators_accept() 
     assert "[" not in text.split("---\n")[1], "one validator refuses flow collections"
 
 
+def environment_reads(source: str) -> Iterator[str]:
+    """The names of the variables that a script reads; a read in a form that shows no name is a failure."""
+    tree = ast.parse(source)
+    named = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "getenv"):
+            named[id(node.func.value if node.func.attr == "get" else node.func)] = node.args[0]
+        elif isinstance(node, ast.Subscript):
+            named[id(node.value)] = node.slice
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"):
+            name = named.get(id(node))
+            assert isinstance(name, ast.Constant), f"line {node.lineno}: which variable is read here?"
+            yield str(name.value)
+        assert not (isinstance(node, ast.ImportFrom) and node.module == "os" and "environ" in ast.dump(node))
+
+
 def test_every_environment_variable_the_scripts_read_is_declared() -> None:
     metadata = frontmatter()["metadata"]
     assert isinstance(metadata, dict)
     declared = {entry["name"] for entry in metadata["openclaw"]["envVars"]}
-    source = "".join(path.read_text("utf-8") for path in (ROOT / "scripts").rglob("*.py"))
-    read = set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", source))
-    assert read
-    assert read <= declared
+    scripts = sorted((ROOT / "scripts").rglob("*.py"))
+    read = {name for path in scripts for name in environment_reads(path.read_text("utf-8"))}
+    assert read == declared
     assert metadata["openclaw"]["primaryEnv"] in metadata["openclaw"]["requires"]["env"]
+
+
+def test_the_scan_for_environment_variables_misses_no_form() -> None:
+    source = 'os.environ["A"]; os.environ.get("B", ""); os.getenv("C")'
+    assert sorted(environment_reads(source)) == ["A", "B", "C"]
+    for hidden in ("dict(os.environ)", "os.environ.get(name)", "from os import environ"):
+        with pytest.raises(AssertionError):
+            list(environment_reads(hidden))
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -3,12 +3,12 @@
 # requires-python = ">=3.10"
 # dependencies = ["requests>=2.31,<3"]
 # ///
-"""List the account's batches and the jobs recorded in a folder, in one table, with the next command for each.
+"""List the account's batches and the jobs below a folder, in one table, with the next command for each.
 
-Reads:   DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional); the job folders (*.job) in the folder.
+Reads:   DOUBLEWORD_API_KEY, DOUBLEWORD_BASE_URL (optional); the job folders (*.job) below the folder.
          With --local the jobs alone, and no key is needed.
-Stdout:  a line each, columns separated by tabs: batch id (- for a job of several parts), status, done/requests and
-         failed of its latest attempt, job, created, next command; --json: one object.
+Stdout:  a line of headers, then a line each, columns separated by tabs: name, status, answered/requests, failed,
+         created, batch id (- for a job of several), next command; nothing where there is none. --json: one object.
 Money:   none.
 
 Examples:
@@ -33,16 +33,19 @@ from doubleword.base.text import whole_number
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
     flags = parser(__doc__)
-    flags.add_argument("--local", action="store_true", help="the jobs of the folder alone; asks no server")
-    flags.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to look for jobs (here)")
-    flags.add_argument("--search", metavar="TEXT", help="batches whose metadata, file name or id hold this text")
+    flags.add_argument("--local", action="store_true", help="the jobs alone; asks no server")
+    flags.add_argument(
+        "--folder", type=Path, default=Path(), metavar="DIR", help="where to look for jobs, below it too (here)"
+    )
+    flags.add_argument("--search", metavar="TEXT", help="jobs and batches whose name, metadata or id hold this text")
     flags.add_argument("--limit", type=whole_number, default=20, metavar="N", help="newest batches of the account (20)")
     args = flags.parse_args(arguments)
 
     from doubleword.service import account
 
     rows = account.rows(clock, args.folder, args.local, args.search, args.limit)
-    answer(["\t".join(account.columns(row)) for row in rows], {"batches": rows, "next": None})
+    table = [account.HEADER, *(account.columns(row) for row in rows)] if rows else []
+    answer(["\t".join(line) for line in table], {"batches": rows, "next": None})
     return ExitCode.DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -15,12 +16,17 @@ REQUESTS = Path("r.jsonl")
 MODEL = "mock-chat"
 
 
+def forget_everything() -> None:
+    """An empty folder: nothing is known but ids."""
+    for path in Path().iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def elsewhere(real: Case, count: int, prompt: str = "prompt number {n}", model: str = MODEL) -> str:
     """A batch of which this folder has no record."""
     real.write(REQUESTS, count, prompt, model)
     batch_id = real.submit(REQUESTS)
-    for path in Path().iterdir():
-        path.unlink()
+    forget_everything()
     return batch_id
 
 
@@ -41,8 +47,7 @@ def test_a_raw_batch_id_is_polled_downloaded_and_retried(real: Case, prefix: str
 def test_a_raw_file_id_is_submitted_and_never_deleted(real: Case, prefix: str) -> None:
     real.write(REQUESTS, 3)
     (file_id,) = real.run("upload", REQUESTS).lines
-    for path in Path().iterdir():
-        path.unlink()
+    forget_everything()
     created = real.run("create_batch", prefix + file_id)
     assert created.code == 0, created.err
     assert [batch.id for batch in real.oracle.live()] == created.lines
@@ -66,8 +71,7 @@ def test_answers_outlive_the_deletion_of_their_input_file(real: Case) -> None:
     batch_id = real.submit(REQUESTS)
     assert real.ended(REQUESTS).code == 0
     input_file = real.api("GET", f"/batches/{batch_id}").json()["input_file_id"]
-    for path in Path().iterdir():
-        path.unlink()
+    forget_everything()
     assert real.api("DELETE", f"/files/{input_file}").status_code == 200
     downloaded = real.run("download", f"batch-{batch_id}")
     assert downloaded.code == 0, downloaded.err
@@ -80,8 +84,7 @@ def test_an_input_file_deleted_under_a_running_batch_leaves_what_was_answered(re
         batch_id = real.submit(REQUESTS)
         while real.run("poll", REQUESTS, "--once", "--json").facts["completed"] < 2:
             time.sleep(0.1)
-        for path in Path().iterdir():
-            path.unlink()
+        forget_everything()
         input_file = real.api("GET", f"/batches/{batch_id}").json()["input_file_id"]
         assert real.api("DELETE", f"/files/{input_file}").status_code == 200
         assert real.ended(batch_id).facts["status"] == "cancelled"

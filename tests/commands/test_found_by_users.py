@@ -85,7 +85,8 @@ def test_next_leads_to_the_answers_word_for_word_and_keeps_the_cost_limit_and_th
         seen.append(done.facts["next"])
         done = follow(done)
     assert done.facts["results"] == 20
-    assert [Path(shlex.split(step)[1]).name for step in seen] == ["poll.py", "download.py"]
+    assert [Path(shlex.split(step)[1]).name for step in seen] == ["run_batch.py"]
+    assert seen[0].endswith("--max-cost 3")
     assert run("download", "r.jsonl", "--output", "out.csv").code == 0
     assert "out.csv is of an earlier download" in run("download", "r.jsonl").err
 

@@ -29,7 +29,8 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     if not submitted and waiting:
         return command("cancel_batch.py", job, "--resume")
     if not job.ended:
-        return command("poll.py", job)
+        # Whoever comes after wants the answers; but no rest of a trial may be paid for by the way.
+        return command("poll.py" if job.has_rest else "run_batch.py", job)
     if job.has_rest:
         return command("run_batch.py", job)
     done = job.record.downloaded

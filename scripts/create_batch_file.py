@@ -6,8 +6,8 @@
 """Make a request file from rows and a prompt template, or check one made elsewhere. Free, and offline.
 
 Reads:   --input: CSV, TSV, JSONL, JSON arrays, plain lines, Parquet (with pyarrow), Excel (with python-calamine or
-         openpyxl), a folder of texts or of images, a request file, or - for stdin (kept beside the request file,
-         since it is read again for --output).
+         openpyxl), a folder of texts or of images, a request file, or - for stdin (kept in the job folder, since
+         it is read again for --output).
 Writes:  REQUESTS (ends in .jsonl; one request a line) and the job record beside it. A source is never altered.
 Stdout:  the path of the request file; --json: one object.
 Exit:    0; 2 wrong usage; 3 a row, a request or a file that must be mended: the first 20 problems, and a count by kind.
@@ -127,6 +127,7 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
     from tempfile import gettempdir
 
     from doubleword.job import begin
+    from doubleword.job.job import Job
     from doubleword.job.next_step import next_step
     from doubleword.request_file import write
     from doubleword.rows.source import describe
@@ -139,13 +140,14 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
         options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
         rows = Path(args.input)
         if args.input == "-":
-            folder = Path(gettempdir()) if args.dry_run else path.parent
-            rows = kept_stdin(folder, path.stem, args.format)
+            rows = kept_stdin(Path(gettempdir()) if args.dry_run else Job.folder_of(path), args.format)
             say(f"stdin is kept as {safe(rows)}: download.py --output reads it again")
         source = describe(rows, form=args.format, tally=tally, **options)
     if args.dry_run:
         preview = write.preview(args, source, SHOWN)
-        answer([*map(_line, preview)], _facts(path, preview=preview))
+        for line in tally.notes():
+            say(f"note: {line}")
+        answer([*map(_line, preview)], _facts(path, preview=preview, notes=tally.notes()))
         return ExitCode.DONE
     report, job = begin.build(path, args, source, clock, tally)
     answer([str(path)], _summary(path, report, "made", job=str(job.folder), next=next_step(job)))

@@ -88,7 +88,7 @@ def test_the_job_record_knows_where_the_rows_came_from() -> None:
     job = Job.need(Path("r.jsonl"))
     source = job.record.source
     assert source is not None
-    assert source.path == str(Path("t.csv").resolve())
+    assert source.path == "t.csv"  # relative, so that the folder can move
     assert source.sha256 == digest(Path("t.csv"))
     assert (source.format, source.id_column, source.limit, source.used) == ("csv", "id", 1, ("text",))
     assert job.requests.requests == 1
@@ -137,11 +137,11 @@ def test_stdin_is_kept_as_a_source_that_can_be_read_again(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"id,text\n1,good\n")))
     ran = create(input="-", prompt="{text}")
     assert ran.code == 0
-    (kept,) = Path().glob("r.input-*.csv")
+    (kept,) = Path().glob("r.job/input-*.csv")
     assert str(kept) in ran.err
     source = Job.need(Path("r.jsonl")).record.source
     assert source is not None
-    assert source.path == str(kept.resolve())
+    assert source.path == str(kept)
 
 
 # --- bodies ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from doubleword.base.errors import BadInput, WrongUsage
 from doubleword.request_file.template import Line, Template, encode
 from doubleword.rows.pictures import image_address
-from doubleword.rows.source import Row, Source, describe
+from doubleword.rows.source import Row, Source, describe, located
 from doubleword.rows.stdin import kept_stdin
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
@@ -134,8 +135,6 @@ def test_an_unknown_format_or_encoding_is_wrong_usage() -> None:
 
 @pytest.mark.parametrize("what", ["fifo", "missing"])
 def test_what_is_no_plain_file_is_refused_at_once(what: str) -> None:
-    import os
-
     if what == "fifo":
         os.mkfifo("x.csv")
     with pytest.raises(BadInput):
@@ -194,6 +193,46 @@ def test_an_image_that_is_none_or_too_large_or_missing_is_refused(monkeypatch: p
 def test_a_web_address_stays_as_it_is() -> None:
     for address in ("https://x.example/a.png", "data:image/png;base64,AA=="):
         assert image_address(address, Path()) == address
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        base64.b64encode(PNG * 3).decode(),
+        PNG,
+        {"bytes": PNG, "path": "gone.png"},
+        {"bytes": None, "path": "a.png"},
+        "folder/../a.png",
+        "absolute",
+    ],
+)
+def test_a_cell_may_be_a_picture_or_name_one_below_the_source(cell: Any) -> None:
+    Path("a.png").write_bytes(PNG)
+    cell = str(Path("a.png").resolve()) if cell == "absolute" else cell
+    assert image_address(cell, Path().resolve()).startswith("data:image/png;base64,iVBORw0KGgo")
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("../private.png", "lies outside"),
+        ("folder/../../private.png", "lies outside"),
+        ("/etc/hostname", "lies outside"),
+        ("x" * 5000, "is no path, web address or base64"),
+        ("x" * 300, "is no path, web address or base64"),
+        ("iVBORw0KGgo" + "A" * 300, "is no whole base64"),
+        ("UklGR" + "A" * 399, "is no PNG"),
+        ("a\0b", "is no path"),
+        (b"%PDF-1.4", "but a PDF"),
+        ({"other": 1}, "is no path, web address or base64"),
+        ("doc.pdf", "pdftoppm"),
+    ],
+)
+def test_a_cell_that_is_no_picture_is_refused_with_what_it_is(cell: Any, says: str) -> None:
+    Path("doc.pdf").write_bytes(b"%PDF-1.4 and so on")
+    with pytest.raises(BadInput) as failure:
+        image_address(cell, Path().resolve())
+    assert says in f"{failure.value.what} {failure.value.next_step}"
 
 
 # --- which rows, and their ids ---------------------------------------------------------------------
@@ -285,10 +324,10 @@ def test_parquet_rows_are_read_where_pyarrow_is_installed() -> None:
 def test_stdin_is_kept_under_a_name_of_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
     def given_on_stdin(content: bytes, form: str | None = None) -> Path:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-        return kept_stdin(Path(), "reviews", form)
+        return kept_stdin(Path("reviews.job"), form)
 
     first = given_on_stdin(b"a,b\n1,2\n")
-    assert first.name.startswith("reviews.input-")
+    assert first.name.startswith("input-")
     assert first.suffix == ".csv"
     assert first.read_bytes() == b"a,b\n1,2\n"
     assert given_on_stdin(b"a,b\n1,2\n") == first
@@ -296,6 +335,84 @@ def test_stdin_is_kept_under_a_name_of_its_content(monkeypatch: pytest.MonkeyPat
     assert given_on_stdin(b' {"a": 1}\n').suffix == ".jsonl"
     assert given_on_stdin(b"[\n]").suffix == ".json"
     assert given_on_stdin(b"one\n", "lines").suffix == ".txt"
+    assert given_on_stdin(b"\xef\xbb\xbf{}\n").suffix == ".jsonl"
+    with pytest.raises(BadInput, match="empty"):
+        given_on_stdin(b"")
+    assert not list(Path("reviews.job").glob(".*"))
+
+
+def test_a_copy_of_stdin_has_its_name_only_when_it_is_whole_and_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Torn(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            block = super().read(10)
+            if not block:
+                raise KeyboardInterrupt
+            return block
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Torn(b"a,b\n" * 20)))
+    with pytest.raises(KeyboardInterrupt):
+        kept_stdin(Path("reviews.job"), None)
+    assert not list(Path("reviews.job").iterdir())
+
+    done: list[str] = []
+    sync, rename = os.fsync, os.replace
+
+    def noted(name: str, call: Any) -> Any:
+        def noting(*given: Any) -> None:
+            done.append(name)
+            call(*given)
+
+        return noting
+
+    monkeypatch.setattr(os, "fsync", noted("fsync", sync))
+    monkeypatch.setattr(os, "replace", noted("replace", rename))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
+    kept_stdin(Path("reviews.job"), None)
+    assert done == ["fsync", "replace", "fsync"]
+    kept = next(Path("reviews.job").iterdir())
+    kept.write_bytes(b"another's")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
+    with pytest.raises(BadInput, match="in the way"):
+        kept_stdin(Path("reviews.job"), None)
+    assert kept.read_bytes() == b"another's"
+
+
+# --- where a source lies now -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ten.csv", "job/ten.csv", "job/data/ten.csv", "notes"])
+def test_a_source_is_found_where_it_lies_now(name: str) -> None:
+    Path("job/data").mkdir(parents=True)
+    path = Path(name)
+    if name == "notes":
+        path.mkdir()
+        (path / "a.txt").write_text("x", "utf-8")
+    else:
+        path.write_text(TEN, "utf-8")
+    source = describe(path).kept_for(Path("job"))
+    assert os.path.isabs(source.path) != name.startswith("job/")
+    again = Source.from_dict(json.loads(json.dumps(source.to_dict())))
+    Path("job").rename("elsewhere")
+    if not name.startswith("job/"):
+        path.rename(Path("elsewhere") / "renamed")
+    found = located(again, Path("elsewhere"))
+    assert Path(found.path).is_relative_to(Path("elsewhere").resolve())
+    assert list(found.read()) == list(replace(found).read())
+    assert found.columns in (["name", "text"], ["file", "text"])
+
+
+def test_a_source_that_changed_or_is_gone_is_said_so() -> None:
+    Path("ten.csv").write_text(TEN, "utf-8")
+    source = describe(Path("ten.csv"))
+    Path("ten.csv").write_text(TEN.replace("t1", "T1"), "utf-8")
+    with pytest.raises(BadInput, match="has changed"):
+        located(source, Path())
+    Path("copy.csv").write_text(TEN, "utf-8")
+    assert Path(located(source, Path()).path).name == "copy.csv"
+    Path("copy.csv").unlink()
+    Path("ten.csv").unlink()
+    with pytest.raises(BadInput, match="is gone"):
+        located(source, Path())
 
 
 # --- the description in a job record ---------------------------------------------------------------

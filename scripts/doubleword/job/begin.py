@@ -53,7 +53,7 @@ def build(
             report = check.check(Path(file.name), part_requests=args.part_requests, part_bytes=args.part_bytes)
             report.notes += tally.notes()
             if not report.requests:
-                raise BadInput(f"{name}: no row to make a request of")
+                raise BadInput("; ".join([f"{name}: no row to make a request of", *tally.notes()]))
             if source is not None and report.problems:
                 _name_rows(report, source)
             report.require(path if source is None else Path(source.path))
@@ -62,9 +62,17 @@ def build(
                 report.warnings.append(f"the prompt names no column: all {report.requests} requests ask the same")
     except _Unchanged:
         job = Job.load(path)
-        if job is not None and job.record.source == source and job.limits == (args.part_requests, args.part_bytes):
+        if (
+            job is not None
+            and job.record.source == _kept(source, path)
+            and job.limits == (args.part_requests, args.part_bytes)
+        ):
             return report, job
-    return report, Job.create(path, report, source, Options(args.part_requests, args.part_bytes), clock)
+    return report, Job.create(path, report, _kept(source, path), Options(args.part_requests, args.part_bytes), clock)
+
+
+def _kept(source: Source | None, path: Path) -> Source | None:
+    return None if source is None else source.kept_for(path.parent)
 
 
 def _make_way(path: Path, report: check.Report) -> None:

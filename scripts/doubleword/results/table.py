@@ -83,7 +83,7 @@ def check_csv(job: Job, out: Path) -> None:
 
 
 def _source_path(job: Job) -> list[Path]:
-    return [] if job.record.source is None else [Path(job.record.source.path)]
+    return [] if job.record.source is None else [job.request_file().parent / job.record.source.path]
 
 
 def check_source(job: Job, answer_column: str) -> Source | None:

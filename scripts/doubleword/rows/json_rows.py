@@ -108,7 +108,7 @@ class _Arrays:
                 return None
 
     def _more(self) -> bool:
-        piece = self._file.read(BLOCK_BYTES)
+        piece = self._file.read(max(BLOCK_BYTES, len(self._buffer) - self._position))  # an object is tried few times
         self._buffer, self._position = self._buffer[self._position :] + piece, 0
         self._whole = not piece
         return bool(piece)

@@ -32,6 +32,8 @@ def image_address(cell: Any, folder: Path) -> str:
     if isinstance(cell, (bytes, bytearray)):
         return _data(bytes(cell), "the cell")
     written = text(cell).strip()
+    if not isinstance(cell, str):
+        raise _no_picture(written)
     if written[:11].lower().startswith(("https://", "http://", "data:image/")):
         return written
     if written.startswith(_BASE64) and len(written) > 64:
@@ -45,9 +47,7 @@ def image_address(cell: Any, folder: Path) -> str:
 def _path(written: str, folder: Path) -> Path:
     """The file that a cell names. One elsewhere is refused: a table from somebody else may name what is private."""
     if len(written) > 1024 or "\0" in written or any(len(os.fsencode(part)) > 255 for part in written.split("/")):
-        raise BadInput(
-            f"{safe(written, 40)} is no path, web address or base64 of a picture", "is that the column of the pictures?"
-        )
+        raise _no_picture(written)
     path = Path(os.path.normpath(folder / written))
     if not path.is_relative_to(os.path.normpath(folder)) and not path.resolve().is_relative_to(folder.resolve()):
         raise BadInput(
@@ -55,6 +55,11 @@ def _path(written: str, folder: Path) -> Path:
             "put the rows into a folder that holds the pictures, too, and name them from there",
         )
     return path
+
+
+def _no_picture(written: str) -> BadInput:
+    what = f"{safe(written, 40)} is no path, web address or base64 of a picture"
+    return BadInput(what, "is that the column of the pictures?")
 
 
 def _content(path: Path) -> bytes:

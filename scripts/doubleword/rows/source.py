@@ -89,6 +89,11 @@ class Source(Form):
                 made.__dict__[known] = self.__dict__[known]
         return made
 
+    def kept_for(self, beside: Path) -> Source:
+        """As the record of a job in the folder `beside` keeps it: a path within that folder is relative to it."""
+        own, base = Path(self.path), beside.resolve()
+        return self._with(path=str(own.relative_to(base))) if own.is_relative_to(base) else self
+
     # --- columns ---
 
     @cached_property
@@ -242,14 +247,14 @@ def describe(
 
 
 def located(source: Source, beside: Path) -> Source:
-    """The source where it lies now, unchanged: where it was, or in the folder `beside`, the request file's.
+    """A source from a record where it lies now, unchanged: where it was, or in the folder `beside`, the request file's.
 
     Raises BadInput if it is gone, or changed since the requests were made.
     """
-    own = Path(source.path)
+    own = beside.resolve() / source.path
     there = own.exists()
     if there and _is(source, own):
-        return source
+        return source._with(path=str(own))
     for candidate in [beside / own.name, *sorted(beside.iterdir())]:
         if candidate != own and candidate.is_dir() == source.is_folder and _is(source, candidate):
             return source._with(path=str(candidate.resolve()))

@@ -15,10 +15,11 @@ from ..base.text import safe
 from .formats import FORMATS
 
 
-def kept_stdin(folder: Path, stem: str, form: str | None) -> Path:
+def kept_stdin(folder: Path, form: str | None) -> Path:
     """Copies stdin to a file named by its content: whole, and on the disk, before it has that name."""
     if sys.stdin is None or sys.stdin.isatty():
         raise WrongUsage("--input - reads rows from a pipe, and there is none")
+    folder.mkdir(exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, prefix=".rows-", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as copy:
@@ -31,7 +32,7 @@ def kept_stdin(folder: Path, stem: str, form: str | None) -> Path:
             os.fsync(copy.fileno())
         if not start:
             raise BadInput("stdin is empty; rows were expected", "check what writes into the pipe")
-        kept = folder / f"{stem}.input-{made.hexdigest()[:8]}{_ending(start, form)}"
+        kept = folder / f"input-{made.hexdigest()[:8]}{_ending(start, form)}"
         if not kept.exists():
             os.replace(name, kept)
             sync_folder(folder)

@@ -44,7 +44,9 @@ class _Workbook:
             yield from self._book[sheet].iter_rows(min_row=1, min_col=1, values_only=True)
             return
         opened = self._book.get_sheet_by_name(sheet)
-        yield from opened.to_python(skip_empty_area=False)
+        left = [None] * (opened.start[1] if opened.start else 0)  # it leaves out empty columns at the left, not rows
+        for cells in opened.iter_rows():
+            yield [*left, *cells]
 
 
 def _packages() -> tuple[Any, Any]:

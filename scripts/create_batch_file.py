@@ -105,6 +105,8 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         raise WrongUsage(missing, "for example:" + _examples())
     if args.fix or args.check is not None:
         return _existing(existing, args)
+    if args.input == "":
+        raise WrongUsage("--input is empty", "name a file, a folder, or - for stdin")
     if args.input is None and not args.prompt:
         raise WrongUsage("no source: neither --input nor --prompt", "for example:" + _examples())
     if existing.suffix != ".jsonl":

@@ -140,6 +140,24 @@ def test_a_byte_that_does_not_decode_is_named_with_its_line_and_what_it_is_elsew
     assert "--encoding cp1252" in failure.next_step
 
 
+def test_an_encoding_that_needs_a_mark_is_refused_without_one() -> None:
+    for path in (write("a.csv", "a,b\n1,2\n"), write("a.txt", "abcd"), write("folder/a.txt", "abcd").parent):
+        with pytest.raises(BadInput) as failure:
+            [text(row.cells["text"]) for row in describe(path, encoding="utf-16").read()]
+        assert "--encoding utf-16-le" in failure.value.next_step
+
+
+@pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n", "\r"])
+def test_a_delimiter_is_one_character_that_can_be_one(delimiter: str) -> None:
+    with pytest.raises(WrongUsage, match="--delimiter"):
+        describe(write("a.csv", "a\n1\n"), delimiter=delimiter)
+
+
+def test_words_that_begin_as_other_files_do_are_words() -> None:
+    assert cells("a.csv", "ID3,naïve\n1,2\n") == [{"ID3": "1", "naïve": "2"}]
+    assert cells("a.txt", "ORC é\nRIFF ü\n")[0] == {"text": "ORC é"}
+
+
 def test_a_flag_that_does_not_go_with_the_source_is_named() -> None:
     write("folder/a.txt", "x")
     made: list[tuple[Path, dict[str, Any], str]] = [
@@ -260,6 +278,7 @@ def test_every_array_of_a_json_file_is_read(content: str) -> None:
         ('[{"a": 1},\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}]", 2),
         ('[{"a": 1},\n{"a": ' + "9" * 5000 + "}]", 2),
         ('[{"a": 1},\n{"a": 1, "a": 2}]', 2),
+        ('[{"a": 1},\n{"a": 1e400}]', 2),
         ('[{"a": 1},\n{"a":\n 1, x}]', 3),
     ],
 )

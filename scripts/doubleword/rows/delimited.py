@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..base.errors import BadInput, WrongUsage
+from ..base.errors import BadInput
 from ..base.files import LINE_BYTES, open_regular
 from ..base.text import safe
 from .form import Form
@@ -104,10 +104,7 @@ def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> 
             held.append(text)
             yield text
 
-    try:
-        reader = csv.reader(held_back() if keep else lines, delimiter=form.delimiter, strict=True)
-    except TypeError:
-        raise WrongUsage("--delimiter is one character", r"for a tab: --delimiter $'\t'") from None
+    reader = csv.reader(held_back() if keep else lines, delimiter=form.delimiter, strict=True)
     line = 1
     try:
         for cells in reader:

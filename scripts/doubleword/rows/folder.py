@@ -17,7 +17,7 @@ from .cells import Unreadable
 from .form import Form
 from .recognise import START_BYTES, encoding_of, kind_of, not_text, what_nul_means
 from .tally import Tally
-from .text_file import is_wide, undecodable
+from .text_file import is_wide, no_mark, undecodable
 
 _TEXTS = frozenset(
     [".txt", ".text", ".md", ".rst", ".htm", ".html", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".log", ".tex", ".srt"]
@@ -138,7 +138,8 @@ def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]]) -> BadInput
     tally = Tally()
     for reason, name in left_out:
         tally.leave_out(reason, name)
-    way = "check --match" if form.match else "look into its subfolders: --recursive" if not form.recursive else ""
+    below = any(reason.startswith("subfolder") for reason, _ in left_out)
+    way = "check --match" if form.match else "to look into subfolders say --recursive" if below else "check the path"
     for name in (name for reason, name in left_out if reason.startswith("file that is no")):
         found = kind_of(_start(folder / name))
         if found is not None:
@@ -173,7 +174,9 @@ def _text(path: Path, encoding: str) -> str | Unreadable:
     if kind is not None:
         return Unreadable.of(not_text(path, kind))
     marked = encoding_of(raw[:4])
-    wide = is_wide(marked or encoding)
+    wide, wrong = is_wide(marked or encoding), None if marked else no_mark(path, encoding)
+    if wrong is not None:
+        return Unreadable.of(wrong)
     if not wide and b"\0" in raw:
         return Unreadable(f"{safe(path)} holds NUL bytes, which no text has", what_nul_means(raw))
     try:

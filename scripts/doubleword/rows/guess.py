@@ -15,7 +15,7 @@ from .form import Form
 from .formats import FORMATS
 from .recognise import encoding_of, kind_of, not_text
 from .tally import Tally
-from .text_file import require_encoding
+from .text_file import no_mark, require_encoding
 from .workbook import sheet_of
 
 SAMPLE_BYTES = 64 * 1024
@@ -38,6 +38,8 @@ def form_of(
     """
     if encoding is not None:
         require_encoding(encoding)
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise WrongUsage("--delimiter is one character, no quote and no line end", r"for a tab: --delimiter $'\t'")
     known = Form(path=str(path.resolve()), format=form or "", encoding=encoding or "utf-8", sheet=sheet)
     known = replace(known, match=match, recursive=recursive)
     if path.is_dir():
@@ -87,6 +89,8 @@ def _of_text(
     marked = encoding_of(start)
     if marked is not None:
         known = replace(known, encoding=_by_mark(marked, encoding, tally))
+    elif (wrong := no_mark(known.path, known.encoding)) is not None:
+        raise wrong
     text = start.decode(known.encoding, "replace").removeprefix("\ufeff")
     if len(start) == SAMPLE_BYTES:  # the last line is cut
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text

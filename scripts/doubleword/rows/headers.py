@@ -52,7 +52,7 @@ def refuse_near(name: str, headers: Iterable[str]) -> None:
     if near:
         raise BadInput(
             f"{{{shown(name)}}} is no column, but {' and '.join(f'{{{shown(header)}}}' for header in near)} is",
-            f"write {{{shown(near[0])}}}, or {{{{{shown(name)}}}}} for the text itself",
+            f"write {{{safe(folded(near[0]))}}}, or {{{{{shown(name)}}}}} for the text itself",
         )
 
 

@@ -22,7 +22,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_members)
+def _number(written: str) -> float:
+    number = float(written)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {safe(written, 40)} is too large")
+    return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_float=_number)
 
 
 def _why(error: ValueError | RecursionError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ _SIGNS = (
     (b"RIFF", _other("a sound or video file", "transcribe it first")),
     (b"\x7fELF", _other("a program", "name the rows")),
 )
-_TEXT_LIKE = {b"BZh", b"ORC", b"ID3", b"LZIP", b"RIFF", b"8BPS", b"OggS", b"fLaC", b"PAR1", b"Obj\x01"}
+_TEXT_LIKE = {b"BZh", b"ORC", b"ID3", b"LZIP", b"RIFF", b"8BPS", b"OggS", b"fLaC"}
 
 
 def kind_of(start: bytes) -> Kind | None:
@@ -84,9 +85,9 @@ def kind_of(start: bytes) -> Kind | None:
         return _other("a PDF", "pdftotext -layout FILE FILE.txt (text), or pdftoppm -r 150 -png FILE PAGE (pictures)")
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return _archive(start)
-    if start[257:262] == b"ustar":
+    if start[257:262] == b"ustar" and b"\0" in start:
         return _other("an archive (tar)", "tar -xf FILE")
-    if start[4:8] == b"ftyp":
+    if start[:1] == b"\0" and start[4:8] == b"ftyp":
         heic = start[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"hevc")
         return (
             _other("a HEIC picture", _CONVERT_IMAGE) if heic else _other("a sound or video file", "transcribe it first")
@@ -98,11 +99,10 @@ def kind_of(start: bytes) -> Kind | None:
 
 def _beyond_text(sign: bytes, start: bytes) -> bool:
     """Whether a sign that is made of letters stands before bytes that no text has."""
-    return sign not in _TEXT_LIKE or start.translate(None, _TEXT_BYTES) != b"" or sign == b"PAR1"
+    return sign not in _TEXT_LIKE or any(control in start for control in _CONTROLS)
 
 
-# Printable ASCII and the white space of texts.
-_TEXT_BYTES = bytes([9, 10, 12, 13, *range(32, 127)])
+_CONTROLS = bytes([*range(9), *range(14, 27), *range(28, 32)])
 
 
 def _archive(start: bytes) -> Kind:
@@ -126,7 +126,7 @@ def encoding_of(start: bytes) -> str | None:
 
 
 def not_text(path: Path | str, kind: Kind) -> BadInput:
-    return BadInput(f"{safe(path)} is {kind.name}, no text", kind.way.replace("FILE", safe(Path(path).name, 80)))
+    return BadInput(f"{safe(path)} is {kind.name}, no text", kind.way.replace("FILE", shlex.quote(safe(path))))
 
 
 def what_nul_means(start: bytes) -> str:

@@ -111,6 +111,8 @@ class Source(Form):
         if self.format in ("jsonl", "json") and name in next((cells for _, cells in self._rows(Tally())), ()):
             return name
         found = meant(name, self.columns) or self._nested(name)
+        if not self.columns:
+            raise BadInput(f"{safe(self.path)} holds no rows with a column", "check the path")
         if found is None:
             refuse_near(name, self.columns)
         return found

@@ -30,6 +30,14 @@ def is_wide(encoding: str) -> bool:
     return codecs.lookup(encoding).name.startswith(WIDE)
 
 
+def no_mark(path: str | Path, encoding: str) -> BadInput | None:
+    """What is wrong with a text that has no mark: some encodings leave the order of bytes to it."""
+    name = codecs.lookup(encoding).name
+    if name not in WIDE:
+        return None
+    return BadInput(f"{safe(path)} has no mark at its start, which {name} needs", f"--encoding {name}-le, or {name}-be")
+
+
 def opened(form: Form, newline: str) -> io.TextIOWrapper:
     """The text of a source from its start, without a mark."""
     file = io.TextIOWrapper(open_regular(Path(form.path)), form.encoding, newline=newline)

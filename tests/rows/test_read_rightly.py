@@ -510,6 +510,18 @@ def test_a_name_that_is_nearly_a_header_is_refused_with_it(header: str, name: st
     assert f"{{{header}}}" in failure.value.what
 
 
+def test_json_in_a_prompt_is_no_slip_of_a_column() -> None:
+    source = describe(write("a.csv", "text,label\n1,2\n"))
+    for literal in ('"text": "..."', '"text" : ...', "'label': 'a or b'", '"text": "", "label": ""', ""):
+        assert source.column_named(literal) is None
+
+
+def test_a_flag_that_names_nearly_a_column_is_named() -> None:
+    with pytest.raises(BadInput, match="--id-column 'ID' is no column") as failure:
+        describe(write("a.csv", "id,label\n1,2\n")).column_named("ID", "--id-column")
+    assert failure.value.next_step == "--id-column id"
+
+
 def test_two_headers_that_may_be_meant_are_both_shown() -> None:
     with pytest.raises(BadInput, match=r"' text'.*'text '"):
         describe(write("a.csv", " text,text ,z\n1,2,3\n")).column_named("text")

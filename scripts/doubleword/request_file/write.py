@@ -38,7 +38,7 @@ def _require_id_column(source: Source) -> Source:
     """The source with its id column as the header has it."""
     if source.id_column is None:
         return source
-    column = source.column_named(source.id_column)
+    column = source.column_named(source.id_column, "--id-column")
     if column is None:
         there = ", ".join(shown(name) for name in source.columns[:20])
         raise BadInput(f"there is no column {safe(source.id_column, 60)!r} for --id-column; there are: {there}")

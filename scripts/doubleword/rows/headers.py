@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -28,31 +30,38 @@ def shown(name: str) -> str:
     return clean if clean == name else safe(ascii(name)[1:-1] if not name.isprintable() else repr(name), 80)
 
 
-def meant(name: str, headers: Sequence[str]) -> str | None:
-    """The header that is meant by a name, or None.
-
-    Raises BadInput where two are, and where none is but one up to case, spaces or punctuation.
-    """
+def meant(name: str, headers: Sequence[str], flag: str = "") -> str | None:
+    """The header that is meant by a name, given by a flag or within braces, or None. Raises BadInput where two are."""
     if name in headers:
         return name
     wanted = folded(name)
     found = [header for header in headers if folded(header) == wanted]
     if len(found) > 1:
         raise BadInput(
-            f"{{{shown(name)}}} may be {' or '.join(f'{{{shown(header)}}}' for header in found)}",
+            f"{_said(name, flag)} may be {' or '.join(f'{{{shown(header)}}}' for header in found)}",
             "give the columns names that differ in more than spaces",
         )
     return found[0] if found else None
 
 
-def refuse_near(name: str, headers: Iterable[str]) -> None:
+def _said(name: str, flag: str) -> str:
+    return f"{flag} {shown(name)!r}" if flag else f"{{{shown(name)}}}"
+
+
+# A member of a JSON object, as prompts show it: `{"text": "..."}` is no slip of {text}.
+_MEMBER = re.compile(r"""\s*(["']).*?\1\s*:""", re.DOTALL)
+
+
+def refuse_near(name: str, headers: Iterable[str], flag: str = "") -> None:
     """Raises BadInput if a header differs from the name in nothing but case, spaces or punctuation."""
-    wanted = _bare(name)
+    wanted = "" if _MEMBER.match(name) else _bare(name)
     near = [header for header in headers if _bare(header) == wanted] if wanted else []
     if near:
+        there = " and ".join(f"{{{shown(header)}}}" for header in near)
+        way = f"{flag} {shlex.quote(safe(folded(near[0])))}"
         raise BadInput(
-            f"{{{shown(name)}}} is no column, but {' and '.join(f'{{{shown(header)}}}' for header in near)} is",
-            f"write {{{safe(folded(near[0]))}}}, or {{{{{shown(name)}}}}} for the text itself",
+            f"{_said(name, flag)} is no column, but {there} is",
+            way if flag else f"write {{{safe(folded(near[0]))}}}, or {{{{{shown(name)}}}}} for the text itself",
         )
 
 

@@ -103,18 +103,19 @@ class Source(Form):
             return ["file", "text"] if self.format == "texts" else ["file"]
         return formats.headers(self)
 
-    def column_named(self, name: str) -> str | None:
+    def column_named(self, name: str, flag: str = "") -> str | None:
         """The column that is meant by a name, as `cells.value` takes it, or None. `a.b` is the key b within column a.
 
-        Raises BadInput, saying which, where a column differs in no more than case, spaces or punctuation.
+        Raises BadInput, saying which, where a column differs in no more than case, spaces or punctuation, and the
+        `flag` that gave the name.
         """
         if self.format in ("jsonl", "json") and name in next((cells for _, cells in self._rows(Tally())), ()):
             return name
-        found = meant(name, self.columns) or self._nested(name)
+        found = meant(name, self.columns, flag) or self._nested(name)
         if not self.columns:
             raise BadInput(f"{safe(self.path)} holds no rows with a column", "check the path")
         if found is None:
-            refuse_near(name, self.columns)
+            refuse_near(name, self.columns, flag)
         return found
 
     def _nested(self, name: str) -> str | None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput
 from doubleword.rows.source import Source, describe
+from doubleword.rows.tally import Tally
 
 quick = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -107,6 +108,18 @@ def test_a_dialect_knows_encoding_mark_and_line_end() -> None:
     Path("t.csv").write_bytes(b"\xef\xbb\xbfa,b\n1,2\n")
     dialect = describe(Path("t.csv")).dialect
     assert (dialect.encoding, dialect.mark, dialect.line_end) == ("utf-8", b"\xef\xbb\xbf", "\n")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("delimiter", [";", ",", "\t", "|"])
+def test_a_line_that_names_the_delimiter_is_no_row_and_stays(delimiter: str, end: str) -> None:
+    content = f"sep={delimiter}{end}id{delimiter}text{end}1{delimiter}a{end}".encode()
+    Path("t.csv").write_bytes(content)
+    source, tally = describe(Path("t.csv")), Tally()
+    assert [row.cells for row in source.read(tally=tally)] == [{"id": "1", "text": "a"}]
+    assert tally.left_out == {"line that names the delimiter": 1}
+    assert written_back(source) == content
+    assert source.dialect.line_end == end
 
 
 def test_one_empty_cell_is_no_blank_line() -> None:

@@ -83,6 +83,10 @@ def _no_header(form: Form, line: int, known: int, cells: list[str]) -> BadInput:
     )
 
 
+# A first line `sep=;` is for Excel.
+_NAMES_DELIMITER = ["sep=", ""]
+
+
 # --- records ----------------------------------------------------------------------------------------
 
 
@@ -90,7 +94,15 @@ def _records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
     """Every record, blank lines (no cells) too. With `keep` each has its raw text."""
     try:
         with opened(form, line_ends(form)) as file:
-            yield from _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
+            for record in (
+                _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
+            ):
+                if record.line > 1 or record.cells != _NAMES_DELIMITER:
+                    yield record
+                    continue
+                tally.leave_out("line that names the delimiter", 1)
+                if keep:
+                    yield record._replace(cells=[])
     except UnicodeError:
         raise undecodable(form.path, form.encoding) from None
 
@@ -172,7 +184,7 @@ def _tab_records(lines: Iterable[str], tally: Tally) -> Iterator[Record]:
         whole = "".join(ahead.popleft() for _ in range(taken))
         yield Record(number, [_unquoted(cell) for cell in raw] if bare else [], whole)
         number += taken - 1
-        width = width or (len(raw) if bare else 0)
+        width = width or (len(raw) if bare and raw != _NAMES_DELIMITER else 0)
 
 
 def _quoted(text: str, plain: list[str], width: int, look: Any) -> tuple[list[str], int]:
@@ -233,14 +245,15 @@ def _unquoted(raw: str) -> str:
 
 
 class RawRow(NamedTuple):
-    """A record as it stands in the file. `delimiter.join(cells) + end` is its text; a blank line has no cells.
+    """A record as it stands in the file. `delimiter.join(cells) + end` is its text; what is no row has no cells.
 
     The first with cells is the header. Together, encoded and with the mark before them, they are the file's bytes.
+    A row may lack cells at its end, where the header is empty.
     """
 
     line: int
     cells: list[str]  # each with its quotes
-    end: str  # \n, \r\n, \r, or nothing at the end of the file
+    end: str  # \n, \r\n, \r, or nothing at the end of the file; without cells, the whole line
 
 
 @dataclass(frozen=True)
@@ -286,15 +299,16 @@ def _goes_with(encoding: str, mark: bytes) -> bool:
 def raw_rows(form: Form) -> Iterator[RawRow]:
     """Every record of the file, in order: header, rows, and blank lines."""
     for line, cells, raw in _records(form, Tally(), keep=True):
-        end = _end(raw)
+        end = _end(raw) if cells else raw
         text = raw[: len(raw) - len(end)]
         yield RawRow(line, _split(text, form.delimiter) if cells else [], end)
 
 
 def sniffed(start: str, given: str | None, default: str) -> tuple[str, list[str]]:
     """(delimiter, others that would fit as well) for a table that begins so. Spreadsheets of many countries use `;`."""
-    if given is not None:
-        return given, []
+    named = re.match(r"sep=(.)[\r\n]", start)
+    if given is not None or named is not None:
+        return given or (named[1] if named else default), []
     lines = re.findall(r"[^\r\n]*(?:\r\n|\n|\r|$)", start)[:50]
     widths = {delimiter: _width(lines, delimiter) for delimiter in dict.fromkeys(chain(default, ",;\t|"))}
     fitting = [delimiter for delimiter, width in widths.items() if width > 1]

@@ -144,6 +144,8 @@ def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]]) -> BadInput
         found = kind_of(_start(folder / name))
         if found is not None:
             way = f"make {kind} of them first, for each FILE: {found.way}"
+            if found.kind in ("parquet", "excel"):
+                way = "name one of its files"
             break
     what = "pictures" if kind == "images" else "texts"
     return BadInput(f"the folder {safe(folder)} holds no {what}; {'; '.join(tally.notes())}", way)

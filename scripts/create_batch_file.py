@@ -22,11 +22,11 @@ Examples:
   create_batch_file.py --check made_elsewhere.jsonl
 """
 
-from __future__ import annotations
-
+import os
 import sys
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and -P leave it out
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -175,7 +175,7 @@ def _existing(path: Path, args: Namespace) -> int:
     return ExitCode.DONE
 
 
-def _summary(path: Path, report: Report, state: str, **more: Any) -> dict[str, Any]:
+def _summary(path: Path, report: "Report", state: str, **more: "Any") -> "dict[str, Any]":
     """Says what the file holds, and returns the facts of it."""
     parts, models = len(report.spans), ", ".join(safe(model, 80) for model in list(report.models)[:5])
     say(
@@ -190,14 +190,14 @@ def _summary(path: Path, report: Report, state: str, **more: Any) -> dict[str, A
     return _facts(path, bytes=report.size, parts=parts, **sizes, **more)
 
 
-def _facts(path: Path, **known: Any) -> dict[str, Any]:
+def _facts(path: Path, **known: "Any") -> "dict[str, Any]":
     """The one object of --json: the same keys every time."""
     empty: dict[str, Any] = {"request_file": str(path), "requests": 0, "bytes": 0, "parts": 0, "models": {}}
     empty |= {"endpoint": "", "input_tokens": 0, "notes": [], "warnings": [], "preview": [], "fixed": []}
     return empty | {"job": None, "next": None} | known
 
 
-def _line(request: dict[str, Any]) -> str:
+def _line(request: "dict[str, Any]") -> str:
     import json
 
     return json.dumps(request, ensure_ascii=False)

@@ -16,11 +16,11 @@ Examples:
   list_batches.py --local --folder ~/jobs
 """
 
-from __future__ import annotations
-
+import os
 import sys
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and -P leave it out
 
 from collections.abc import Sequence
 from pathlib import Path

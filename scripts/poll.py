@@ -18,11 +18,11 @@ Examples:
   poll.py 4f1c2a86-5a0e-4d3e-9a44-0c5f0d5b7a11 --timeout-seconds 600
 """
 
-from __future__ import annotations
-
+import os
 import sys
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and -P leave it out
 
 from collections.abc import Sequence
 

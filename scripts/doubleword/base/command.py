@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 TYPE_CHECKING = False
-from .console import _report, _Voice
+from . import console
 from .errors import EXIT_CODES, VERSION, BadInput, Clock, ExitCode, Failure, WrongUsage, _Interrupted
 from .text import next_command, safe, without_key
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 
 class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: object = None) -> None:  # noqa: ARG002 - of --help and --version
+        console.to_stdout(message.rstrip("\n"))
+
     def error(self, message: str) -> NoReturn:
         raise WrongUsage(safe(message), f"{next_command(Path(self.prog).name)} --help")
 
@@ -47,25 +50,26 @@ Main = Callable[[Sequence[str], Clock], int]
 
 def outcome(main: Main, arguments: Sequence[str], clock: Clock | None = None) -> int:
     """Runs `main` and returns its exit code; every failure is reported here and nowhere else."""
-    _Voice.as_json, _Voice.quiet = "--json" in arguments, "--quiet" in arguments
+    # Before the flags are parsed, since that can fail, too.
+    console.set_voice(as_json="--json" in arguments, quiet="--quiet" in arguments)
     try:
         return main(arguments, clock or Clock())
     except Failure as failure:
-        _report(failure)
+        console.report(failure)
         return failure.code
     except KeyboardInterrupt:
-        _report(_Interrupted("interrupted; everything learnt so far is saved", "the same command again goes on"))
+        console.report(_Interrupted("interrupted; everything learnt so far is saved", "the same command again goes on"))
         return ExitCode.INTERRUPTED
     except OSError as error:
         # The network's errors have been turned into failures by api.py: this one is a local file.
-        where = f"{safe(error.filename)}: " if error.filename else ""
-        _report(BadInput(f"{where}{error.strerror or safe(error)}", "mend that, then the same command again"))
+        where = f"{safe(error.filename, 1000)}: " if error.filename else ""
+        console.report(BadInput(f"{where}{error.strerror or safe(error)}", "mend that, then the same command again"))
         return ExitCode.BAD_INPUT
     except Exception:  # noqa: BLE001 - a bug; the traceback is for the report, without the key
         import traceback
 
-        print(without_key(traceback.format_exc()), file=sys.stderr)  # noqa: T201
-        _report(Failure("a bug in this script; the lines above say where", "report it; the job's state is safe"))
+        console.to_people(without_key(traceback.format_exc()).rstrip("\n"))
+        console.report(Failure("a bug in this script; the lines above say where", "report it; the job's state is safe"))
         return ExitCode.BUG
 
 
@@ -75,10 +79,14 @@ def run(main: Main) -> NoReturn:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)  # a time-out of the caller's is an interruption, not a crash
+    console.stand()
+    # A time-out of the caller's or a closed terminal is an interruption, not a crash. What is ignored (nohup) stays so.
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
     code = int(outcome(main, sys.argv[1:]))
     if code == ExitCode.INTERRUPTED:
         # A thread may be waiting minutes for the answer to an upload; the state on disk is safe at any instant.
-        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -1,4 +1,8 @@
-"""stdout carries the answer alone; everything a person reads goes to stderr."""
+"""stdout carries the answer alone; everything a person reads goes to stderr.
+
+The one door to both: what would act on a terminal is escaped, and what a stream cannot encode, and a stream that is
+closed, full or gone does not stop the work. Foreign text is blotted and cut before, by `text.safe`.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +11,121 @@ import sys
 from collections.abc import Iterable
 
 TYPE_CHECKING = False
-from .errors import Failure
-from .text import without_key
+from .errors import BadInput, Failure
+from .text import ACTS, NO_TEXT, escaped
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol, TextIO
+
+    class Bar(Protocol):
+        def clear(self) -> None: ...
+        def refresh(self) -> None: ...
 
 
 class _Voice:
     quiet = False
     as_json = False
+    bars: list[Bar] = []  # noqa: RUF012 - shown on stderr now: text must not run into them
+
+
+def set_voice(as_json: bool, quiet: bool) -> None:
+    _Voice.as_json, _Voice.quiet = as_json, quiet
+    _Voice.bars.clear()
 
 
 def is_quiet() -> bool:
     return _Voice.quiet
 
 
+def show_bar(bar: Bar) -> None:
+    """From now on text that is shown makes room for this bar first."""
+    _Voice.bars.append(bar)
+
+
+def hide_bar(bar: Bar) -> None:
+    _Voice.bars.remove(bar)
+
+
 def say(text: str) -> None:
     """One line for people, on stderr; nothing with --quiet."""
     if not _Voice.quiet:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        to_people(text)
+
+
+def to_people(text: str) -> None:
+    """Text on stderr, with --quiet too. That it cannot be shown is no reason to fail."""
+    for bar in _Voice.bars:
+        bar.clear()
+    try:
+        _write(sys.stderr, text)
+    except OSError:
+        pass
+    for bar in _Voice.bars:
+        bar.refresh()
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # started with it closed
+        return
+    shown = _encodable(ACTS.sub(lambda found: escaped(found[0]), text), stream)
+    stream.write(shown + "\n")
+    stream.flush()
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """The text with what the stream's encoding cannot hold as JSON escapes. File names stay the bytes that they are."""
+    encoding, errors = getattr(stream, "encoding", None) or "utf-8", getattr(stream, "errors", None) or "strict"
+    try:
+        text.encode(encoding, errors)
+    except UnicodeError:
+        return "".join(c if _fits(c, encoding, errors) else escaped(c) for c in text)
+    return text
+
+
+def _fits(character: str, encoding: str, errors: str) -> bool:
+    try:
+        character.encode(encoding, errors)
+    except UnicodeError:
+        return False
+    return True
 
 
 def _json(value: object) -> str:
     import json
 
-    return json.dumps(value, ensure_ascii=False)
+    # Bytes of file names that are no text would make it no JSON.
+    return NO_TEXT.sub(lambda found: escaped(found[0]), json.dumps(value, ensure_ascii=False))
 
 
 def answer(lines: Iterable[str], facts: dict[str, Any]) -> None:
     """The script's answer on stdout: its lines, or with --json the one object."""
     text = _json(facts) if _Voice.as_json else "\n".join(lines)
-    if not text:
-        return
+    if text:
+        to_stdout(text)
+
+
+def to_stdout(text: str) -> None:
+    """Text on stdout. A reader that has left (`| head`) is no error; a full disk is one."""
+    failure = None
+    for bar in _Voice.bars:
+        bar.clear()
     try:
-        sys.stdout.write(without_key(text) + "\n")
-        sys.stdout.flush()
+        _write(sys.stdout, text)
     except BrokenPipeError:
-        # The reader (`| head`) has left: not an error, and Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
+    except OSError as error:
+        _abandon_stdout()
+        failure = BadInput(f"the answer cannot be written to stdout: {error.strerror}", "the work itself is done")
+    if failure:
+        raise failure
 
 
-def _report(failure: Failure) -> None:
+def _abandon_stdout() -> None:
+    """What is left in the buffer must not be tried again at exit: Python would complain and change the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def report(failure: Failure) -> None:
     """A failure on stderr: prose, or with --json one JSON line."""
     shown = failure.problems[:20]
     if _Voice.as_json:
@@ -59,4 +136,17 @@ def _report(failure: Failure) -> None:
         text += "".join(f"\n  {p['text']}" for p in shown)
         if failure.next_step:
             text += f"\nnext: {failure.next_step}"
-    print(without_key(text), file=sys.stderr, flush=True)  # noqa: T201
+    to_people(text)
+
+
+def stand() -> None:
+    """Before anything is opened: takes the places of closed streams, and lets file names pass that are no text."""
+    for place in (0, 1, 2):
+        try:
+            os.fstat(place)
+        except OSError:
+            # Else a file of the job would get this number, and be written to by whoever takes it for a stream.
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")

@@ -312,7 +312,7 @@ class Job:
             raise AssertionError("the record is written only under its lock")
         with self._mutex, whole_file(self.path) as file:
             text = without_key(json.dumps(to_dict(self.record), indent=1, ensure_ascii=False))
-            file.write(text.encode("utf-8", "replace"))
+            file.write(text.encode("utf-8", "backslashreplace"))
 
     @contextmanager
     def locked(self, clock: Clock) -> Iterator[None]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..base.console import say
+from ..base.console import say, to_people
 from ..base.errors import BadInput, NotFound
 from ..base.text import plural, safe
 from ..job.job import Job
@@ -100,7 +99,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     _tell(job, summary, paths)
     shown = tuple(table.pairs(job, partial_file if running else results_file, errors_file, show)) if show else ()
     for pair in shown:
-        sys.stderr.write(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}\n")
+        to_people(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}")
     return Delivered(paths, watch.status_word(job), summary, shown)
 
 

@@ -1,67 +1,277 @@
-"""Plain files: read with care, written whole."""
+"""Plain files: read with care, written whole.
+
+Everything a script writes goes through `whole_file` (or `append_to`, for a spool): no name that somebody could guess
+is opened for writing, no link is followed and no pipe is waited on, and nobody else can read what is not finished.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import secrets
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import BadInput
 from .text import safe
 
+# Flags that a system does not have are 0: Windows has neither links under O_NOFOLLOW nor pipes in folders.
+PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+
+# Short, whatever the file is called: a name that the file system just takes must not fail for being made longer.
+_TEMPORARY = re.compile(r"\.dwb-[0-9a-f]{16}\.tmp")
+
+# What a disk that is full or broken says. Any other refusal of fsync comes from a file system that has none (SMB, FUSE,
+# WSL's drives) or from a folder that may be written but not read: the file is then as safe as it can be there.
+_LOST = {errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+# Windows: a virus scanner looks into each new file for a moment; a spreadsheet holds on to its own.
+SHARING_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+def is_windows() -> bool:
+    return os.name == "nt"
+
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Writes `path` so that it appears whole or not at all: temporary name, fsync, rename, fsync of the folder."""
-    path = Path(os.path.realpath(path))  # a link stays a link, its target is replaced
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove_leftovers(path)
+def whole_file(path: Path, mode_of: Path | None = None) -> Iterator[BinaryIO]:
+    """Writes `path` so that it appears whole or not at all: temporary name, fsync, rename, fsync of the folder.
+
+    Its permissions are those of the file it replaces; for a new one those of `mode_of`, the file or folder that it was
+    made from, so that what is private stays so (never more than the umask gives). Raises BadInput where it is plain
+    at the start that it cannot be written, OSError with its path for what the disk says later.
+    """
+    mode = _mode(path, mode_of)
+    file, temporary = _temporary(path)
     try:
-        with temporary.open("wb", buffering=1 << 20) as file:
+        with file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+            _settle(file, path, mode)
+        _rename(temporary, path)
         sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _LOST and error.filename is None:
+            error.filename = str(path)
         raise
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Temporary files of copies that were killed while they wrote `path`: as large as the file, and nobody's."""
-    start, end = f".{path.name}.", ".tmp"
-    for name in os.listdir(path.parent):
-        pid = name[len(start) : -len(end)]
-        if name.startswith(start) and name.endswith(end) and pid.isdecimal() and not _runs(int(pid)):
-            path.with_name(name).unlink(missing_ok=True)
-
-
-def _runs(pid: int) -> bool:
-    if os.name == "nt":  # signal 0 is no question there, it is Ctrl-C
-        return True
+def _mode(path: Path, mode_of: Path | None) -> int:
+    """The permissions that `path` will have. Raises BadInput if it cannot be written at all."""
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+        found = os.lstat(path)  # also the first to hear that a name is too long
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise BadInput(
+                f"{safe(path)}: there is no folder {safe(path.parent)}", "make it, or name another"
+            ) from None
+    else:
+        require_plain(path, found)
+        return stat.S_IMODE(found.st_mode) & 0o777
+    mode = 0o666 & ~_UMASK
+    if mode_of is not None:
+        with suppress(OSError):  # it may lie elsewhere by now
+            mode &= os.stat(mode_of).st_mode
+    return mode | stat.S_IRUSR | stat.S_IWUSR
+
+
+def require_plain(path: Path, found: os.stat_result | None = None) -> None:
+    """Raises BadInput if something stands under this name that is not to be written: a link, a pipe, a folder."""
+    if found is None:
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return
+    if stat.S_ISREG(found.st_mode):
+        return
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
+    kind = kinds.get(stat.S_IFMT(found.st_mode), "a pipe or a device")
+    raise BadInput(f"{safe(path)} is {kind}; a plain file is written there", "move it away, or name another file")
+
+
+def require_writable(path: Path) -> None:
+    """Raises what writing `path` would raise, as far as that can be found out without touching it."""
+    _mode(path, None)
+    file, temporary = _temporary(path)
+    file.close()
+    temporary.unlink()
+
+
+def _temporary(path: Path) -> tuple[BinaryIO, Path]:
+    """A new file in the folder of `path`, open and locked for as long as it is."""
+    _remove_leftovers(path.parent)
+    while True:
+        temporary = path.with_name(f".dwb-{secrets.token_hex(8)}.tmp")
+        try:
+            file = open(temporary, "wb", buffering=1 << 20, opener=_create)  # noqa: SIM115
+        except OSError as error:  # the name that people know is that of the file
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        if _held(file.fileno()) is not False and os.path.lexists(temporary):
+            return file, temporary
+        file.close()  # another copy took it for a leftover in this very moment
+
+
+def _create(path: str, flags: int) -> int:  # noqa: ARG001 - as open() calls it
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
+
+
+def _held(handle: int) -> bool | None:
+    """Takes the lock by which other copies know a file that is being written; None where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: a file that is open cannot be removed there
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:
-        pass
+    except OSError:
+        return None
     return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Temporary files of copies that were killed: as large as what they wrote, and nobody's."""
+    try:
+        names = [name for name in os.listdir(folder) if _TEMPORARY.fullmatch(name)]
+    except OSError:  # a folder may be writable and not readable
+        return
+    for name in names:
+        with suppress(OSError):
+            _remove_leftover(folder / name)
+
+
+def _remove_leftover(path: Path) -> None:
+    if is_windows():
+        path.unlink()
+        return
+    handle = os.open(path, os.O_RDONLY | PLAIN)
+    try:
+        found = os.fstat(handle)
+        # Ours, a plain file with this one name: else it was planted.
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid() and _held(handle):
+            path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _settle(file: BinaryIO, path: Path, mode: int) -> None:
+    """Brings what was written to the disk, with the owner and the permissions it is to have."""
+    file.flush()
+    if not is_windows():
+        with suppress(OSError):  # root who replaces somebody's file does not take it over
+            found = os.lstat(path)
+            if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), found.st_uid, found.st_gid)
+        with suppress(OSError):  # FAT and some mounts have no permissions
+            os.fchmod(file.fileno(), mode)
+    sync(file.fileno())
+
+
+def sync(handle: int) -> None:
+    """fsync, where the file system has one."""
+    try:
+        try:
+            import fcntl
+
+            # macOS: fsync alone leaves it in the cache of the drive.
+            fcntl.fcntl(handle, vars(fcntl)["F_FULLFSYNC"])
+        except (ImportError, KeyError, OSError):
+            os.fsync(handle)
+    except OSError as error:
+        if error.errno in _LOST:
+            raise
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    for pause in SHARING_PAUSES if is_windows() else ():
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(temporary, path)
 
 
 def sync_folder(folder: Path) -> None:
     """Makes a rename in `folder` survive a power cut, where the system can (Windows cannot)."""
-    if os.name == "nt":
+    if is_windows():
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        sync(handle)
     finally:
         os.close(handle)
+
+
+def own_folder(path: Path, mode_of: Path | None = None) -> Path:
+    """Makes a folder of the job's own, no more open than `mode_of`. Raises BadInput if a link or a file is there."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        mode = 0o777
+        with suppress(OSError):
+            readable = os.stat(mode_of).st_mode & 0o066 if mode_of else 0o066
+            mode = 0o700 | readable | (readable & 0o044) >> 2  # who may read may look into the folder
+        os.mkdir(path, mode)
+        return path
+    if not stat.S_ISDIR(found.st_mode):
+        kind = "a link" if stat.S_ISLNK(found.st_mode) else "a file"
+        raise BadInput(f"{safe(path)} is {kind}; the job keeps a folder there", "move it away")
+    return path
+
+
+def open_own(path: Path, mode_of: Path | None = None) -> BinaryIO:
+    """Opens a file of the job's own for reading and appending, such as a spool: made if it is not there, never through
+    a link or into a pipe. Raises BadInput if something else stands under its name."""
+    mode = 0o600 if mode_of is None else _mode(path, mode_of)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | PLAIN, mode)
+    except OSError:
+        require_plain(path)
+        raise
+    require_one_name(handle, path)
+    return os.fdopen(handle, "ab+")
+
+
+def read_own(path: Path, at_most: int) -> bytes:
+    """All bytes of a file of the job's own, under the conditions of `open_own`. Raises FileNotFoundError, too."""
+    try:
+        handle = os.open(path, os.O_RDONLY | PLAIN)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        require_plain(path)
+        raise
+    require_one_name(handle, path)
+    with os.fdopen(handle, "rb") as file:
+        content = file.read(at_most + 1)
+    if len(content) > at_most:
+        raise BadInput(f"{safe(path)} is larger than {at_most // 1_000_000} MB; the job's own is not", "move it away")
+    return content
+
+
+def require_one_name(handle: int, path: Path) -> None:
+    """Closes the handle and raises BadInput if it is no plain file, or one that has another name elsewhere, too."""
+    found = os.fstat(handle)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+        return
+    os.close(handle)
+    what = "has another name, too" if stat.S_ISREG(found.st_mode) else "is no plain file"
+    raise BadInput(f"{safe(path)} {what}; the job does not write to it", "move it away")
 
 
 # The server takes bodies of 10 MiB once unescaped; \u escapes make a line at most three times as long.

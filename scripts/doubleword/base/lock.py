@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import BadInput, Clock, Temporary
+from .files import PLAIN, require_one_name, require_plain
 from .text import safe
 
 LOCK_WAIT_SECONDS = 10.0
+# Windows locks bytes, and a locked one cannot be read by others: this one lies behind the name of the holder.
+LOCKED_BYTE = 1 << 30
 
 
 @contextmanager
@@ -18,11 +21,12 @@ def lock(path: Path, clock: Clock) -> Iterator[None]:
     """Holds an exclusive lock on a lock file; the system drops it when the process dies, however it dies."""
     deadline = clock.monotonic() + LOCK_WAIT_SECONDS
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = _open(path)
         try:
             if _try_lock(handle, path) and _same_file(handle, path):
-                os.ftruncate(handle, 0)
-                os.write(handle, f"process {os.getpid()}\n".encode())
+                with suppress(OSError):  # on a full disk the lock still holds; only its holder has no name
+                    os.ftruncate(handle, 0)
+                    os.write(handle, f"process {os.getpid()}\n".encode())
                 yield
                 return
             holder = os.read(handle, 100).decode("utf-8", "replace").strip()
@@ -30,23 +34,28 @@ def lock(path: Path, clock: Clock) -> Iterator[None]:
             os.close(handle)
         if clock.monotonic() >= deadline:
             raise Temporary(
-                f"another copy is at work on this job ({safe(holder) or 'just starting'}; {safe(path.name)})",
+                f"another copy is at work on this job ({safe(holder, 40) or 'just starting'}; {safe(path.name)})",
                 "let it finish or stop it, then the same command again",
             )
         clock.sleep(0.2)
 
 
+def _open(path: Path) -> int:
+    """The lock file, made if it is not there. What was planted under its name is neither followed nor emptied."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | PLAIN, 0o666)
+    except OSError:
+        require_plain(path)
+        raise
+    require_one_name(handle, path)
+    return handle
+
+
 def _try_lock(handle: int, path: Path) -> bool:
     try:
         import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        return True
+    except ImportError:
+        return _try_lock_byte(handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -59,9 +68,23 @@ def _try_lock(handle: int, path: Path) -> bool:
     return True
 
 
+def _try_lock_byte(handle: int) -> bool:
+    """Windows."""
+    import msvcrt
+
+    os.lseek(handle, LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    except OSError:
+        return False
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)
+    return True
+
+
 def _same_file(handle: int, path: Path) -> bool:
     """Whether the locked file is still the one under this name: somebody may have deleted it in between."""
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
     except FileNotFoundError:
         return False

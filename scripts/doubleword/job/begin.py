@@ -44,7 +44,7 @@ def build(
         growth = 1.4 if source.format == "images" else 1.1
         _require_space(path.parent, int(requests * (growth * size / total + len(write("", {}, [])))))
     try:
-        with whole_file(path) as file:
+        with whole_file(path, Path(source.path) if source else None) as file:
             skipped = _write_lines(file, name, total, _rows(args, source, tally), write, source, tally)
             source = source and source.skipping(skipped)
             if source is not None and before != source.state():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import digest, state_of, sync_folder, whole_file
+from ..base.files import digest, own_folder, read_own, state_of, sync_folder, whole_file
 from ..base.lock import lock
 from ..base.text import next_command, safe, without_key
 from ..rows.source import Source
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..request_file.check import Report
+
+
+RECORD_BYTES = 64_000_000  # 100 parts take 0.2 MB
 
 
 class Job:
@@ -92,7 +95,7 @@ class Job:
         folder = cls.folder_of(request_file)
         path = folder / "record.json"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_own(path, RECORD_BYTES).decode()
         except (FileNotFoundError, NotADirectoryError):
             _refuse_older(folder)
             return None
@@ -310,7 +313,7 @@ class Job:
             raise KeyboardInterrupt
         if not self._lock_depth:
             raise AssertionError("the record is written only under its lock")
-        with self._mutex, whole_file(self.path) as file:
+        with self._mutex, whole_file(self.path, self.request_file()) as file:
             text = without_key(json.dumps(to_dict(self.record), indent=1, ensure_ascii=False))
             file.write(text.encode("utf-8", "backslashreplace"))
 
@@ -340,8 +343,9 @@ class Job:
                 self._lock_depth = 0
 
     def _make_folder(self) -> None:
-        if not self.folder.is_dir():
-            self.folder.mkdir()
+        new = not os.path.lexists(self.folder)
+        own_folder(self.folder, self.request_file())
+        if new:
             sync_folder(self.folder.parent)
 
 

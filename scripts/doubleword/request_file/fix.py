@@ -32,7 +32,7 @@ def mend(path: Path, out: Path) -> list[str]:
     for line in lines(path):
         repeats.add(line.raw.strip())
     suspects, seen, done = repeats.suspects(), set[bytes](), Counter[str]()
-    with whole_file(out) as file, Progress("fix", state_of(path)[0], "B") as progress:
+    with whole_file(out, path) as file, Progress("fix", state_of(path)[0], "B") as progress:
         for line in lines(path):
             progress.add(len(line.raw))
             done["bom"] += line.number == 1 and line.start > 0

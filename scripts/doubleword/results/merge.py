@@ -225,7 +225,7 @@ def write(job: Job, results: Path, errors: Path | None) -> Summary:
     summary, spools = Summary(), _Spools()
     kept = job.folder / "errors.jsonl"
     try:
-        with whole_file(kept) as bad, whole_file(results) as good:
+        with whole_file(kept, job.request_file()) as bad, whole_file(results, job.request_file()) as good:
             for covered in cover(job, summary):
                 raw = spools.line(covered.outcome) if covered.outcome else b""
                 if covered.outcome and covered.outcome.is_result:

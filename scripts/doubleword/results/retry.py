@@ -99,7 +99,7 @@ def _plan(job: Job, kind: str, wanted: Callable[[str], bool]) -> Plan:
     number = len(job.attempts) + 1
     path = job.folder / f"attempt-{number}.jsonl"
     lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
-    with whole_file(path) as file:
+    with whole_file(path, job.request_file()) as file:
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
             if not covered.kind:
                 continue

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import sync_folder
+from ..base.files import open_own, own_folder, sync, sync_folder
 from ..base.lock import lock
 from ..base.progress import Progress
 from ..base.text import safe
@@ -47,13 +47,13 @@ class Spool:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines = 0
-        if path.exists():
-            self._drop_torn_line()
+        self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
         """A killed copy may have left half a line: only whole lines may be counted and skipped."""
         offset = whole = 0
-        with self.path.open("rb+") as file:
+        with open_own(self.path, self.path.parent) as file:
+            file.seek(0)
             while block := file.read(1 << 20):
                 self.lines += block.count(b"\n")
                 whole = offset + block.rindex(b"\n") + 1 if b"\n" in block else whole
@@ -75,7 +75,7 @@ class Spool:
                 api.clock.sleep(2.0**cuts)
 
     def _append(self, blocks: Iterator[bytes], received: Received) -> None:
-        with self.path.open("ab") as file:
+        with open_own(self.path) as file:
             written = whole = file.tell()
             try:
                 for block in blocks:
@@ -89,20 +89,19 @@ class Spool:
             finally:
                 file.flush()
                 file.truncate(whole)  # a line without its end is no line, whatever the stream says
-                os.fsync(file.fileno())
+                sync(file.fileno())
 
     def fetch_anew(self, api: Api, file_id: str, keep: bool, received: Received) -> None:
         """Replaces the spool by a reading from line 0. With `keep`, lines that are not sent again stay."""
+        self.path.with_suffix(".fresh").unlink(missing_ok=True)
         fresh = Spool(self.path.with_suffix(".fresh"))
-        fresh.path.unlink(missing_ok=True)
-        fresh = Spool(fresh.path)
         fresh.fetch(api, file_id, received)
         if keep and self.path.exists():
             again = fresh.distinct()
-            with self.path.open("rb") as old, fresh.path.open("ab") as file:
+            with self.path.open("rb") as old, open_own(fresh.path) as file:
                 file.writelines(line for line in old if line_id(line) not in again)
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
         os.replace(fresh.path, self.path)
 
     def distinct(self) -> set[bytes]:
@@ -151,7 +150,7 @@ def require_space(job: Job) -> None:
 
 def fetch(api: Api, job: Job) -> None:
     """Brings what every batch of the job has to offer into the spool, and notes in the record what is whole."""
-    (job.folder / "spool").mkdir(parents=True, exist_ok=True)
+    own_folder(own_folder(job.folder, job.request_file()) / "spool", job.folder)
     batches = [batch for part in job.submitted() for batch in part.batches]
     total = sum(batch.completed + batch.failed for batch in batches)
     with Progress("download", total, "lines") as progress:
@@ -221,7 +220,6 @@ def _distinct(path: Path, expected: int) -> int:
 def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received: Received) -> bool:
     """Whether the server has the file; its new lines are in the spool then."""
     spool = Spool(path)
-    path.touch()
     path.with_suffix(".fresh").unlink(missing_ok=True)  # of a copy that was killed while it fetched anew
     if file_id is None:
         return False

@@ -106,7 +106,7 @@ def write_csv(job: Job, out: Path, answer_column: str, results: Path, errors: Pa
     answers = in_order(job, results, errors)
     columns = source.columns if source else ["custom_id"]
     count = 0
-    with whole_file(out) as raw, Progress("csv", job.requests.requests, "rows") as progress:
+    with whole_file(out, job.request_file()) as raw, Progress("csv", job.requests.requests, "rows") as progress:
         if source and source.encoding.lower().replace("_", "-") == "utf-8-sig":
             raw.write(b"\xef\xbb\xbf")  # spreadsheets know UTF-8 by it
         writer = csv.writer(_Text(raw), delimiter="\t" if out.suffix == ".tsv" else ",", lineterminator=_Text.ROW_END)

@@ -13,7 +13,7 @@ from ..base.errors import BadInput, Clock, Failure
 from ..base.text import next_command, safe, utc
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..job.record import Batch, metadata_of, moment, seen
+from ..job.record import Batch, Part, metadata_of, moment, seen
 from .api import PAGE_LIMIT, Api
 from .watch import status_word
 
@@ -31,19 +31,22 @@ def rows(clock: Clock, folder: Path, local: bool, search: str | None, limit: int
     if not folder.is_dir():
         raise BadInput(f"there is no folder {safe(folder)}", "check the path")
     jobs = [job for path in _job_folders(folder) if (job := _loaded(path))]
-    known = {part.batch.id: (job, part) for job in jobs for part in job.submitted() if part.batch}
+    known: dict[str, tuple[Job | None, Part | None]] = {
+        part.batch.id: (job, part) for job in jobs for part in job.submitted() if part.batch
+    }
+    mine = [row for job in jobs if (row := _job_row(job, search or ""))["matched"] is not None or not search]
+    shown = {row["job"] for row in mine}
     others = []
     if not local:
         query = {"search": search} if search else {}
         pages = (limit + PAGE_LIMIT - 1) // PAGE_LIMIT
         for batch in itertools.islice(Api(clock).batches(pages, **query), limit):
-            if batch["id"] in known:  # for the table alone: poll.py writes it down
-                part = known[batch["id"]][1]
+            job, part = known.get(batch["id"], (None, None))
+            if part is not None:  # for the table alone: poll.py writes it down
                 part.batch = seen(batch, clock, part.batch)
-            if search or batch["id"] not in known:
-                job = known[batch["id"]][0] if batch["id"] in known else None
+            if job is None or str(job.folder) not in shown:
                 others.append(_batch_row(batch, clock, job, search or ""))
-    mine = [row for job in jobs if (row := _job_row(job, search or ""))["matched"] is not None or not search]
+    mine = [_job_row(job, search or "") for job in jobs if str(job.folder) in shown]  # as they are now
     if not mine and not others:
         say(f"no jobs in {safe(folder.resolve())} or below" + ("" if local else ", and no batches") + _about(search))
     return mine + others

@@ -14,7 +14,7 @@ LIST = ROOT / "references/shipped.sha256"
 
 def checksums() -> str:
     """The scripts' checksums in the format of `sha256sum`, paths relative to the skill's folder."""
-    found = sorted(path for path in (ROOT / "scripts").rglob("*.py"))
+    found = sorted(path for ending in ("py", "html", "css", "js") for path in (ROOT / "scripts").rglob(f"*.{ending}"))
     lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(ROOT).as_posix()}" for path in found)
     return "\n".join(lines) + "\n"
 

@@ -33,7 +33,7 @@ def frontmatter() -> dict[str, object]:
 
 
 def test_the_scanner_finds_the_commands_it_is_to_check() -> None:
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 11
     assert {command.script for command in ALL_COMMANDS} == set(COMMANDS)
     assert len(ALL_COMMANDS) >= 40
     assert len(WITH_FLAGS) >= 10

@@ -1,0 +1,308 @@
+"""What a job's files say, for a person to look at: read once, in input order, in bounded memory.
+
+Made from the job record, the request file, the results and the errors, without a network. `report_page` writes
+it as one HTML file, `report_text` as a few lines.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..base.errors import BadInput
+from ..base.progress import Progress
+from ..base.text import safe
+from ..job.job import Job
+from ..job.next_step import next_step
+from ..request_file.lines import lines
+from . import report_prompt
+from .report_counts import Histogram, Repeats, Tally
+from .report_prompt import Template
+from .report_rows import Rows, clean
+from .response_body import is_cut, text_of, tokens
+
+loads: Callable[[bytes], Any]
+
+try:
+    import orjson
+
+    loads = orjson.loads
+except ImportError:
+    loads = json.loads
+
+# Kinds of the errors file that say that nothing came back; any other kind is a failure.
+MISSING = frozenset({"running", "cancelled", "expired", "not_returned", "input_deleted", "unread"})
+NOT_SENT = "not_submitted"  # after a trial this is nearly the whole job: no trouble, and not in the table
+EXAMPLES = 3
+FIELDS = 12  # properties of a schema that get a chart
+ROW_FIELDS = 4  # and a column in the table
+VALUE_CHARACTERS = 100
+
+
+@dataclass
+class Counts:
+    """Every request of the job is exactly one of these."""
+
+    answered: int = 0  # whole, with a text
+    cut: int = 0  # an answer that ends at the token limit
+    empty: int = 0
+    failed: int = 0
+    missing: int = 0
+    waiting: int = 0  # not sent yet
+
+    @property
+    def requests(self) -> int:
+        return sum(vars(self).values())
+
+
+@dataclass
+class ErrorKind:
+    """One kind of error: how many, and some of them as (physical line, custom_id, text)."""
+
+    kind: str
+    count: int = 0
+    examples: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Answers:
+    """What the answers are: by frequency and length, and for a schema each property by itself."""
+
+    whole: Tally
+    fields: dict[str, Tally | Histogram]
+    unparsed: int = 0  # answers in which a schema's properties could not be read
+
+    def add(self, text: str) -> list[str]:
+        """Counts one answer; returns what the schema's properties hold, as text."""
+        self.whole.add(text)
+        if not self.fields:
+            return []
+        value = _object(text)
+        self.unparsed += value is None
+        for name, counts in self.fields.items():
+            found = (value or {}).get(name)
+            if isinstance(counts, Histogram):
+                if isinstance(found, int | float) and not isinstance(found, bool):
+                    counts.add(found)
+            elif found is not None:
+                for item in found if isinstance(found, list) else [found]:
+                    counts.add(_written(item))
+        return [_written((value or {}).get(name))[:VALUE_CHARACTERS] for name in islice(self.fields, ROW_FIELDS)]
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """The JSON object of an answer, out of a code fence or from behind `<think>…</think>` where it has them."""
+    for written in (text, re.sub(r"\A\s*<think>.*?</think>|\A\s*```\w*|```\s*\Z", "", text, flags=re.DOTALL)):
+        try:
+            found = json.loads(written)
+        except (ValueError, RecursionError):
+            continue
+        return found if isinstance(found, dict) else None
+    return None
+
+
+@dataclass
+class Report:
+    """All that is shown of a job. Texts are as they came: whoever shows them makes them safe."""
+
+    job: Job
+    made_at: float
+    body: dict[str, Any]  # of the first request
+    differing: list[str]  # parameters that are not the same in all requests
+    prompt: Template
+    before: Template
+    answers: Answers
+    rows: Rows
+    counts: Counts = field(default_factory=Counts)
+    errors: dict[str, ErrorKind] = field(default_factory=dict)
+    repeats: Repeats = field(default_factory=Repeats)
+    prompt_tokens: int = 0
+    completion: Histogram = field(default_factory=Histogram)  # completion tokens of each answer
+    times: Histogram = field(default_factory=Histogram)  # when each answer was made, Unix seconds
+
+
+class _Row(NamedTuple):
+    """A request in input order, with the server's line, or the line of the errors file, or neither."""
+
+    line: int
+    custom_id: str
+    prompt: int  # a hash of everything but the id
+    raw: bytes
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+
+def read(job: Job, now: float) -> Report:
+    """Reads everything. Raises BadInput, with the command to run, where there are no results yet."""
+    results, errors = job.beside("results.jsonl"), job.beside("errors.jsonl")
+    if not results.exists():
+        raise BadInput(f"there is no {safe(results.name)}: no results have been downloaded yet", next_step(job) or "")
+    requests = job.request_file()
+    bodies = report_prompt.spread(requests)
+    texts = [report_prompt.asked(body) for body in bodies]
+    first = bodies[0] if bodies else {}
+    prompt, before = report_prompt.template_of(requests, job.record.source, texts)
+    report = Report(
+        job=job,
+        made_at=now,
+        body=first,
+        differing=sorted(key for key in first if any(body.get(key) != first[key] for body in bodies)),
+        prompt=prompt,
+        before=before,
+        answers=_answers_of(first),
+        rows=Rows(*_sent_and_failed(results, errors)),
+    )
+    with Progress("report", job.requests.requests, "requests") as progress:
+        for number, row in enumerate(_in_order(requests, results, errors), 1):
+            _take(report, number, row)
+            progress.add(1)
+    return report
+
+
+def _sent_and_failed(results: Path, errors: Path) -> tuple[int, int]:
+    """How many requests were sent, and how many of those have no result."""
+    with results.open("rb") as file:
+        answered = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    failed = 0
+    if errors.exists():
+        with errors.open("rb") as file:  # within a text the quotes of such a key would be escaped
+            failed = sum(f'"kind": "{NOT_SENT}"'.encode() not in line for line in file)
+    return answered + failed, failed
+
+
+# The key stands first in the lines this skill writes, and no valid line names it twice.
+_ID = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
+
+
+def _in_order(requests: Path, results: Path, errors: Path) -> Iterator[_Row]:
+    """Every request with what came of it: both files are in the order of the request file."""
+    good, bad = _objects(results), _objects(errors)
+    result, error = next(good, None), next(bad, None)
+    for line in lines(requests):
+        if line.blank:
+            continue
+        found = _ID.match(line.raw)
+        custom_id = found[1].decode() if found else str(loads(line.raw)["custom_id"])
+        known = line.number, custom_id, hash(line.raw[found.end() :] if found else line.raw), line.raw
+        if result is not None and result.get("custom_id") == custom_id:
+            yield _Row(*known, result, None)
+            result = next(good, None)
+        elif error is not None and error.get("custom_id") == custom_id:
+            yield _Row(*known, None, error)
+            error = next(bad, None)
+        else:
+            yield _Row(*known, None, None)
+    left = result or error
+    if left is not None:
+        raise BadInput(
+            f"{safe(results.name)} and {safe(errors.name)} do not fit {safe(requests.name)} at "
+            f"{safe(left.get('custom_id'), 64)}",
+            "run download.py again",
+        )
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    with path.open("rb", buffering=1 << 20) as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                found = loads(raw)
+            except ValueError:
+                found = None
+            if not isinstance(found, dict):
+                raise BadInput(f"{safe(path)} line {number} is not a line of download.py's", "run download.py again")
+            yield found
+
+
+def _take(report: Report, number: int, row: _Row) -> None:
+    """Counts one request, and keeps it for the table if it is one of those shown."""
+    body = ((row.result or {}).get("response") or {}).get("body") or {}
+    answer = text_of(body) if row.result else ""
+    cut, kind = bool(row.result) and is_cut(body), ""
+    used = tokens(body)
+    values: list[str] = []
+    if row.result is None:
+        kind = _count_failed(report, row)
+        if kind == NOT_SENT:
+            return
+    elif not answer.strip():
+        kind = "empty"
+        report.counts.empty += 1
+        _example(report, kind, row, "the answer has no text" + (" and ends at the token limit" if cut else ""))
+    else:
+        report.counts.cut += cut
+        report.counts.answered += not cut
+        values = report.answers.add(answer)
+        if report.repeats.add(row.prompt, row.line, answer):
+            report.repeats.name(row.prompt, _shown_prompt(report, row)[0])
+    if row.result is not None:
+        report.prompt_tokens += used.prompt
+        report.completion.add(used.completion)
+        created = body.get("created", body.get("created_at"))
+        if isinstance(created, int | float):
+            report.times.add(created)
+    if report.rows.wants(failed=bool(kind)):
+        prompt, whole = _shown_prompt(report, row)
+        facts = {"number": number, "line": row.line, "id": clean(row.custom_id)[:100], "kind": clean(kind)[:60]}
+        facts |= {"prompt": prompt, "whole": not whole, "answer": answer or str((row.error or {}).get("text") or "")}
+        facts |= {"values": [clean(value) for value in values], "promptTokens": used.prompt, "tokens": used.completion}
+        report.rows.add(row.prompt, facts | {"cut": cut, "attempt": (row.error or {}).get("attempt")})
+
+
+def _shown_prompt(report: Report, row: _Row) -> tuple[str, bool]:
+    body = loads(row.raw).get("body")
+    return report.prompt.cut(report_prompt.asked(body).prompt if isinstance(body, dict) else "")
+
+
+def _count_failed(report: Report, row: _Row) -> str:
+    """Counts a request without a result; returns its kind."""
+    kind = str(row.error.get("kind") or "error") if row.error else NOT_SENT
+    if kind == NOT_SENT:
+        report.counts.waiting += 1
+        return kind
+    if kind == "empty":
+        report.counts.empty += 1
+    elif kind in MISSING:
+        report.counts.missing += 1
+    else:
+        report.counts.failed += 1
+    _example(report, kind, row, str((row.error or {}).get("text") or ""))
+    return kind
+
+
+def _example(report: Report, kind: str, row: _Row, text: str) -> None:
+    found = report.errors.setdefault(kind, ErrorKind(kind))
+    found.count += 1
+    if len(found.examples) < EXAMPLES:
+        found.examples.append((row.line, row.custom_id, text[:500]))
+
+
+def _answers_of(body: dict[str, Any]) -> Answers:
+    """How answers are to be counted, by what the request asks for."""
+    schema = _schema(body)
+    fields: dict[str, Tally | Histogram] = {}
+    properties = schema.get("properties")
+    for name, about in islice(properties.items() if isinstance(properties, dict) else (), FIELDS):
+        about = about if isinstance(about, dict) else {}
+        choices = about.get("enum", [True, False] if about.get("type") == "boolean" else [])
+        number = about.get("type") in ("number", "integer") and not choices
+        fields[name] = Histogram() if number else Tally(_written(choice) for choice in choices)
+    return Answers(Tally(_written(choice) for choice in schema.get("enum", [])), fields)
+
+
+def _schema(body: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a chat or a Responses body; {} where there is none."""
+    wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
+    found = wanted.get("json_schema", wanted)
+    schema = found.get("schema") if isinstance(found, dict) else None
+    return schema if isinstance(schema, dict) else {}

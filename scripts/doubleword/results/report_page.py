@@ -1,0 +1,242 @@
+"""The page: one HTML file that needs no network, made of a report and of the files in page/."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template as Slots
+
+from ..base.files import whole_file
+from ..base.text import next_command, utc
+from . import report_ran
+from .report import ROW_FIELDS, Report
+from .report_counts import Histogram, Repeated, Tally
+from .report_html import Html, columns, frequency, joined, number, outcome_bar, percent, tag
+from .report_prompt import Piece, Template
+from .report_rows import clean, in_script
+from .report_words import KIND_NAMES, advice, kind_name, verdict
+
+FILES = Path(__file__).parent / "page"
+PROMPT_CHARACTERS = 8_000
+REPEATED_SHOWN = 10
+BY_FREQUENCY = "Answers by frequency"
+
+
+def write(report: Report, path: Path) -> None:
+    """Writes the page whole, or not at all."""
+    style, script = _file("page.css"), _file("page.js")
+    main = tag("main", _head(report), _ran(report), _errors(report), _answers(report), _work(report), _repeats(report))
+    page = Slots(_file("page.html")).substitute(
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        title=joined(f"{_name(report)}: {report.counts.requests:,} requests"),
+        style=style,
+        script=script,
+        main=main,
+        rows_note=joined(_rows_note(report)),
+        footer=joined(
+            f"Made {utc(report.made_at)} from the files of {_name(report)}. This page needs no network and"
+            " sends nothing; what models and servers wrote is shown as text."
+        ),
+        data=_data(report),
+    )
+    with whole_file(path) as file:
+        file.write(page.encode())
+
+
+def _file(name: str) -> str:
+    return (FILES / name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _name(report: Report) -> str:
+    return report.job.request_file().name
+
+
+def _section(title: str, *content: object) -> Html:
+    name = title.lower().replace(" ", "-").replace(",", "")
+    matter = tag("div", *content, class_="matter")
+    return tag("section", tag("h2", title, id=name), matter, aria_labelledby=name)
+
+
+def _facts(facts: Sequence[tuple[str, object]]) -> Html:
+    return tag("dl", *(joined(tag("dt", name), tag("dd", value)) for name, value in facts), class_="facts")
+
+
+def _head(report: Report) -> Html:
+    counts = report.counts
+    kinds = {kind: (name, getattr(counts, kind)) for kind, name in KIND_NAMES.items()}
+    if not counts.waiting:
+        del kinds["waiting"]
+    return joined(
+        tag(
+            "header",
+            tag("p", report_ran.kicker(report), class_="kicker"),
+            tag("h1", _name(report)),
+            tag("p", verdict(report), class_="verdict"),
+        ),
+        _section("Requests", tag("div", outcome_bar(kinds))),
+    )
+
+
+def _ran(report: Report) -> Html:
+    facts: list[tuple[str, object]] = [*report_ran.facts(report)]
+    turns = report.body.get("messages")
+    earlier = "Earlier turns" if isinstance(turns, list) and len(turns) > 2 else "System prompt"
+    prompts = [
+        joined(tag("h3", title), _prompt(title, template))
+        for title, template in ((earlier, report.before), ("Prompt", report.prompt))
+        if any(piece.text or piece.is_hole for piece in template.pieces)
+    ]
+    attempts = report_ran.attempts(report)
+    return _section("What ran", _facts(facts), *prompts, _table(attempts) if attempts else "")
+
+
+def _prompt(title: str, template: Template) -> Html:
+    left, shown = PROMPT_CHARACTERS, list[Html]()
+    for piece in template.pieces:
+        text = piece.text if len(piece.text) <= left else piece.text[:left] + " … (cut here)"
+        shown.append(_piece(Piece(text, piece.is_hole)))
+        left = max(0, left - len(text))
+    # A region that can scroll must be reachable by keyboard.
+    return tag("pre", *shown, class_="template", tabindex=0, role="region", aria_label=title)
+
+
+def _piece(piece: Piece) -> Html:
+    if not piece.is_hole:
+        return joined(piece.text)
+    return tag("span", piece.text or "differs from row to row", class_="hole")
+
+
+def _table(lines: Sequence[Sequence[str]]) -> Html:
+    head, *body = lines
+    numbers = [all(line[i].replace(",", "").isdigit() for line in body) for i in range(len(head))]
+    kinds = [{"class_": "number"} if is_number else {} for is_number in numbers]
+    rows = [tag("tr", *(tag("td", text, **kind) for text, kind in zip(line, kinds, strict=True))) for line in body]
+    top = tag("tr", *(tag("th", text, scope="col", **kind) for text, kind in zip(head, kinds, strict=True)))
+    return tag("div", tag("table", tag("thead", top), tag("tbody", *rows)), class_="scroll")
+
+
+def _errors(report: Report) -> Html:
+    if not report.errors:
+        return Html("")
+    blocks = []
+    for found in sorted(report.errors.values(), key=lambda found: -found.count):
+        examples = [
+            tag("li", tag("span", f"line {line:,}, {custom_id}: ", class_="soft"), tag("span", text, class_="quoted"))
+            for line, custom_id, text in found.examples
+        ]
+        title = tag("h3", f"{found.count:,} × {kind_name(found.kind)} ", tag("code", found.kind))  # noqa: RUF001
+        blocks.append(tag("div", title, tag("p", advice(found.kind)), tag("ul", *examples), class_="kind-of-error"))
+    retry = next_command("retry_failed.py", report.job.request_file())
+    return _section("Errors", tag("div", *blocks), tag("p", "To try again what can succeed: ", tag("code", retry)))
+
+
+def _answers(report: Report) -> Html:
+    answers, charts = report.answers, list[Html]()
+    total = report.counts.answered + report.counts.cut
+    if not total:
+        return Html("")
+    for name, counts in answers.fields.items():
+        charts.append(_chart(name, counts, total))
+    if not answers.fields:
+        charts.append(_chart(BY_FREQUENCY, answers.whole, total))
+    one = answers.unparsed == 1
+    remark = "1 answer is no object" if one else f"{answers.unparsed:,} answers are no objects"
+    remark += " of the schema, and not in these charts."
+    return _section("Answers", tag("div", *charts, class_="charts"), tag("p", remark, class_="note") if answers.unparsed else "")  # fmt: skip # noqa: E501
+
+
+def _chart(title: str, counts: Tally | Histogram, total: int) -> Html:
+    if isinstance(counts, Histogram):
+        return columns(title, counts.bars(), _spread(counts, "")) if counts.count else Html("")
+    if not counts.is_telling:
+        name = "Length of the answers" if title == BY_FREQUENCY else f"{title}: its length"
+        return columns(name, counts.lengths.bars(), _spread(counts.lengths, "characters"))
+    kinds = len([1 for rows in counts.counts.values() if rows])
+    remark = f"{counts.total:,} values, {'over ' if counts.unnamed else ''}{kinds:,} different"
+    return frequency(title, counts.bars(), max(total, counts.total), remark)
+
+
+def _spread(counts: Histogram, unit: str) -> str:
+    figures = f"{number(counts.least)} to {number(counts.most)}, median {number(counts.at(0.5))}"
+    return f"{figures} {unit}".rstrip()
+
+
+def _work(report: Report) -> Html:
+    """Tokens, and answers over time where they say when they were made."""
+    charts = []
+    if report.completion.most > 0:
+        remark = f"a bar: how many answers; {_spread(report.completion, 'tokens')}"
+        charts.append(columns("Completion tokens of an answer", report.completion.bars(), remark))
+    if report.times.count > 1 and report_ran.believable(report):
+        done, growing = 0, list[tuple[float, float, int]]()
+        for start, end, count in report.times.bars():
+            done += count
+            growing.append((start, end, done))
+        written = report_ran.clock_of(report.times.least, report.times.most)
+        remark = f"from {utc(report.times.least)} to {utc(report.times.most)}"
+        charts.append(columns("Answers made so far, over time", growing, remark, written))
+    return _section("Tokens and time", tag("div", *charts, class_="charts")) if charts else Html("")
+
+
+def _repeats(report: Report) -> Html:
+    repeats = report.repeats
+    if not repeats.prompts:
+        return Html("")
+    one = repeats.prompts == 1
+    remark = "1 filled-in prompt occurs" if one else f"{repeats.prompts:,} filled-in prompts occur"
+    remark += " more than once"
+    remark += f" (looked for among the first {repeats.PROMPTS:,} different ones)" if repeats.overflowed else ""
+    if not repeats.differing:
+        return _section("Same prompt twice", tag("p", f"{remark}, each time with the same answer."))
+    remark += (
+        f"; {len(repeats.differing):,} of them got different answers, in {repeats.rows:,} rows. Where rows that read"
+        " the same are answered differently, the prompt leaves the question open, or the temperature is above 0."
+    )
+    shown = repeats.most(REPEATED_SHOWN)
+    more = len(repeats.differing) - len(shown)
+    rest = tag("p", f"{more:,} more are marked in the table where they are shown.", class_="note") if more else ""
+    return _section("Same prompt, different answers", tag("p", remark), tag("div", *map(_repeated, shown)), rest)
+
+
+def _repeated(found: Repeated) -> Html:
+    prompt = found.prompt if len(found.prompt) <= 400 else found.prompt[:399] + "…"
+    answers = [
+        tag("li", tag("span", text or "(empty)", class_="quoted"), tag("span", f" {rows:,} × (first on line {line:,})", class_="soft"))  # noqa: E501, RUF001
+        for text, rows, line in found.answers
+    ]  # fmt: skip
+    return tag("div", tag("p", prompt, class_="quoted"), tag("ul", *answers), class_="repeated")
+
+
+def _rows_note(report: Report) -> str:
+    shown, total = len(report.rows.written), report.counts.requests - report.counts.waiting
+    note = "Open a row for its whole text."
+    if shown == total:
+        return f"All {total:,} rows{' that were sent' if report.counts.waiting else ''}. {note}"
+    left_out = report.rows.errors_left_out
+    errors = f"all but {left_out:,} of the errors" if left_out else "every error"
+    return f"{shown:,} of {total:,} rows ({percent(shown, total)}): an even sample, and {errors}. {note}"
+
+
+def _data(report: Report) -> str:
+    """What the table needs. The rows are JSON already."""
+    differing = report.repeats.differing
+    tally = report.answers.whole
+    named = [bar.label for bar in tally.bars()[: Tally.SHOWN]] if tally.is_telling and not report.answers.fields else []
+    facts = {
+        "columns": report.rows.COLUMNS,
+        "fields": [clean(name)[:60] for name in report.answers.fields][:ROW_FIELDS],
+        "answers": [clean(name) for name in named if name],
+        "kinds": {clean(kind)[:60]: kind_name(kind) for kind in [*report.errors, "empty"]},
+        "promptTitle": "Prompt, filled-in part" if report.prompt.start or report.prompt.end else "Prompt",
+        "start": clean(report.prompt.start)[:20_000],
+        "end": clean(report.prompt.end)[:20_000],
+        "repeated": [index for index, prompt in enumerate(report.rows.prompts) if prompt in differing],
+    }
+    return in_script(facts)[:-1] + ',"rows":[' + ",\n".join(report.rows.written) + "]}"

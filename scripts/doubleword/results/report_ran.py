@@ -1,0 +1,115 @@
+"""What the job record says of a job: source, model, parameters, attempts, times, cost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+
+from ..base.text import plural, utc
+from .report import Report
+from .report_counts import Histogram
+
+ASKING = frozenset({"model", "messages", "input", "prompt", "system", "instructions"})
+VALUE_CHARACTERS = 400
+DAY = 86_400
+
+
+def kicker(report: Report) -> str:
+    """The line above the title: model, window, day."""
+    models = ", ".join(list(report.job.requests.models)[:3])
+    window = report.job.record.options.completion_window
+    return " · ".join(text for text in (models, f"{window} window" if window else "", utc(started(report))) if text)
+
+
+def started(report: Report) -> float:
+    """When the first batch was made, by the server's clock; else when the job was."""
+    made = [part.batch.created_at for part in report.job.submitted() if part.batch and part.batch.created_at]
+    return min(made, default=report.job.record.created_at)
+
+
+def believable(report: Report) -> bool:
+    """Whether the times that answers name can be those of this job: some model services name none, or their own."""
+    return started(report) - DAY < report.times.least and report.times.most < report.made_at + DAY
+
+
+def clock_of(first: float, last: float) -> Callable[[float], str]:
+    """How the times between two moments are written."""
+    form = "%H:%M:%S" if last - first < DAY else "%d %b %H:%M"
+    return lambda seconds: time.strftime(form, time.gmtime(seconds))
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """(name, value) of what ran, in reading order; what is not known is left out."""
+    job, asked, used = report.job, report.job.requests, report.completion
+    found = [
+        ("Source", job.record.source.path if job.record.source else ""),
+        ("Request file", f"{asked.name}, {plural(asked.requests, 'request')}"),
+        ("Model", ", ".join(list(asked.models)[:5])),
+        ("Endpoint", asked.endpoint),
+        *_parameters(report),
+        ("Answer form", _form(report)),
+        ("Window", job.record.options.completion_window or ""),
+        ("Made", utc(job.record.created_at)),
+        ("Estimated cost", _cost(report)),
+        ("Tokens", f"{report.prompt_tokens:,} prompt, {int(used.sum):,} completion" if used.count else ""),
+    ]
+    return [(name, value) for name, value in found if value]
+
+
+def _parameters(report: Report) -> list[tuple[str, str]]:
+    found = []
+    for name, value in report.body.items():
+        if name in ASKING or name in ("response_format", "text"):
+            continue
+        text = json.dumps(value, ensure_ascii=False)
+        text = text if len(text) <= VALUE_CHARACTERS else text[:VALUE_CHARACTERS] + "…"
+        found.append((name, text + (" (not the same in all requests)" if name in report.differing else "")))
+    return found
+
+
+def _form(report: Report) -> str:
+    """What the answers were asked to be: choices, or the properties of a schema; "" for free text."""
+    if report.answers.whole.expected:
+        return "one of: " + ", ".join(report.answers.whole.expected)
+    described = []
+    for name, counts in report.answers.fields.items():
+        kind = "a number" if isinstance(counts, Histogram) else ", ".join(counts.expected)
+        described.append(f"{name} ({kind})" if kind else name)
+    if described:
+        return "an object of " + "; ".join(described)
+    wanted = report.body.get("response_format", report.body.get("text"))
+    return json.dumps(wanted, ensure_ascii=False)[:VALUE_CHARACTERS] if wanted else ""
+
+
+def _cost(report: Report) -> str:
+    """The sum of the server's estimates for what was submitted; "" where one is missing or has no price."""
+    total = Decimal(0)
+    for part in report.job.submitted():
+        try:
+            cost = Decimal(next(iter(part.estimates.values())))
+        except (StopIteration, InvalidOperation):
+            return ""
+        total += cost
+    return f"{total:.4g} USD" if total > 0 else ""
+
+
+def attempts(report: Report) -> list[list[str]]:
+    """A table of the batches, its head first; [] where nothing was submitted."""
+    found = [
+        [
+            f"{attempt.attempt}, {attempt.kind}",
+            f"{part.requests:,}",
+            f"{batch.completed:,}",
+            f"{batch.failed:,}",
+            batch.status,
+            utc(batch.created_at or None),
+            batch.id,
+        ]
+        for attempt in report.job.attempts
+        for part in attempt.parts
+        for batch in part.batches
+    ]
+    head = ["Attempt", "Requests", "Completed", "Failed", "Status", "Sent", "Batch"]
+    return [head, *found] if found else []

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.31,<3"]
+# ///
+"""Make one HTML page of a job, for a person to look at: what ran, counts, errors, answers, and a table of rows.
+
+Reads:   the job of the request file and what download.py wrote for it. No network, no key.
+Writes:  REQUESTS.report.html or --output: one file that opens in any browser and needs nothing else. A file that
+         is there already and was not written by this job is never replaced.
+Stdout:  the path of the page; with --text the same in at most 40 lines; --json: one object.
+Money:   none.
+
+Examples:
+  report.py reviews.jsonl
+  report.py reviews.jsonl --output report.html
+  report.py reviews.jsonl --text
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from doubleword.base.command import parser, run
+from doubleword.base.console import answer, say
+from doubleword.base.errors import Clock, ExitCode, WrongUsage
+from doubleword.base.text import safe
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    flags = parser(__doc__)
+    flags.add_argument("requests", type=Path, metavar="REQUESTS", help="the request file")
+    form = flags.add_mutually_exclusive_group()
+    form.add_argument("--output", type=Path, metavar="PAGE", help="where the page goes (REQUESTS.report.html)")
+    form.add_argument("--text", action="store_true", help="print the report in at most 40 lines, write no page")
+    args = flags.parse_args(arguments)
+
+    from doubleword.job.job import Job
+    from doubleword.results import report, report_page, report_text
+
+    job = Job.need(args.requests)
+    page = None if args.text else args.output or job.beside("report.html")
+    if page is not None:
+        if page.suffix.lower() not in (".html", ".htm"):
+            raise WrongUsage(f"--output {safe(page)}: the name of a page ends in .html", "--output report.html")
+        job.require_ours(page)
+    made = report.read(job, clock.now())
+    if page is not None:
+        with job.writing(clock, page):
+            report_page.write(made, page)
+        say(f"wrote {safe(page)}: open it in a browser")
+    answer([str(page)] if page else report_text.lines(made), report_text.facts(made, page))
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    run(main)

@@ -125,6 +125,14 @@ def test_a_whole_job_on_a_server_becomes_a_page(server: LocalServer) -> None:
     assert "completed" in page.words, "the batch and its status"
 
 
+def test_the_answers_of_a_trial_become_a_page(server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 30)
+    assert run("run_batch", requests, "--trial", "3").code in (0, 8, 9)
+    facts = run("report", requests, "--json").facts
+    assert (facts["answered"], facts["waiting"], facts["missing"]) == (3, 27, 0)
+    assert len(page_of(requests).rows) == 3
+
+
 def test_the_prompt_is_shown_with_its_columns_marked() -> None:
     rows = [{"product": f"kettle {n}", "text": f"it {'boils' if n % 2 else 'leaks'} {n}"} for n in range(8)]
     requests = made_job(rows, ["ok"] * 8, prompt="Review of {product}: {text}. Mood?")

@@ -143,10 +143,12 @@ class _Row(NamedTuple):
 
 def read(job: Job, now: float) -> Report:
     """Reads everything. Raises BadInput, with the command to run, where there are no results yet."""
-    results, errors = job.beside("results.jsonl"), job.beside("errors.jsonl")
-    if not results.exists():
-        raise BadInput(f"there is no {safe(results.name)}: no results have been downloaded yet", next_step(job) or "")
     requests = job.request_file()
+    results, errors = job.beside("results.jsonl"), job.beside("errors.jsonl")
+    if not results.exists():  # after a trial, or while it runs
+        results, errors = job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl"
+    if not results.exists():
+        raise BadInput(f"{safe(requests.name)}: no results have been downloaded yet", next_step(job) or "")
     bodies = report_prompt.spread(requests)
     texts = [report_prompt.asked(body) for body in bodies]
     first = bodies[0] if bodies else {}

@@ -19,7 +19,7 @@ DAY = 86_400
 def kicker(report: Report) -> str:
     """The line above the title: model, window, day."""
     models = ", ".join(list(report.job.requests.models)[:3])
-    window = report.job.record.options.completion_window
+    window = _window(report)
     return " · ".join(text for text in (models, f"{window} window" if window else "", utc(started(report))) if text)
 
 
@@ -50,8 +50,10 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Endpoint", asked.endpoint),
         *_parameters(report),
         ("Answer form", _form(report)),
-        ("Window", job.record.options.completion_window or ""),
+        ("Window", _window(report)),
         ("Made", utc(job.record.created_at)),
+        ("Sent", _sent(report)),
+        ("Taken from earlier jobs", plural(job.reused, "answer") if job.reused else ""),
         ("Estimated cost", _cost(report)),
         ("Tokens", f"{report.prompt_tokens:,} prompt, {int(used.sum):,} completion" if used.count else ""),
     ]
@@ -83,13 +85,26 @@ def _form(report: Report) -> str:
     return json.dumps(wanted, ensure_ascii=False)[:VALUE_CHARACTERS] if wanted else ""
 
 
+def _window(report: Report) -> str:
+    return report.job.record.options.completion_window or ("24h" if report.job.submitted() else "")
+
+
+def _sent(report: Report) -> str:
+    """When the first batch was made, and when the last one was seen to end."""
+    if not report.job.submitted():
+        return ""
+    batches = [part.batch for part in report.job.submitted() if part.batch]
+    last = max(batch.changed_at for batch in batches)
+    return f"{utc(started(report))}, " + (f"ended {utc(last)}" if report.job.ended else "still running")
+
+
 def _cost(report: Report) -> str:
     """The sum of the server's estimates for what was submitted; "" where one is missing or has no price."""
     total = Decimal(0)
     for part in report.job.submitted():
         try:
-            cost = Decimal(next(iter(part.estimates.values())))
-        except (StopIteration, InvalidOperation):
+            cost = Decimal(part.estimates[_window(report)])
+        except (KeyError, InvalidOperation):
             return ""
         total += cost
     return f"{total:.4g} USD" if total > 0 else ""

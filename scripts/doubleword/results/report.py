@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,8 @@ from ..job.job import Job
 from ..job.next_step import next_step
 from ..request_file.lines import lines
 from . import report_prompt
-from .report_counts import Histogram, Repeats, Tally
+from .report_answers import Answers, answers_of
+from .report_counts import Histogram, Repeats
 from .report_prompt import Template
 from .report_rows import Rows, clean
 from .response_body import is_cut, text_of, tokens
@@ -39,9 +39,6 @@ except ImportError:
 MISSING = frozenset({"running", "cancelled", "expired", "not_returned", "input_deleted", "unread"})
 NOT_SENT = "not_submitted"  # after a trial this is nearly the whole job: no trouble, and not in the table
 EXAMPLES = 3
-FIELDS = 12  # properties of a schema that get a chart
-ROW_FIELDS = 4  # and a column in the table
-VALUE_CHARACTERS = 100
 
 
 @dataclass
@@ -67,47 +64,6 @@ class ErrorKind:
     kind: str
     count: int = 0
     examples: list[tuple[int, str, str]] = field(default_factory=list)
-
-
-@dataclass
-class Answers:
-    """What the answers are: by frequency and length, and for a schema each property by itself."""
-
-    whole: Tally
-    fields: dict[str, Tally | Histogram]
-    unparsed: int = 0  # answers in which a schema's properties could not be read
-
-    def add(self, text: str) -> list[str]:
-        """Counts one answer; returns what the schema's properties hold, as text."""
-        self.whole.add(text)
-        if not self.fields:
-            return []
-        value = _object(text)
-        self.unparsed += value is None
-        for name, counts in self.fields.items():
-            found = (value or {}).get(name)
-            if isinstance(counts, Histogram):
-                if isinstance(found, int | float) and not isinstance(found, bool):
-                    counts.add(found)
-            elif found is not None:
-                for item in found if isinstance(found, list) else [found]:
-                    counts.add(_written(item))
-        return [_written((value or {}).get(name))[:VALUE_CHARACTERS] for name in islice(self.fields, ROW_FIELDS)]
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    """The JSON object of an answer, out of a code fence or from behind `<think>…</think>` where it has them."""
-    for written in (text, re.sub(r"\A\s*<think>.*?</think>|\A\s*```\w*|```\s*\Z", "", text, flags=re.DOTALL)):
-        try:
-            found = json.loads(written)
-        except (ValueError, RecursionError):
-            continue
-        return found if isinstance(found, dict) else None
-    return None
 
 
 @dataclass
@@ -160,7 +116,7 @@ def read(job: Job, now: float) -> Report:
         differing=sorted(key for key in first if any(body.get(key) != first[key] for body in bodies)),
         prompt=prompt,
         before=before,
-        answers=_answers_of(first),
+        answers=answers_of(first),
         rows=Rows(*_sent_and_failed(results, errors)),
     )
     with Progress("report", job.requests.requests, "requests") as progress:
@@ -287,24 +243,3 @@ def _example(report: Report, kind: str, row: _Row, text: str) -> None:
     found.count += 1
     if len(found.examples) < EXAMPLES:
         found.examples.append((row.line, row.custom_id, text[:500]))
-
-
-def _answers_of(body: dict[str, Any]) -> Answers:
-    """How answers are to be counted, by what the request asks for."""
-    schema = _schema(body)
-    fields: dict[str, Tally | Histogram] = {}
-    properties = schema.get("properties")
-    for name, about in islice(properties.items() if isinstance(properties, dict) else (), FIELDS):
-        about = about if isinstance(about, dict) else {}
-        choices = about.get("enum", [True, False] if about.get("type") == "boolean" else [])
-        number = about.get("type") in ("number", "integer") and not choices
-        fields[name] = Histogram() if number else Tally(_written(choice) for choice in choices)
-    return Answers(Tally(_written(choice) for choice in schema.get("enum", [])), fields)
-
-
-def _schema(body: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema of a chat or a Responses body; {} where there is none."""
-    wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
-    found = wanted.get("json_schema", wanted)
-    schema = found.get("schema") if isinstance(found, dict) else None
-    return schema if isinstance(schema, dict) else {}

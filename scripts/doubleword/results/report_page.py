@@ -11,7 +11,8 @@ from string import Template as Slots
 from ..base.files import whole_file
 from ..base.text import next_command, utc
 from . import report_ran
-from .report import ROW_FIELDS, Report
+from .report import Report
+from .report_answers import ROW_FIELDS
 from .report_counts import Histogram, Repeated, Tally
 from .report_html import Html, columns, frequency, joined, number, outcome_bar, percent, tag
 from .report_prompt import Piece, Template

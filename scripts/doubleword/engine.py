@@ -192,6 +192,9 @@ class Waiting:
 def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int = 0) -> Done:
     """Whatever is left of a job. With `trial`, so many requests first: they are shown, and the rest waits for a yes."""
     delivery.require_writable(job, wanted)  # before anything is paid
+    if wanted.output is not None:
+        with job.locked(api.clock):
+            job.remember(**wanted.remembered())  # whoever comes after this command is told of the table
     waiting = replace(waiting, interval=watch.polite(api, waiting.interval))
     if trial:
         _plan_trial(api, job, trial)

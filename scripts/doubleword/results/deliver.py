@@ -119,7 +119,7 @@ def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
         job.save()
         job.remember(**wanted.remembered())
     remembered = job.remembered("output")
-    if remembered and not wanted.output:
+    if remembered and not wanted.output and Path(remembered[1]).exists():
         say(f"{safe(remembered[1])} is of an earlier download: {' '.join(remembered)} renews it")
 
 

@@ -31,15 +31,16 @@ from pathlib import Path
 
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock
+from doubleword.base.errors import Clock, WrongUsage
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
     flags = parser(__doc__)
     flags.add_argument("requests", metavar="REQUESTS", help="the request file, or a raw batch id")
-    flags.add_argument(
-        "--output", type=Path, metavar="OUT", help="also the table: the source's rows with the answers (.csv, .tsv)"
-    )
+    flags.add_argument("--output", type=Path, metavar="OUT", help="also the table: .csv, .tsv, .jsonl or .parquet")
+    flags.add_argument("--source", type=Path, metavar="ROWS", help="of a raw id: the rows it was made from")
+    flags.add_argument("--id-column", metavar="NAME", help="of --source: the column with the custom_ids")
+    flags.add_argument("--id-prefix", metavar="TEXT", help="of --source: what stands before it in the custom_ids")
     flags.add_argument("--columns", metavar="A,B", help="which columns the table has, in this order")
     flags.add_argument("--answer-column", default="answer", metavar="NAME", help="name of the added column (answer)")
     flags.add_argument("--no-guard", action="store_true", help="leave cells that a spreadsheet would run as a formula")
@@ -62,9 +63,13 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         partial=args.partial,
         guard=not args.no_guard,
     )
+    if (args.source is None) != (args.id_column is None) or (args.id_prefix and not args.source):
+        raise WrongUsage("--source and --id-column go together, with or without --id-prefix")
     api = Api(clock)
     raw = by_id.id_in(args.requests)
     job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
+    if args.source:
+        from_batch.join_source(job, clock, args.source, args.id_column, args.id_prefix or "")
     done = engine.deliver(api, job, wanted)
     answer(done.lines, done.facts)
     return done.code

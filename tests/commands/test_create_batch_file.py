@@ -16,7 +16,6 @@ from doubleword.base.errors import Clock, ExitCode
 from doubleword.base.files import digest
 from doubleword.job.job import Job
 from doubleword.job.record import Upload
-from doubleword.results import table as answers_table
 from doubleword.rows import source as sources
 from support.running import Ran, run
 
@@ -102,7 +101,7 @@ def test_the_rows_read_again_from_the_record_have_the_ids_of_the_requests() -> N
     again = [row.custom_id for row in source.read() if row.custom_id is not None]
     assert again == [request["custom_id"] for request in requests()]
     assert len(again) == 24
-    assert answers_table.check_source(job, "answer") == source
+    assert sources.located(source, Path.cwd()) == source
 
 
 @pytest.mark.parametrize("flags", [{"input": REVIEWS}, {"input": REVIEWS, "dry_run": ""}, {"check": "r.jsonl"}])

@@ -1,15 +1,17 @@
-"""One line of the server's: the fast reading by its two ends says what parsing says, and errors are unpacked."""
+"""One line of the server's: a result or an error of a kind, with its text; what counts as an answer, in one place."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from doubleword.request_file.expected import Expected, choice_format, expected_of
 from doubleword.results import outcome
 
 
@@ -30,51 +32,53 @@ def dumped(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def read_one(raw: bytes, tmp_path: Path) -> outcome.Outcome:
+def damaged(raw: bytes) -> st.SearchStrategy[bytes]:
+    """One byte of it replaced."""
+    places = st.integers(0, len(raw) - 1)
+    return st.tuples(places, st.binary(min_size=1, max_size=2)).map(lambda c: raw[: c[0]] + c[1] + raw[c[0] + 1 :])
+
+
+def read_one(raw: bytes, tmp_path: Path, expected: Expected | None = None) -> outcome.Outcome:
     path = tmp_path / "spool.jsonl"
     path.write_bytes(raw)
-    found = outcome._read(path)
+    found = outcome._read(path, expected)
     assert len(found) == 1
     return found[0]
 
 
-texts = st.one_of(
-    st.text(), st.sampled_from(['"finish_reason":"length"', '"usage":{"prompt_tokens":1}}}', " ", "", "\\"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
 )
 
 
-@given(
-    content=texts,
-    finish=st.sampled_from(["stop", "length", "tool_calls"]),
-    prompt=st.integers(0, 10**9),
-    completion=st.integers(0, 10**9),
-    details=st.sampled_from([None, {"reasoning_tokens": 2}]),
-    second=st.sampled_from([None, "stop", "length"]),
+@pytest.mark.skipif("orjson" not in sys.modules, reason="without orjson there is one reading")
+@given(raw=st.one_of(values.map(dumped), st.binary(), values.map(dumped).flatmap(damaged)))
+@example(b'{"a": NaN}')
+@example(b'{"a": "\\ud800"}')
+@example(b'"\xff"')
+@example(b"\xef\xbb\xbf{}")
+@example(b'"\x01"')
+@example(b'{"a": -Infinity}')
+@example(b"[" * 3000)
+def test_a_line_is_json_or_none_with_and_without_orjson(raw: bytes) -> None:
+    def verdict(loads: Any) -> Any:
+        try:
+            return loads(raw)
+        except (ValueError, RecursionError):
+            return "no JSON"
+
+    assert verdict(outcome.loads) == verdict(outcome._standard)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"bad \\q escape", b"raw \x01 control", b"no \xff UTF-8", b'an unescaped " quote', b"a \\ud800 half"]
 )
-def test_the_fast_reading_of_a_line_says_what_parsing_it_says(
-    tmp_path_factory: pytest.TempPathFactory,
-    content: str,
-    finish: str,
-    prompt: int,
-    completion: int,
-    details: Any,
-    second: str | None,
-) -> None:
-    usage = {"completion_tokens": completion, "prompt_tokens": prompt, "total_tokens": prompt + completion}
-    if details:
-        usage |= {"completion_tokens_details": details}
-    body = chat(content, finish, dict(sorted(usage.items())))
-    if second:
-        body["choices"].append({"finish_reason": second, "index": 1, "message": {"content": "x", "role": "assistant"}})
-    raw = dumped(line(body=body))
-    folder = tmp_path_factory.mktemp("spool")
-    assert read_one(raw, folder) == outcome.outcome_of(raw, folder / "spool.jsonl", 0)
-
-
-def test_plain_answers_take_the_fast_reading() -> None:
-    raw = dumped(line(body=chat("a plain answer")))
-    assert outcome._PLAIN_HEAD.match(raw)
-    assert outcome._PLAIN_TAIL.search(raw)
+def test_a_line_that_does_not_parse_is_no_result_however_its_ends_look(tmp_path: Path, broken: bytes) -> None:
+    raw = dumped(line(body=chat("HERE"))).replace(b"HERE", broken)
+    found = read_one(raw, tmp_path)
+    assert (found.custom_id, found.kind) == ("", "not_json")
 
 
 @pytest.mark.parametrize(
@@ -123,9 +127,187 @@ def test_what_is_no_result_is_an_error_of_a_kind(
     found = read_one(raw, tmp_path)
     assert (found.custom_id, found.kind, found.status) == ("a", kind, status)
     assert not found.is_result
-    assert outcome.error_text(raw) == text
+    failed = outcome.error_of(raw, None)
+    assert failed is not None
+    assert (failed.kind, failed.status, failed.text) == (kind, status, text)
 
 
 @pytest.mark.parametrize("raw", [b"[]\n", b"not json\n", b'"text"\n', b"{}\n", b"\n"])
 def test_a_line_that_is_none_belongs_to_no_request(tmp_path: Path, raw: bytes) -> None:
     assert read_one(raw, tmp_path).custom_id == ""
+
+
+def responses(*output: Any, **changes: Any) -> dict[str, Any]:
+    usage = {"input_tokens": 3, "output_tokens": 5}
+    return (
+        {"id": "resp_1", "object": "response", "status": "completed", "error": None, "output": [*output]}
+        | {"usage": usage}
+        | changes
+    )
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+
+def messages(*content: Any, **changes: Any) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [*content], "stop_reason": "end_turn"} | changes
+
+
+def completion(text: Any, finish: str = "stop") -> dict[str, Any]:
+    return {"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": finish}]}
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+USE = {"type": "tool_use", "id": "c1", "name": "look", "input": {}}
+FUNCTION = {"type": "function_call", "name": "look", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        ({"error": {"code": 502, "message": "bad gateway"}}, "http_502", "bad gateway"),
+        ({"error": {"type": "server_error", "message": "oops"}, "choices": []}, "server_error", "oops"),
+        ({"error": "overloaded"}, "error", "overloaded"),
+        ({"choices": None}, "no_answer", "no choices"),
+        ({"choices": []}, "no_answer", "no choices"),
+        ({"choices": [None]}, "no_answer", "no choice"),
+        ({"choices": [{"finish_reason": "stop", "message": None}]}, "no_answer", "no message"),
+        ({}, "no_answer", "no choices"),
+        ({"data": []}, "no_answer", "no choices"),
+        ({"data": [{"embedding": []}]}, "no_answer", "no embedding"),
+        (chat("half", "error"), "error", "half"),
+        (chat("", "content_filter"), "content_filter", "content_filter"),
+        (chat("\n\n"), "empty", "empty"),
+        (chat(None), "empty", "empty"),
+        (chat("", "length", {"prompt_tokens": 1, "completion_tokens": 64}), "empty", "--reasoning-effort"),
+        (chat("<think>so much to say", "length"), "empty", "thinking used up all tokens"),
+        (chat("<think>done</think>\n"), "empty", "empty"),
+        (completion(" "), "empty", "empty"),
+        (completion("x", "content_filter"), "content_filter", "x"),
+        (responses(said("")), "empty", "empty"),
+        (responses(status="failed", error={"code": "server_error", "message": "it broke"}), "server_error", "it broke"),
+        (responses(status="failed"), "failed", "failed"),
+        (responses(status="incomplete", incomplete_details={"reason": "content_filter"}), "content_filter", "filtered"),
+        (
+            responses({"type": "reasoning", "summary": []}, status="incomplete",
+                      incomplete_details={"reason": "max_output_tokens"}),
+            "empty",
+            "--max-tokens",
+        ),
+        (messages(), "empty", "empty"),
+        (messages({"type": "thinking", "thinking": "hm"}, stop_reason="max_tokens"), "empty", "thinking used up"),
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, "overloaded_error", "busy"),
+    ],
+)  # fmt: skip
+def test_a_body_without_an_answer_is_an_error_whatever_its_status(
+    tmp_path: Path, body: dict[str, Any], kind: str, words: str
+) -> None:
+    raw = dumped(line(body=body))
+    assert read_one(raw, tmp_path).kind == kind
+    failed = outcome.error_of(raw, None)
+    assert failed is not None
+    assert words in failed.text
+
+
+def value_of(body: dict[str, Any], expected: Expected | None = None) -> Any:
+    _, answer = outcome.answered(body, expected)
+    assert answer.failure is None
+    return answer.value
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (chat("yes"), "yes"),
+        (chat("<think>a</think>yes"), "<think>a</think>yes"),
+        (chat([{"type": "text", "text": "y"}, {"type": "text", "text": "es"}]), "yes"),
+        (chat(None) | {"choices": [{"message": {"content": None, "tool_calls": [CALL]}}]}, [CALL]),
+        (
+            chat(None) | {"choices": [{"message": {"content": "let me look", "tool_calls": [CALL]}}]},
+            {"text": "let me look", "tool_calls": [CALL]},
+        ),
+        (chat(None) | {"choices": [{"message": {"content": "\n\n", "tool_calls": [CALL]}}]}, [CALL]),
+        (completion("yes"), "yes"),
+        (responses(said("y"), said("es")), "yes"),
+        (responses(said("ok"), FUNCTION), {"text": "ok", "tool_calls": [FUNCTION]}),
+        (messages({"type": "text", "text": "yes"}), "yes"),
+        (messages({"type": "text", "text": "ok"}, USE), {"text": "ok", "tool_calls": [USE]}),
+        ({"data": [{"embedding": [0.5, 1]}]}, [0.5, 1]),
+        ({"data": [{"embedding": [1]}, {"embedding": [2]}]}, [[1], [2]]),
+    ],
+)
+def test_the_answer_of_each_endpoint(body: dict[str, Any], value: Any) -> None:
+    assert value_of(body) == value
+
+
+CHOICES = expected_of({"response_format": {"type": "json_schema", "json_schema": choice_format(("good", "bad"))}})
+SCHEMA = expected_of(
+    {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {
+                "name": "place",
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "city": {"type": "string"},
+                        "size": {"enum": ["small", "large"]},
+                        "people": {"type": ["integer", "null"]},
+                        "streets": {"type": "array", "items": {"$ref": "#/$defs/street"}},
+                    },
+                    "required": ["city", "size"],
+                    "additionalProperties": False,
+                    "$defs": {"street": {"type": "object", "required": ["name"]}},
+                },
+            },
+        }
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"answer": "good"}', "good"),
+        ('"bad"', "bad"),
+        ("good", "good"),
+        (" Good\n", "good"),
+        ('<think>well: {"answer": "bad"}</think>\n```json\n{"answer": "good"}\n```', "good"),
+        ('reasoning without its tag</think>{"answer": "good"}', "good"),
+    ],
+)
+def test_a_choice_is_taken_in_each_form_that_models_give_it(text: str, value: str) -> None:
+    assert value_of(chat(text), CHOICES) == value
+
+
+@pytest.mark.parametrize(
+    ("body", "expected", "kind", "words"),
+    [
+        (chat('{"answer": "so-so"}'), CHOICES, "off_list", "so-so"),
+        (chat("I think it is good"), CHOICES, "off_list", "good, bad"),
+        (chat("[]"), CHOICES, "off_list", "[]"),
+        (chat('{"answer": "go', "length"), CHOICES, "not_json", "--max-tokens"),
+        (chat("sorry, no"), SCHEMA, "not_json", "sorry, no"),
+        (chat('{"city": "Rome"}'), SCHEMA, "schema", "'size'"),
+        (chat('{"city": 5, "size": "small"}'), SCHEMA, "schema", "city: 5; expected string"),
+        (chat('{"city": "Rome", "size": "huge"}'), SCHEMA, "schema", "huge"),
+        (chat('{"city": "Rome", "size": "small", "people": true}'), SCHEMA, "schema", "people"),
+        (chat('{"city": "Rome", "size": "small", "streets": [{}]}'), SCHEMA, "schema", "streets[0] has no 'name'"),
+        (chat('{"city": "Rome", "size": "small", "more": 1}'), SCHEMA, "schema", "more"),
+        (chat(None) | {"choices": [{"message": {"content": None, "tool_calls": [CALL]}}]}, SCHEMA, "not_json", "tool"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_an_error_of_its_row(
+    tmp_path: Path, body: dict[str, Any], expected: Expected, kind: str, words: str
+) -> None:
+    raw = dumped(line(body=body))
+    assert read_one(raw, tmp_path, expected).kind == kind
+    failed = outcome.error_of(raw, expected)
+    assert failed is not None
+    assert words in failed.text
+
+
+def test_an_answer_that_fits_is_typed() -> None:
+    found = {"city": "Rome", "size": "small", "people": 3, "streets": [{"name": "Via"}]}
+    assert value_of(chat(f"```\n{json.dumps(found)}\n```"), SCHEMA) == found

@@ -182,6 +182,7 @@ class Options:
     columns: str | None = None  # as the flag has them
     answer_column: str | None = None
     no_guard: bool = False
+    id_prefix: str | None = None  # of a source that was named after the job: its rows find their answers by id
 
 
 @dataclass

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say, to_people
-from ..base.errors import BadInput, NotFound
-from ..base.text import plural, safe
+from ..base.errors import NotFound, WrongUsage
+from ..base.files import require_writable as writable
+from ..base.text import safe
 from ..job.job import Job
 from ..job.next_step import next_step
 from ..job.record import Downloaded
-from ..service import watch
+from ..service import cost, watch
 from ..service.api import Api
-from . import merge, spool, table
+from . import answers, asked, merge, shown, spool, table, table_file, told
+from .answers import Answer
+from .table import Table
+from .table_file import Written
 from .wanted import Wanted as Wanted
 
-KINDS_SHOWN = 10  # with three lines of counts and five of examples the summary stays under 40 lines
+TALLIED = 20  # kinds of answers in the --json object
+
+
+class Files(NamedTuple):
+    """The results and errors that a merge writes: those of an unfinished job have other names."""
+
+    results: Path
+    errors: Path
+
+    @classmethod
+    def of(cls, job: Job, running: bool) -> Files:
+        if running:
+            return cls(job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl")
+        return cls(job.beside("results.jsonl"), job.beside("errors.jsonl"))
 
 
 class Delivered(NamedTuple):
-    """What a download left: paths written, the job's status, the merge's counts, pairs to show."""
+    """What a download left: paths written, the job's status, the merge's counts, pairs to show, what it cost."""
 
     paths: list[Path]
     status: str
     summary: merge.Summary | None = None
     shown: tuple[dict[str, str], ...] = ()
+    files: Files | None = None
+    output: Path | None = None
+    written: Written | None = None
+    spent: cost.Spent | None = None
+    estimated: Decimal | None = None
 
     def facts(self, job: Job) -> dict[str, Any]:
         """The --json object: the same keys every time."""
         found = self.summary or merge.Summary(requests=job.requests.requests)
-        files = {path.name.rsplit(".", 2)[-2] if path.suffix == ".jsonl" else "csv": str(path) for path in self.paths}
+        tally = sorted(found.tally.items(), key=lambda item: (-item[1], item[0]))
+        whole = sum(found.tally.values()) == found.results
+        paths = set(self.paths)
         return {
             "job": str(job.folder),
             "status": self.status,
@@ -41,70 +67,109 @@ class Delivered(NamedTuple):
             "unexpected": found.unexpected,
             "cut": found.cut,
             "empty": found.empty,
+            "answers": dict(tally[:TALLIED]) if whole and len(tally) <= TALLIED else {},
+            "vectors": {str(numbers): count for numbers, count in found.vectors.items()},
             "prompt_tokens": found.prompt_tokens,
             "completion_tokens": found.completion_tokens,
-            "results_file": files.get("results") or files.get("partial"),
-            "errors_file": files.get("errors"),
-            "output_file": files.get("csv"),
+            "cost_usd": None if self.spent is None else str(self.spent.usd),
+            "estimated_cost_usd": None if self.estimated is None else str(self.estimated),
+            "guarded": self.written.guarded if self.written else 0,
+            "results_file": str(self.files.results) if self.files else None,
+            "errors_file": str(self.files.errors) if self.files and self.files.errors in paths else None,
+            "output_file": str(self.output) if self.output in paths else None,
             "shown": list(self.shown),
             "next": next_step(job),
         }
 
 
-def require_writable(job: Job, wanted: Wanted) -> None:
-    """Raises WrongUsage or BadInput for everything about the outputs that could fail after the answers are paid."""
+def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> None:
+    """Raises WrongUsage or BadInput for everything about the outputs that could fail after the answers are paid.
+
+    With `rehearse` the whole table is made, but for the answers, and not written.
+    """
+    if wanted.show < 0:
+        raise WrongUsage(f"--show {wanted.show}: a number of answers was expected", "for example --show 5")
     outputs = [job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial")]
+    planned = None
     if wanted.output:
-        table.check_csv(job, wanted.output)
-        table.check_source(job, wanted.answer_column)
-        folder = wanted.output.parent
-        if not folder.is_dir():
-            raise BadInput(f"--output {safe(wanted.output)}: there is no folder {safe(folder)}", "make it first")
+        planned = table.planned(job, wanted)
         outputs.append(wanted.output)
     job.require_ours(*outputs)
+    for path in outputs:
+        writable(path)
+    if planned and planned.prefix is not None:
+        table.require_common_ids(planned, set(answers.requested(job)))
+    elif planned and rehearse:
+        found = planned.with_errors()
+        table_file.write(found, lambda: table.joined(found, map(Answer, answers.requested(job))), None)
 
 
 def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     """Fetches and writes; nothing under the final names while a batch still runs."""
     if not job.submitted() and not job.reused:
         raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
-    require_writable(job, wanted)  # before the download, which may be long
-    csv, column, show, partial = wanted.output, wanted.answer_column, wanted.show, wanted.partial
+    require_writable(job, wanted, rehearse=False)  # before the download, which may be long
     watch.look(api, job)
     running = not job.ended or job.has_rest  # something is still to come
-    if running and not partial:
+    if running and not wanted.partial:
         say(watch.summary_line(job))
         why = "the rest of this job is not submitted yet" if job.ended else "still running"
         say(f"{why}: nothing was written (--partial writes what there is); next: {next_step(job)}")
         return Delivered([], watch.status_word(job))
-    if csv and running:
-        say(f"{safe(csv)} is not written while the job runs")
-    results_file, errors_file, partial_file = (job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial"))
-    ours = [partial_file] if running else [results_file, errors_file, partial_file, *([csv] if csv else [])]
+    files, partial_file = Files.of(job, running), Files.of(job, running=True).results
+    ours = [files.results, *([] if running else [files.errors, partial_file])]
+    ours += [wanted.output] if wanted.output else []
+    written = None
     with spool.spool_lock(job, api.clock):
         spool.require_space(job)
         spool.fetch(api, job)
         with job.writing(api.clock, *ours):
-            if running:
-                errors_file = job.folder / "partial.errors.jsonl"
-                summary = merge.write(job, partial_file, errors_file)
-            else:
-                summary = merge.write(job, results_file, errors_file)
-                if csv:
-                    table.write_csv(job, csv, column, results_file, errors_file)
+            summary = merge.write(job, files.results, files.errors)
+            if wanted.output:
+                written = _write_table(job, wanted, files, summary, running)
+            if not running:
                 partial_file.unlink(missing_ok=True)
     paths = [path for path in ours if path.exists()]
     if not running:
         _note(api, job, summary, wanted)
-    _tell(job, summary, paths)
-    shown = tuple(table.pairs(job, partial_file if running else results_file, errors_file, show)) if show else ()
-    for pair in shown:
+    told.tell(job, summary, running)
+    spent, estimated = cost.spent(api, job), _estimated(job)
+    told.tell_cost(spent, estimated)
+    told.tell_files(job, paths, written, running)
+    pairs = tuple(_pairs(job, wanted, files, summary, running)) if wanted.show else ()
+    for pair in pairs:
         to_people(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}")
-    return Delivered(paths, watch.status_word(job), summary, shown)
+    status = watch.status_word(job)
+    return Delivered(paths, status, summary, pairs, files, wanted.output, written, spent, estimated)
+
+
+def _write_table(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> Written:
+    found = table.planned(job, wanted)
+    if not running and not wanted.columns:
+        lacking = summary.errors or summary.missing or found.leaves_rows_out(answers.requested(job))
+        found = found.with_errors() if lacking else found
+    return table_file.write(found, lambda: table.joined(found, _answers(job, found, files), running), found.path)
+
+
+def _answers(job: Job, found: Table, files: Files) -> Iterator[Answer]:
+    if found.prefix is None or found.source is None:
+        return answers.in_order(job, *files, found.expected)
+    prefix = found.prefix
+    ids = (prefix + row.custom_id for row in found.source.read() if row.custom_id is not None)
+    return answers.by_id(ids, *files, found.expected)
+
+
+def _pairs(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> list[dict[str, str]]:
+    of = summary.results if running else summary.requests
+    return shown.pairs(job, answers.in_order(job, *files, asked.expected(job)), wanted.show, of, running)
+
+
+def _estimated(job: Job) -> Decimal | None:
+    return cost.estimated_cost(job.submitted(), job.record.options.completion_window or "24h")
 
 
 def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
-    """What came of the download, and where the CSV is, for the next command."""
+    """What came of the download, and where the table is, for the next command."""
     with job.locked(api.clock):
         before = job.record.downloaded
         job.record.downloaded = Downloaded(
@@ -121,23 +186,3 @@ def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
     remembered = job.remembered("output")
     if remembered and not wanted.output and Path(remembered[1]).exists():
         say(f"{safe(remembered[1])} is of an earlier download: {' '.join(remembered)} renews it")
-
-
-def _tell(job: Job, summary: merge.Summary, paths: list[Path]) -> None:
-    """The summary: at most 40 lines."""
-    failed, missing = sum(summary.errors.values()), sum(summary.missing.values())
-    say(f"{summary.results} of {plural(summary.requests, 'request')} answered, {failed} failed, {missing} missing")
-    for kinds in (summary.errors, summary.missing):
-        for kind, count in sorted(kinds.items(), key=lambda item: -item[1])[:KINDS_SHOWN]:
-            example = f" (e.g. {summary.examples[kind]})" if kind in summary.examples else ""
-            say(f"  {count} {kind}{safe(example, 250) and ' ' + safe(example, 250)}")
-    if summary.unexpected:
-        say(f"  {summary.unexpected} ids came back that are not in this job; they are left out")
-    for what, count in (("cut short at the token limit", summary.cut), ("empty", summary.empty)):
-        if count:
-            say(f"  {count} of the answers {what} (e.g. {summary.examples[what.split()[0]]})")
-    say(f"tokens: {summary.prompt_tokens} prompt, {summary.completion_tokens} completion")
-    for path in paths:
-        say(f"wrote {safe(path)}{'' if path.stat().st_size else ' (empty)'}")
-    if summary.retryable and next_step(job):
-        say(f"next: {next_step(job)}")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import NotFound
+from ..base.errors import BadInput, Clock, NotFound, WrongUsage
 from ..base.files import whole_file
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import metadata_of, seen
+from ..rows.source import describe
 from ..service.api import Api
 from ..service.by_id import fetch_input, job_of_input, recorded, watched
 from .spool import fetch, spool_files
@@ -66,3 +67,24 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
         job.requests.sections[0] = part.span
         job.save()
     return job
+
+
+def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: str) -> None:
+    """Names the rows that a job of an id was made from: each finds its answer by the prefix and its id.
+
+    Raises WrongUsage where the job knows its rows, or they have no such column.
+    """
+    if job.record.source is not None and job.record.options.id_prefix is None:
+        raise WrongUsage("--source: this job knows the rows it was made from", "leave out --source and --id-column")
+    source = describe(path)
+    try:
+        column = source.column_named(id_column, "--id-column")
+    except BadInput as error:
+        raise WrongUsage(error.what, error.next_step) from None
+    if column is None:
+        there = ", ".join(safe(name, 60) for name in source.columns[:40])
+        raise WrongUsage(f"--id-column {safe(id_column, 80)}: no column of --source; there are {there}")
+    with job.locked(clock):
+        job.record.source = source.using([], column).kept_for(job.folder.parent)
+        job.record.options.id_prefix = id_prefix
+        job.save()

@@ -22,6 +22,7 @@ from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Attempt, Part
 from ..request_file.lines import Span, request_ids
+from . import asked
 from . import outcome as outcomes
 from .outcome import Outcome
 from .spool import spool_files
@@ -61,9 +62,14 @@ class Summary:
     examples: dict[str, str] = field(default_factory=dict)
     unexpected: int = 0
     cut: int = 0
-    empty: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    tally: dict[str, int] = field(default_factory=dict)  # of short answers; whole if it adds up with `results`
+    vectors: dict[int, int] = field(default_factory=dict)  # how many of how many numbers
+
+    @property
+    def empty(self) -> int:
+        return self.errors.get("empty", 0)
 
     @property
     def incomplete(self) -> bool:
@@ -81,17 +87,25 @@ class Summary:
         outcome = covered.outcome
         if outcome is None:
             self.missing[covered.missing] = self.missing.get(covered.missing, 0) + 1
-        elif outcome.is_result:
-            self.results += 1
-            self.cut += outcome.cut
-            self.empty += outcome.empty
-            for word, applies in (("cut", outcome.cut), ("empty", outcome.empty)):
-                if applies:
-                    self.examples.setdefault(word, f"line {covered.line}, {safe(covered.custom_id, 64)}")
-            self.prompt_tokens += outcome.prompt_tokens
-            self.completion_tokens += outcome.completion_tokens
-        else:
+            return
+        self.prompt_tokens += outcome.prompt_tokens
+        self.completion_tokens += outcome.completion_tokens
+        self.cut += outcome.cut
+        if outcome.cut:
+            self.examples.setdefault("cut", place(covered))
+        if not outcome.is_result:
             self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
+            return
+        self.results += 1
+        if outcome.brief:
+            self.tally[outcome.brief] = self.tally.get(outcome.brief, 0) + 1
+        if outcome.numbers:
+            self.vectors[outcome.numbers] = self.vectors.get(outcome.numbers, 0) + 1
+
+
+def place(covered: Covered) -> str:
+    """Which request, for a person: the line of the request file and the id."""
+    return f"line {covered.line}, {safe(covered.custom_id, 64)}"
 
 
 class Brought(NamedTuple):
@@ -175,7 +189,7 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     unexpected: set[str] = set()
     for batch in part.batches:
         for spool in spool_files(job, batch):
-            for outcome in outcomes.read(spool):
+            for outcome in outcomes.read(spool, asked.expected(job)):
                 if outcome.custom_id in known:
                     came.append(outcome)
                 else:
@@ -186,7 +200,8 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
 def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:
     """(prompt, completion) tokens that the answers to some attempts used, by their own `usage`."""
     batches = [batch for attempt in attempts for part in attempt.parts for batch in part.batches]
-    came = [found for batch in batches for spool in spool_files(job, batch) for found in outcomes.read(spool)]
+    expected = asked.expected(job)
+    came = [found for batch in batches for spool in spool_files(job, batch) for found in outcomes.read(spool, expected)]
     return sum(found.prompt_tokens for found in came), sum(found.completion_tokens for found in came)
 
 
@@ -222,7 +237,7 @@ def _missing(part: Part) -> str:
 def write(job: Job, results: Path, errors: Path | None) -> Summary:
     """Writes both files whole; the errors file only if there is one. Raises BadInput rather than replace a results
     file by one with fewer."""
-    summary, spools = Summary(), _Spools()
+    summary, spools, expected = Summary(), _Spools(), asked.expected(job)
     kept = job.folder / "errors.jsonl"
     try:
         with whole_file(kept, job.request_file()) as bad, whole_file(results, job.request_file()) as good:
@@ -231,11 +246,10 @@ def write(job: Job, results: Path, errors: Path | None) -> Summary:
                 if covered.outcome and covered.outcome.is_result:
                     good.write(raw)
                     continue
-                line = _error_line(covered, raw)
+                line = _error_line(covered, outcomes.error_of(raw, expected) if covered.outcome else None)
                 bad.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
                 if covered.outcome:
-                    place = f"line {covered.line}, {safe(covered.custom_id, 64)}"
-                    summary.examples.setdefault(covered.kind, f"{place}: {line['text']}")
+                    summary.examples.setdefault(covered.kind, f"{place(covered)}: {line['text']}")
             _refuse_fewer(results, summary.results)
         if errors and kept.stat().st_size:
             os.replace(kept, errors)
@@ -272,16 +286,13 @@ class _Spools:
         self._open.clear()
 
 
-def _error_line(covered: Covered, raw: bytes) -> dict[str, Any]:
+def _error_line(covered: Covered, failed: outcomes.Failed | None) -> dict[str, Any]:
     outcome = covered.outcome
-    text = f"missing: {covered.missing.replace('_', ' ')}"
-    if outcome:
-        text = outcomes.error_text(raw)
     return {
         "custom_id": covered.custom_id,
         "kind": covered.kind,
         "status": outcome.status if outcome else None,
-        "text": text,
+        "text": failed.text if failed else f"missing: {covered.missing.replace('_', ' ')}",
         "line": covered.line,
         "attempt": covered.attempt,
         "batch_id": outcome.spool.name.split(".")[0] if outcome else None,

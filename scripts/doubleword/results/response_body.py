@@ -1,4 +1,4 @@
-"""Text, finish and tokens out of a response body, for the five endpoints.
+"""What a response body says, for the five endpoints.
 
 Bodies: chat completions, completions, embeddings, responses, and messages. Anything may be missing or of
 another type: what a model service returned is data, and is never trusted to have a shape.
@@ -6,63 +6,145 @@ another type: what a model service returned is data, and is never trusted to hav
 
 from __future__ import annotations
 
-import json
+import re
 from typing import Any, NamedTuple
 
+from ..base.text import safe
 
-class Tokens(NamedTuple):
-    prompt: int
-    completion: int
+
+class Said(NamedTuple):
+    """What one body says. `failure`: (kind, text) of a body that is no answer, whatever its status was."""
+
+    text: str = ""
+    calls: list[dict[str, Any]] = []  # of tools  # noqa: RUF012 - never changed
+    vectors: list[Any] = []  # noqa: RUF012
+    reasoning: str = ""
+    finish: str = ""  # in the service's own word
+    cut: bool = False  # it stopped at the token limit
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    failure: tuple[str, str] | None = None
+
+
+def read(body: dict[str, Any]) -> Said:
+    """What is in a body."""
+    failure = _error(body.get("error"))
+    if failure:
+        return Said(failure=failure)
+    for key, reader in _READERS.items():
+        if body.get(key):
+            prompt, completion = _tokens(body)
+            return reader(body)._replace(prompt_tokens=prompt, completion_tokens=completion)
+    if isinstance(body.get("content"), (str, list)) and body.get("type") == "message":
+        return _message(body | {"content": []})  # an empty answer is one
+    if isinstance(body.get("output"), list):
+        return _response(body)
+    return Said(failure=("no_answer", f"no choices, output, data or content in {safe(body, 200)}"))
+
+
+def _error(error: Any) -> tuple[str, str] | None:
+    """(kind, text) of an `error` that stands in a body."""
+    if not error:
+        return None
+    if not isinstance(error, dict):
+        return "error", safe(error)
+    code = next((error[name] for name in ("code", "status", "status_code", "type") if error.get(name)), None)
+    text = safe(error.get("message") or error)
+    if str(code).isdecimal():
+        return (f"http_{code}" if 400 <= int(str(code)[:9]) < 600 else "error"), text
+    return word(code) or "error", text
+
+
+def word(name: object) -> str:
+    """A service's name of something as a kind: small letters and `_`."""
+    return re.sub(r"\W+", "_", safe(name or "", 40)).strip("_").lower()
+
+
+# --- one endpoint each -------------------------------------------------------------------------------
+
+
+def _choices(body: dict[str, Any]) -> Said:
+    choice = next(iter(_dicts(body["choices"])), None)
+    if choice is None:
+        return Said(failure=("no_answer", f"no choice in {safe(body['choices'], 200)}"))
+    finish = _text(choice.get("finish_reason"))
+    message = choice.get("message")
+    if isinstance(message, dict):
+        text = _joined(message.get("content")) or _text(message.get("refusal"))
+        calls = _dicts(message.get("tool_calls"))
+        if not calls and isinstance(message.get("function_call"), dict):
+            calls = [message["function_call"]]
+        reasoning = _joined(message.get("reasoning_content")) or _joined(message.get("reasoning"))
+    elif isinstance(choice.get("text"), str):
+        text, calls, reasoning = choice["text"], [], ""
+    else:
+        return Said(failure=("no_answer", f"no message in {safe(choice, 200)}"))
+    failure = _error(choice.get("error"))
+    if finish in ("error", "content_filter"):
+        failure = finish, (failure[1] if failure else f"finish_reason {finish}" + (text and f": {safe(text, 200)}"))
+    return Said(text, calls, [], reasoning, finish, finish == "length", failure=failure)
+
+
+def _response(body: dict[str, Any]) -> Said:
+    status, items = _text(body.get("status")), _dicts(body["output"])
+    details = body.get("incomplete_details")
+    finish = _text(details.get("reason")) if isinstance(details, dict) else ""
+    if status in ("failed", "cancelled"):
+        return Said(failure=(status, f"the response {status}"))
+    if finish == "content_filter":
+        return Said(failure=(finish, "the response was filtered"))
+    said = [item for item in items if item.get("type", "message") == "message"]
+    text = "".join(_joined(item.get("content")) for item in said)
+    calls = [item for item in items if str(item.get("type")).endswith("_call")]
+    thoughts = [item for item in items if item.get("type") == "reasoning"]
+    reasoning = "".join(_joined(item.get("summary")) or _joined(item.get("content")) for item in thoughts)
+    return Said(text, calls, [], reasoning, finish or status, status == "incomplete")
+
+
+def _embeddings(body: dict[str, Any]) -> Said:
+    vectors = [item["embedding"] for item in _dicts(body["data"]) if item.get("embedding")]
+    if not vectors:
+        return Said(failure=("no_answer", f"no embedding in {safe(body, 200)}"))
+    return Said(vectors=vectors)
+
+
+def _message(body: dict[str, Any]) -> Said:
+    content = body["content"]
+    finish = _text(body.get("stop_reason"))
+    calls = [item for item in _dicts(content) if item.get("type") == "tool_use"]
+    reasoning = "".join(_text(item.get("thinking")) for item in _dicts(content))
+    return Said(_joined(content), calls, [], reasoning, finish, finish == "max_tokens")
+
+
+_READERS = {"choices": _choices, "output": _response, "data": _embeddings, "content": _message}
+
+
+# --- parts -------------------------------------------------------------------------------------------
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
 
-def text_of(body: dict[str, Any]) -> str:
-    """The answer as text; tool calls and embeddings as JSON; "" if there is none."""
-    for choice in _dicts(body.get("choices"))[:1]:
-        message = choice.get("message")
-        if not isinstance(message, dict):
-            return str(choice.get("text") or "")
-        text = _joined(message.get("content"))
-        calls = message.get("tool_calls")
-        return text or (json.dumps(calls, ensure_ascii=False) if calls else str(message.get("refusal") or ""))
-    if isinstance(body.get("output"), list):  # responses
-        messages = [item for item in _dicts(body["output"]) if item.get("type", "message") == "message"]
-        calls = [item for item in _dicts(body["output"]) if item.get("type") == "function_call"]
-        text = "".join(_joined(item.get("content")) for item in messages)
-        return text or (json.dumps(calls, ensure_ascii=False) if calls else "")
-    if isinstance(body.get("data"), list):  # embeddings
-        vectors = [item.get("embedding") for item in _dicts(body["data"])]
-        return json.dumps(vectors[0] if len(vectors) == 1 else vectors) if vectors else ""
-    content = body.get("content")  # messages
-    calls = [item for item in _dicts(content) if item.get("type") == "tool_use"]
-    return _joined(content) or (json.dumps(calls, ensure_ascii=False) if calls else "")
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _joined(content: Any) -> str:
     """A content field: a string, or a list of parts of which those with text count."""
     if isinstance(content, str):
         return content
-    return "".join(part["text"] for part in _dicts(content) if isinstance(part.get("text"), str))
+    return "".join(_text(part.get("text")) or _text(part.get("refusal")) for part in _dicts(content))
 
 
-def is_cut(body: dict[str, Any]) -> bool:
-    """Whether the answer stopped at the token limit instead of at its end."""
-    if body.get("stop_reason") == "max_tokens" or body.get("status") == "incomplete":
-        return True
-    return any(choice.get("finish_reason") == "length" for choice in _dicts(body.get("choices")))
-
-
-def tokens(body: dict[str, Any]) -> Tokens:
-    """The answer's own `usage`, under either family of names; zeros where it says nothing."""
+def _tokens(body: dict[str, Any]) -> tuple[int, int]:
+    """(prompt, completion) of the answer's own `usage`, under either family of names; zeros where it says nothing."""
     usage = body.get("usage")
     if not isinstance(usage, dict):
-        return Tokens(0, 0)
+        return 0, 0
 
     def count(*names: str) -> int:
         found = next((usage[name] for name in names if isinstance(usage.get(name), int)), 0)
         return max(0, int(found))
 
-    return Tokens(count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens"))
+    return count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens")

@@ -22,7 +22,7 @@ from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.record import Attempt, Batch, Fetched, Part, attempt_over_all
 from ..request_file.lines import Span, lines, request_lines
-from . import merge
+from . import asked, merge
 from . import outcome as outcomes
 from .spool import spool_files
 
@@ -82,12 +82,12 @@ def _is_results(path: Path) -> bool:
 def _from_files(requests: Path, results: Path) -> Iterator[Answer]:
     """Both files are in input order: one walk over them finds the request of every answer."""
     with open_regular(results) as file:
-        offset, raw = 0, file.readline()
+        offset, raw, expected = 0, file.readline(), asked.expected_in(requests)
         for line in lines(requests):
             if line.blank or not raw:
                 continue
             request = _object(line.raw, requests, line.number)
-            found = outcomes.outcome_of(raw, results, offset)
+            found = outcomes.outcome_of(raw, results, offset, expected)
             if found.custom_id == request.get("custom_id"):
                 if found.is_result:
                     yield Answer(digest_of(request), results, offset, len(raw))

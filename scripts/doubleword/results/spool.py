@@ -22,8 +22,10 @@ from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Batch, Fetched, seen
+from ..request_file.expected import Expected
 from ..service.api import Api
 from ..service.refusals import Cut
+from . import asked
 from . import outcome as outcomes
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
@@ -110,14 +112,19 @@ class Spool:
             return {line_id(line) for line in file}
 
 
+_IDS_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]+)"\s*,\s*"custom_id"\s*:\s*"([^"\\]*)"')
+
+
 def line_id(line: bytes) -> bytes:
-    """The server's id of a line, by its prefix where it comes first; a line without one counts as itself."""
-    found = re.match(rb'\s*\{\s*"id"\s*:\s*"([^"\\]*)"', line)
+    """What a line is known by: the server's id and the custom_id; a line without the first counts as itself."""
+    found = _IDS_FIRST.match(line)
     if found:
-        return found[1]
+        return found[1] + b" " + found[2]
     try:
-        return str(json.loads(line)["id"]).encode()
-    except (ValueError, KeyError, TypeError):
+        parsed = json.loads(line)
+        ids = parsed["id"], parsed["custom_id"]
+        return " ".join(ids).encode() if ids[0] else line
+    except (ValueError, KeyError, TypeError, RecursionError):
         return line
 
 
@@ -191,7 +198,9 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
                 "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
             )
         current = again
-        results, failures = _distinct(files[0], current.completed), _distinct(files[1], current.failed)
+        expected = asked.expected(job)
+        results = _distinct(files[0], current.completed, expected)
+        failures = _distinct(files[1], current.failed, expected)
         whole = current.ended and (results, failures) == (current.completed, current.failed)
         current.fetched = Fetched(results, failures, current.status, whole, _sizes(files))
         if whole or not current.ended:
@@ -211,10 +220,10 @@ def _sizes(files: Iterable[Path]) -> list[int]:
     return [path.stat().st_size if path.exists() else -1 for path in files]
 
 
-def _distinct(path: Path, expected: int) -> int:
+def _distinct(path: Path, counted: int, expected: Expected | None) -> int:
     """How many distinct lines a spool holds: by custom_id, or by the server's ids where those occur more than once."""
-    found = len({outcome.custom_id for outcome in outcomes.read(path)})
-    return found if found == expected else len(Spool(path).distinct())
+    found = len({outcome.custom_id for outcome in outcomes.read(path, expected)})
+    return found if found == counted else len(Spool(path).distinct())
 
 
 def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received: Received) -> bool:

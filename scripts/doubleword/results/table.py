@@ -1,187 +1,237 @@
-"""Answers for people: the source's rows with the answers beside them, and pairs of prompt and answer.
-
-What a model wrote is data: in a spreadsheet it must not become a formula, on a terminal not a command.
-"""
+"""The table that was asked for: which columns it has, and each row of the source with its answer, in order."""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..base.console import say
 from ..base.errors import BadInput, WrongUsage
-from ..base.files import whole_file
-from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
-from ..rows.cells import text
+from ..request_file.expected import Expected
+from ..rows.cells import value
 from ..rows.source import Source, located
-from .response_body import text_of
+from . import asked
+from .answers import NOT_IN_JOB, Answer
+from .wanted import Wanted
 
-# A spreadsheet takes these for the start of a formula; the last four are their full-width forms.
-_FORMULA = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
-
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
-SHOWN_CHARACTERS = 300
-
-
-class Answer(NamedTuple):
-    """What a request brought: its text, or why there is none."""
-
-    custom_id: str
-    text: str
-    error: str
+FORMS = (".csv", ".tsv", ".jsonl", ".parquet")
+ON_REQUEST: dict[str, Callable[[Answer], Any]] = {
+    "custom_id": lambda answer: answer.custom_id or None,
+    "error": lambda answer: answer.error or None,
+    "finish_reason": lambda answer: answer.said.finish or None,
+    "prompt_tokens": lambda answer: None if answer.value is None else answer.said.prompt_tokens,
+    "completion_tokens": lambda answer: None if answer.value is None else answer.said.completion_tokens,
+    "reasoning": lambda answer: answer.reasoning or None,
+}
 
 
-def guarded(cell: str) -> str:
-    """The cell, with a leading `'` if a spreadsheet would run it as a formula; plain numbers stay as they are."""
-    return "'" + cell if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+@dataclass(frozen=True)
+class Column:
+    """`of`: where its cells come from: "source", "answer", or "request" for what is there on request."""
+
+    name: str
+    of: str
+    key: str  # the source's column, the property of the answer ("" for all of it), or the name in ON_REQUEST
+
+    def cell(self, cells: dict[str, Any], answer: Answer) -> Any:
+        """Its cell of a row."""
+        if self.of == "source":
+            return value(cells, self.key)
+        if self.of == "request":
+            return ON_REQUEST[self.key](answer)
+        if not self.key:
+            return answer.value
+        return answer.value.get(self.key) if isinstance(answer.value, dict) else None
 
 
-def in_order(job: Job, results: Path, errors: Path) -> Iterator[Answer]:
-    """The answer to every request, in input order: both files are in that order, and the errors know their line."""
-    from ..request_file.lines import request_ids
+class Joined(NamedTuple):
+    """A row of the source with its answer; without one the row is not in the table."""
 
-    good, bad = _lines(results), _lines(errors)
-    result, error = next(good, None), next(bad, None)
-    for span in job.requests.sections:
-        for _, custom_id in request_ids(job.request_file(), span):
-            if result is not None and result["custom_id"] == custom_id:
-                yield Answer(custom_id, text_of(result["response"]["body"]), "")
-                result = next(good, None)
-            elif error is not None and error["custom_id"] == custom_id:
-                yield Answer(custom_id, "", f"{error['kind']}: {error['text']}")
-                error = next(bad, None)
-            else:
-                raise BadInput(
-                    f"{safe(results.name)} and {safe(errors.name)} do not fit the job at {safe(custom_id, 64)}",
-                    "run download.py again",
-                )
+    cells: dict[str, Any]
+    answer: Answer | None
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():  # no request failed
-        return
-    with path.open("rb") as file:
-        for line in file:
-            yield json.loads(line)
+@dataclass(frozen=True)
+class Table:
+    """`all_source`: the source's columns are all there, first and in their order."""
+
+    path: Path
+    source: Source | None
+    columns: tuple[Column, ...]
+    all_source: bool
+    expected: Expected | None
+    guard: bool
+    prefix: str | None  # rows find their answers by id: this and the id column; None: by their order
+
+    def with_errors(self) -> Table:
+        """The same with a column for errors, unless it has one."""
+        if any((column.of, column.key) == ("request", "error") for column in self.columns):
+            return self
+        name = _free("error", [column.name for column in self.columns])
+        return Table(**self.__dict__ | {"columns": (*self.columns, Column(name, "request", "error"))})
+
+    @property
+    def own(self) -> list[Column]:
+        """The columns that are not the source's."""
+        return [column for column in self.columns if column.of != "source"]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether rows without a request are left out: the table of a sample holds the rows of the sample."""
+        return self.source is not None and bool(self.source.limit or self.source.sample)
+
+    def leaves_rows_out(self, requested: Iterable[str]) -> bool:
+        """Whether the table holds rows that are not in the job, whose error says so."""
+        if self.source is None:
+            return False
+        if self.prefix is not None:
+            ids = set(requested)
+            return any(self.prefix + (row.custom_id or "") not in ids for row in self.source.read())
+        may_skip = self.source.empty == "skip" or self.source.skipped
+        return bool(may_skip) and not self.sampled and any(row.custom_id is None for row in self.source.read())
 
 
-def check_csv(job: Job, out: Path) -> None:
-    """Raises WrongUsage for an output that is no .csv or .tsv, or would replace the source or a file of the job."""
-    if out.suffix not in (".csv", ".tsv"):
-        raise WrongUsage(f"--output {safe(out)}: the name must end in .csv or .tsv")
-    taken = [job.path, *(job.request_file(attempt) for attempt in job.attempts), *_source_path(job)]
-    if any(out.exists() and path.exists() and out.samefile(path) for path in taken):
+# --- planning ----------------------------------------------------------------------------------------
+
+
+def planned(job: Job, wanted: Wanted) -> Table:
+    """The table. Raises WrongUsage or BadInput, naming the flag, for one that cannot be had."""
+    if wanted.output is None:
+        raise AssertionError("there is no table without an output")
+    _require_form(wanted.output)
+    source = None if job.record.source is None else located(job.record.source, job.folder.parent)
+    _require_free(job, wanted.output, source)
+    expected = asked.expected(job)
+    own = _source_columns(source)
+    answer = _answer_columns(own, expected, wanted.answer_column)
+    columns, chosen = (*own, *answer), wanted.columns
+    if chosen:
+        whole = Column(wanted.answer_column, "answer", "")
+        columns = tuple(_column(name, source, columns, whole) for name in chosen)
+    every = bool(source) and columns[: len(own)] == tuple(own)
+    return Table(wanted.output, source, columns, every, expected, wanted.guard, job.record.options.id_prefix)
+
+
+def _require_form(out: Path) -> None:
+    if out.suffix.lower() not in FORMS:
+        raise WrongUsage(f"--output {safe(out)}: the name must end in {', '.join(FORMS[:-1])} or {FORMS[-1]}")
+    if out.suffix.lower() == ".parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise BadInput(
+                f"--output {safe(out)}: writing Parquet needs the package pyarrow",
+                "pip install pyarrow, or --output with a name in .csv or .jsonl",
+            ) from None
+
+
+def _require_free(job: Job, out: Path, source: Source | None) -> None:
+    place = out.resolve()
+    taken = [job.request_file(), *(job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial"))]
+    ours = job.folder.resolve() in place.parents or any(path.resolve() == place for path in taken)
+    if ours or (source is not None and source.holds(out)):
         raise WrongUsage(f"--output {safe(out)} would replace the source or a file of the job", "give it another name")
+    if not out.parent.is_dir():
+        raise BadInput(f"--output {safe(out)}: there is no folder {safe(out.parent)}", f"mkdir -p {safe(out.parent)}")
 
 
-def _source_path(job: Job) -> list[Path]:
-    return [] if job.record.source is None else [job.request_file().parent / job.record.source.path]
-
-
-def check_source(job: Job, answer_column: str) -> Source | None:
-    """The job's source, found to be what it was. Raises BadInput if it changed, or already has an answer column."""
-    if job.record.source is None:
-        return None
-    source = located(job.record.source, job.request_file().parent)
-    for column in (answer_column, f"{answer_column}_error"):
-        if column in source.columns:
-            raise BadInput(f"the source already has a column {safe(column)!r}", "choose another with --answer-column")
-    return source
-
-
-def write_csv(job: Job, out: Path, answer_column: str, results: Path, errors: Path) -> int:
-    """Writes the source's rows, in order, with two columns added; returns the number of rows.
-
-    A job without a source (prompts from the command line, a file made elsewhere) has custom_id as its only column.
-    """
-    source = check_source(job, answer_column)
-    answers = in_order(job, results, errors)
-    columns = source.columns if source else ["custom_id"]
-    count = 0
-    with whole_file(out, job.request_file()) as raw, Progress("csv", job.requests.requests, "rows") as progress:
-        if source and source.encoding.lower().replace("_", "-") == "utf-8-sig":
-            raw.write(b"\xef\xbb\xbf")  # spreadsheets know UTF-8 by it
-        writer = csv.writer(_Text(raw), delimiter="\t" if out.suffix == ".tsv" else ",", lineterminator=_Text.ROW_END)
-        writer.writerow([*columns, answer_column, f"{answer_column}_error"])
-        for cells, answer in _joined(source, answers):
-            row = [_cell(cells.get(column)) for column in columns]
-            writer.writerow([*row, guarded(answer.text), guarded(answer.error)])
-            count += 1
-            progress.add(1)
-    return count
-
-
-def _joined(source: Source | None, answers: Iterator[Answer]) -> Iterator[tuple[dict[str, Any], Answer]]:
+def _source_columns(source: Source | None) -> list[Column]:
     if source is None:
-        for answer in answers:
-            yield {"custom_id": answer.custom_id}, answer
+        return [Column("custom_id", "request", "custom_id")]
+    return [Column(name, "source", name) for name in source.columns]
+
+
+def _answer_columns(own: list[Column], expected: Expected | None, name: str) -> list[Column]:
+    taken = [column.name for column in own]
+    if expected is not None and expected.columns:
+        found: list[Column] = []
+        for key in expected.columns:
+            found.append(Column(_free(key, taken), "answer", key))
+            taken.append(found[-1].name)
+        return found
+    if name in taken:
+        raise BadInput(
+            f"--answer-column {safe(name, 80)}: the source has a column of that name", "choose another --answer-column"
+        )
+    return [Column(name, "answer", "")]
+
+
+def _free(name: str, taken: list[str]) -> str:
+    while name in taken:
+        name = f"answer_{name}"
+    return name
+
+
+def _column(name: str, source: Source | None, usual: Iterable[Column], whole: Column) -> Column:
+    """The column that is meant by a name in --columns."""
+    usual = list(usual)
+    for column in (*usual, whole):
+        if column.name == name:
+            return column
+    for key in ON_REQUEST:
+        if name in (key, f"answer_{key}"):
+            return Column(name, "request", key)
+    try:
+        key = (source.column_named(name, "--columns") if source else None) or ""
+    except BadInput as error:
+        raise WrongUsage(error.what, error.next_step) from None
+    if not key:
+        there = ", ".join(safe(column.name, 60) for column in usual[:40])
+        raise WrongUsage(
+            f"--columns: {safe(name, 80)!r} is no column; there are {there}; on request {', '.join(ON_REQUEST)}",
+            "name those that are there",
+        )
+    return next(
+        (column for column in usual if column.key == key and column.of == "source"), Column(name, "source", key)
+    )
+
+
+def require_common_ids(table: Table, requested: set[str]) -> None:
+    """For rows that find their answers by id: raises BadInput if none does; says how many requests have no row."""
+    if table.source is None:
         return
-    for row in source.read():
+    ids = {(table.prefix or "") + row.custom_id for row in table.source.read() if row.custom_id is not None}
+    lonely = len(requested - ids)
+    if lonely == len(requested):
+        one, other = (safe(next(iter(sorted(some)), ""), 60) for some in (requested, ids))
+        raise BadInput(
+            f"--id-column {safe(table.source.id_column, 60)}: no row has the id of a request; requests have ids such as"
+            f" {one!r}, rows such as {other!r}",
+            "name another --id-column, or what stands before the ids: --id-prefix",
+        )
+    if lonely:
+        say(f"{lonely} of the requests have no row in {safe(Path(table.source.path).name)}; the table lacks them")
+
+
+# --- rows --------------------------------------------------------------------------------------------
+
+
+def joined(table: Table, answers: Iterable[Answer], partial: bool = False) -> Iterator[Joined]:
+    """Every row of the source, in order, with its answer; `partial`: only those that have one are in the table.
+
+    `answers`: one for each row with a request, in the order of the rows. A job without a source (prompts from the
+    command line, a file made elsewhere) has its requests as rows.
+    """
+    for cells, answer in _pairs(table, iter(answers)):
+        yield Joined(cells, None if partial and answer is not None and answer.value is None else answer)
+
+
+def _pairs(table: Table, answers: Iterator[Answer]) -> Iterator[tuple[dict[str, Any], Answer | None]]:
+    if table.source is None:
+        for answer in answers:
+            yield {}, answer
+        return
+    for row in table.source.read():
         if row.custom_id is None:
-            if not (source.limit or source.sample):  # a trial's CSV holds the rows of the trial
-                yield row.cells, Answer("", "", "not in this job")
+            yield row.cells, None if table.sampled else Answer("", error=NOT_IN_JOB)
             continue
         found = next(answers, None)
-        if found is None or found.custom_id != row.custom_id:
+        if found is None or found.custom_id != (table.prefix or "") + row.custom_id:
             raise BadInput(
                 f"row {row.line} of the source has no request in this job", "the source or the request file changed"
             )
         yield row.cells, found
-
-
-def _cell(value: Any) -> str:
-    return text(value)
-
-
-class _Text:
-    """A text file over a binary one, for csv.writer: whole_file syncs bytes. Takes a row a time, ends it with "\\n"."""
-
-    # Python before 3.13 quotes a lone carriage return only where the rows' end holds one: unquoted it splits the row.
-    ROW_END = "\r\n"
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def write(self, text: str) -> int:
-        row = text[: -len(self.ROW_END)] + "\n"
-        return int(self._raw.write(row.encode("utf-8", "replace")))
-
-
-def pairs(job: Job, results: Path, errors: Path, count: int) -> list[dict[str, str]]:
-    """The first so many {custom_id, prompt, answer, error}, cleaned and cut to 300 characters each."""
-    found: list[dict[str, str]] = []
-    with job.request_file().open("rb") as file:
-        file.seek(job.requests.sections[0].start)
-        requests = (json.loads(line) for line in file if line.strip())
-        for request, answer in zip(requests, in_order(job, results, errors), strict=False):
-            if len(found) == count:
-                break
-            if answer.error.startswith(("not_submitted:", "running:")):  # still to come
-                continue
-            shown = {
-                "custom_id": answer.custom_id,
-                "prompt": prompt_of(request.get("body", {})),
-                "answer": answer.text,
-                "error": answer.error,
-            }
-            found.append({key: safe(value, SHOWN_CHARACTERS) for key, value in shown.items()})
-    return found
-
-
-def prompt_of(body: dict[str, Any]) -> str:
-    """The last message of a request, or its input or prompt, as text."""
-    messages = body.get("messages")
-    last = messages[-1] if isinstance(messages, list) and messages else body.get("input", body.get("prompt", ""))
-    content = last.get("content") if isinstance(last, dict) else last
-    if isinstance(content, list):
-        texts = [part.get("text", "(an image)") if isinstance(part, dict) else str(part) for part in content]
-        return " ".join(str(text) for text in texts)
-    return str(content)

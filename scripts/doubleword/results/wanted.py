@@ -47,7 +47,7 @@ def columns_of(text: str | None) -> tuple[str, ...]:
             f"--columns {safe(text, 80)!r} is no list of names", 'for example --columns id,"a, b"'
         ) from None
     names = [name.strip() for name in names]
-    if not all(names):
+    if not names or not all(names):
         raise WrongUsage(f"--columns {safe(text, 80)!r} holds an empty name", "for example --columns id,answer")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

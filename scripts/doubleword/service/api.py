@@ -310,6 +310,11 @@ class Api:
             if not page.get("has_more") or not page["data"]:
                 return
 
+    def analytics(self, batch_id: str) -> dict[str, Any]:
+        """GET /batches/{id}/analytics, sent once: {total_cost: "0.1" in USD where there is a price, ...}."""
+        path, doing = f"/batches/{_segment(batch_id)}/analytics", f"cost of batch {batch_id}"
+        return self._object(self._accepted("GET", path, doing), doing)
+
     def cancel(self, batch_id: str) -> dict[str, Any]:
         """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""
         path, doing = f"/batches/{_segment(batch_id)}/cancel", f"cancel batch {batch_id}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from typing import NamedTuple
 
 from ..base.console import say
-from ..base.errors import NotAllowed, WrongUsage
+from ..base.errors import Failure, NotAllowed, WrongUsage
 from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Part
@@ -80,3 +81,37 @@ def require_cost(job: Job, window: str, limit: Decimal) -> None:
         )
     if cost > limit:
         raise NotAllowed(f"{cost_text(cost)} is over --max-cost {limit}; nothing was submitted", "ask the user")
+
+
+class Spent(NamedTuple):
+    """What the service says that batches cost: the sum in USD over those of which it knows."""
+
+    usd: Decimal
+    known: int
+    batches: int
+
+
+def spent(api: Api, job: Job) -> Spent | None:
+    """What all attempts of a job cost, as the service says; None where it says nothing. Asks once for each batch.
+
+    Figures may come late, and there are none for a model without a price. Nothing here fails a download.
+    """
+    batches = [batch for part in job.submitted() for batch in part.batches if batch.completed]
+    total, known = Decimal(0), 0
+    for batch in batches:
+        cost = _billed(api, batch.id)
+        if cost is not None:
+            total, known = total + cost, known + 1
+    return Spent(total, known, len(batches)) if known else None
+
+
+def _billed(api: Api, batch_id: str) -> Decimal | None:
+    try:
+        found = api.analytics(batch_id)
+    except Failure:
+        return None
+    try:
+        cost = Decimal(str(found.get("total_cost")))
+    except InvalidOperation:
+        return None
+    return cost if cost.is_finite() and 0 < cost < 10**9 else None

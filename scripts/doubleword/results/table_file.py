@@ -1,0 +1,217 @@
+"""The table as a file: CSV and TSV as their source is written, JSONL with values as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..base.console import say
+from ..base.errors import BadInput
+from ..base.files import whole_file
+from ..base.text import safe
+from ..rows.cells import text
+from ..rows.delimited import Dialect, RawRow
+from .answer import parsed_text
+from .guard import guarded
+from .table import Column, Joined, Table
+
+MARK = b"\xef\xbb\xbf"
+Rows = Callable[[], Iterable[Joined]]  # from the first row, each time it is called
+
+
+@dataclass
+class Written:
+    """What a table holds. `guarded`: cells that got a leading `'`."""
+
+    rows: int = 0
+    guarded: int = 0
+    encoding: str = ""  # "utf-8", where that of the source could not hold an answer
+
+
+class _Unheld(Exception):
+    """An answer that the encoding of the source cannot hold."""
+
+
+def write(table: Table, rows: Rows, path: Path | None) -> Written:
+    """Writes the table whole; without a path all is done but the writing, to find what would fail."""
+    ending = table.path.suffix.lower()
+    if ending == ".parquet":
+        from .table_parquet import write_parquet
+
+        return Written(rows=write_parquet(table, rows, path))
+    if ending == ".jsonl":
+        return _written(table, path, lambda written: _json_lines(table, rows(), written))
+    dialect = _dialect(table)
+    try:
+        return _written(table, path, lambda written: _delimited(table, rows(), dialect, written))
+    except _Unheld:
+        pass
+    if path is not None:
+        what = f"{safe(path)} is in UTF-8 with a mark: {dialect.encoding}, in which its source is, cannot hold"
+        say(f"{what} every answer")
+    other = Dialect("utf-8", MARK, dialect.delimiter, dialect.line_end, dialect.quotes_all)
+    written = _written(table, path, lambda written: _delimited(table, rows(), other, written))
+    written.encoding = "utf-8"
+    return written
+
+
+def mode_of(table: Table) -> Path | None:
+    """What the table is made from: what is private there is private here."""
+    return Path(table.source.path) if table.source else None
+
+
+def _written(table: Table, path: Path | None, made: Callable[[Written], Iterator[bytes]]) -> Written:
+    written = Written()
+    if path is None:
+        for _ in made(written):
+            pass
+        return written
+    with whole_file(path, mode_of(table)) as file:
+        for block in made(written):
+            file.write(block)
+    return written
+
+
+# --- JSONL -------------------------------------------------------------------------------------------
+
+
+def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Iterator[bytes]:
+    sparse = table.source is not None and table.source.format in ("jsonl", "json")  # a row may lack a key
+    for cells, answer in rows:
+        if answer is None:
+            continue
+        found: dict[str, Any] = {}
+        for column in table.columns:
+            if sparse and column.of == "source" and column.key == column.name and column.key not in cells:
+                continue
+            found[column.name] = _value(column, column.cell(cells, answer), table)
+        yield _json(found).encode("utf-8", "replace") + b"\n"
+        written.rows += 1
+
+
+def _value(column: Column, cell: Any, table: Table) -> Any:
+    """An answer that is the text of an object is that object: the next stage names what is in it."""
+    if column.of != "answer" or table.expected is not None or not isinstance(cell, str):
+        return cell
+    found, value = parsed_text(cell) if "{" in cell else (False, None)
+    return value if found and isinstance(value, dict) else cell
+
+
+def _json(found: Any) -> str:
+    try:
+        return json.dumps(found, ensure_ascii=False, default=text, allow_nan=False)
+    except ValueError:  # NaN, which JSON does not have
+        return json.dumps(_plain(found), ensure_ascii=False, default=text)
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, dict):
+        return {key: _plain(member) for key, member in cell.items()}
+    if isinstance(cell, (list, tuple)):
+        return [_plain(member) for member in cell]
+    endless = isinstance(cell, float) and (cell != cell or cell in (float("inf"), float("-inf")))
+    return None if endless else cell
+
+
+# --- CSV and TSV -------------------------------------------------------------------------------------
+
+
+def _keeps(table: Table) -> bool:
+    """Whether the table is written as its source is: a TSV from a TSV, a CSV from a table without tabs."""
+    tabs = table.path.suffix.lower() == ".tsv"
+    return table.source is not None and table.source.format == "csv" and (table.source.delimiter == "\t") == tabs
+
+
+def _dialect(table: Table) -> Dialect:
+    delimiter = "\t" if table.path.suffix.lower() == ".tsv" else ","
+    if table.source is None or table.source.format != "csv":
+        return Dialect("utf-8", b"", delimiter, "\n", False)
+    own = table.source.dialect
+    if _keeps(table):
+        return own
+    return Dialect(own.encoding, own.mark, delimiter, own.line_end, own.quotes_all)
+
+
+def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[bytes]:
+    """The header, then a row each; the first begins with the mark."""
+    made = _as_it_stands(table, rows, dialect, written) if _keeps(table) else _anew(table, rows, dialect, written)
+    held = dialect.encoding.startswith("utf")
+    mark = dialect.mark
+    for line in made:
+        try:
+            yield mark + line.encode(dialect.encoding, "replace" if held else "strict")
+        except UnicodeEncodeError:
+            raise _Unheld from None
+        mark = b""
+
+
+def _anew(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str]:
+    def line(cells: Iterable[str]) -> str:
+        return dialect.text([dialect.quoted(cell) for cell in cells]) + dialect.line_end
+
+    yield line(column.name for column in table.columns)
+    for cells, answer in rows:
+        if answer is not None:
+            yield line(_text(column, column.cell(cells, answer), table, written) for column in table.columns)
+            written.rows += 1
+
+
+def _as_it_stands(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str]:
+    """Every cell of the source as it is written there, with its line end; blank lines, too, if no row is left out."""
+    if table.source is None:
+        raise AssertionError("there is no source to keep the form of")
+    raw_rows = table.source.raw_rows()
+    before = []
+    for header in raw_rows:
+        if header.cells:
+            break
+        before.append(header.end)
+    else:
+        raise BadInput(f"{safe(table.source.path)} is empty; a line of headers was expected")
+    places = {name: place for place, name in enumerate(table.source.columns)}
+    yield "".join(before) + _raw_line(table, header, header.cells, places, dialect, lambda column: column.name)
+    following = iter(rows)
+    for raw in raw_rows:
+        if not raw.cells:
+            if not table.sampled:
+                yield raw.end
+            continue
+        cells, answer = next(following)
+        if answer is not None:
+            yield _raw_line(
+                table, header, raw.cells, places, dialect,
+                lambda column: _text(column, column.cell(cells, answer), table, written),  # noqa: B023
+            ) + raw.end  # fmt: skip
+            written.rows += 1
+
+
+def _raw_line(
+    table: Table,
+    header: RawRow,
+    raw: list[str],
+    places: dict[str, int],
+    dialect: Dialect,
+    added: Callable[[Column], str],
+) -> str:
+    own = table.own if table.all_source else table.columns
+    line = [*raw, *[""] * (len(header.cells) - len(raw))] if table.all_source else []
+    for column in own:
+        place = places.get(column.key, -1) if column.of == "source" else -1
+        line.append(raw[place] if place >= 0 else dialect.quoted(added(column)))
+    end = header.end if raw is header.cells else ""
+    return dialect.text(line) + end
+
+
+def _text(column: Column, cell: Any, table: Table, written: Written) -> str:
+    """A cell as text. What the server sent is guarded; the source's cells stay as they are."""
+    if column.of == "source":
+        return text(cell)
+    if isinstance(cell, dict) and column.of == "answer" and table.expected is None:  # a text beside calls of tools
+        cell = f"{cell['text']}\n{text(cell['tool_calls'])}"
+    shown = text(cell)
+    safe_cell = guarded(shown) if table.guard else shown
+    written.guarded += safe_cell is not shown and safe_cell != shown
+    return safe_cell

@@ -1,0 +1,90 @@
+"""What came of a download, in at most 40 lines for a person."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+from ..base.console import say
+from ..base.text import next_command, plural, safe
+from ..job.job import Job
+from ..job.next_step import next_step
+from ..service.cost import Spent
+from .merge import Summary
+from .table_file import Written
+
+KINDS_SHOWN = 8
+ANSWERS_SHOWN = 20
+OPEN = ("running", "not_submitted")  # what is still to come, while a job is under way
+
+
+def tell(job: Job, summary: Summary, running: bool) -> None:
+    """The counts, the errors by kind, what the answers are, the tokens."""
+    missing = {kind: count for kind, count in summary.missing.items() if not (running and kind in OPEN)}
+    failed, lacking = sum(summary.errors.values()), sum(missing.values())
+    say(
+        f"{summary.results} of {plural(summary.requests, 'request')} answered{' so far' if running else ''},"
+        f" {failed} failed, {lacking} missing, {summary.cut} cut short, {summary.empty} empty"
+    )
+    if running:
+        _tell_open(summary)
+    for kinds in (summary.errors, missing):
+        for kind, count in sorted(kinds.items(), key=lambda item: -item[1])[:KINDS_SHOWN]:
+            example = f" (e.g. {safe(summary.examples[kind], 200)})" if kind in summary.examples else ""
+            say(f"  {count} {kind}{example}")
+    if summary.cut:
+        say(f"  cut short at the token limit: {summary.cut} (e.g. {summary.examples['cut']}); see --max-tokens")
+    if summary.unexpected:
+        say(f"  {summary.unexpected} ids came back that are not in this job; they are left out")
+    for batch in (batch for part in job.submitted() for batch in part.batches if batch.reason):
+        say(f"  batch {safe(batch.id, 60)} {batch.status}: {safe(batch.reason, 300)}")
+        break
+    _tell_answers(summary)
+    say(f"tokens: {summary.prompt_tokens} prompt, {summary.completion_tokens} completion")
+
+
+def _tell_open(summary: Summary) -> None:
+    still, unsent = summary.missing.get("running", 0), summary.missing.get("not_submitted", 0)
+    if still:
+        say(f"  {still} still running, not missing")
+    if unsent:
+        say(f"  {unsent} not submitted yet, not missing")
+
+
+def _tell_answers(summary: Summary) -> None:
+    tally = sorted(summary.tally.items(), key=lambda item: (-item[1], item[0]))
+    if tally and sum(summary.tally.values()) == summary.results and len(tally) <= ANSWERS_SHOWN:
+        say(f"answers: {', '.join(f'{count} {safe(answer, 60)}' for answer, count in tally)}")
+    for numbers, count in sorted(summary.vectors.items()):
+        say(f"vectors: {count} of {numbers} numbers")
+
+
+def tell_cost(spent: Spent | None, estimated: Decimal | None) -> None:
+    """What the service says that all attempts cost; nothing where it says nothing."""
+    if spent is None:
+        return
+    beside = "" if estimated is None else f" (estimated {_usd(estimated)})"
+    some = "" if spent.batches == spent.known else f", as far as is known: {spent.known} of {spent.batches} batches"
+    say(f"cost: {_usd(spent.usd)} USD{beside}{some}")
+
+
+def _usd(amount: Decimal) -> str:
+    return f"{amount:.2f}" if amount >= 1 else f"{amount:.2g}"
+
+
+def tell_files(job: Job, paths: list[Path], written: Written | None, running: bool) -> None:
+    """What was written, and the next step."""
+    for path in paths:
+        say(f"wrote {safe(path)}{'' if path.stat().st_size else ' (empty)'}")
+    if written and written.guarded:
+        cells = plural(written.guarded, "cell")
+        say(f"  {cells} a spreadsheet would run as a formula got a leading ' (--no-guard leaves them)")
+    if running:
+        return
+    step = next_step(job)
+    if step:
+        say(f"next: {step}")
+    else:
+        say(f"nothing is left to do; {safe(job.folder.name)} holds the scripts' own notes and may be deleted")
+    if (Path(__file__).parents[2] / "report.py").exists():
+        say(f"a page to look at: {next_command('report.py', job.request_file())}")

@@ -1,0 +1,372 @@
+"""The table that was asked for: its columns, its form, to the byte, and all of it checked before anything is paid."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from doubleword.results.guard import guarded
+from local_server.app import LocalServer
+from support.canned import answer_with, chat_body
+from support.running import Ran, chat_line, json_lines, run
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "people": {"type": "integer"}, "tags": {"type": "array"}},
+    "required": ["city"],
+}
+
+
+def made(source: Path, prompt: str = "{text}", *flags: str, model: str = "canned", name: str = "r.jsonl") -> Ran:
+    ran = run("create_batch_file", name, "--input", source, "--model", model, "--prompt", prompt, *flags)
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def rows(count: int = 3, name: str = "rows.csv") -> Path:
+    path = Path(name)
+    path.write_text("id,text\n" + "".join(f"k{n},t{n}\n" for n in range(count)))
+    return path
+
+
+def delivered(*flags: str | Path, code: int = 0, name: str = "r.jsonl") -> Ran:
+    ran = run("run_batch", name, *flags)
+    assert ran.code == code, ran.err
+    return ran
+
+
+def paid() -> bool:
+    """Whether the server has a batch."""
+    return any(found["batch_id"] for found in run("list_batches", "--json").facts["batches"])
+
+
+# --- to the byte ---
+
+ROWS = [["id", "text"], ["1", "plain"], ["2", 'with ""quotes"", and comma'], ["3", "two\r\nlines"], ["4", "ümläut €"]]
+
+
+def spelled(delimiter: str, end: str, quote_all: bool, last_end: bool = True) -> str:
+    def cell(text: str) -> str:
+        special = any(c in text for c in (delimiter, '"', "\n", "\r"))
+        return f'"{text}"' if quote_all or special else text
+
+    text = end.join(delimiter.join(map(cell, row)) for row in ROWS)
+    return text + (end if last_end else "")
+
+
+@pytest.mark.parametrize("quote_all", [False, True])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "mark"),
+    [
+        (",", "utf-8", b""),
+        (",", "utf-8", b"\xef\xbb\xbf"),
+        (";", "cp1252", b""),
+        (";", "utf-8", b"\xef\xbb\xbf"),
+        (",", "utf-16-le", b"\xff\xfe"),
+        ("\t", "utf-16-be", b"\xfe\xff"),
+        ("|", "utf-8", b""),
+    ],
+)
+def test_a_table_is_its_source_byte_for_byte_but_for_the_added_column(
+    server: LocalServer, delimiter: str, encoding: str, mark: bytes, end: str, quote_all: bool
+) -> None:
+    answer_with(server, lambda text: f"A{len(text)}")
+    ending = "tsv" if delimiter == "\t" else "csv"
+    source = Path(f"rows.{ending}")
+    original = mark + spelled(delimiter, end, quote_all).encode(encoding)
+    source.write_bytes(original)
+    flags = ["--encoding", "cp1252"] if encoding == "cp1252" else []
+    made(source, "{text}", "--id-column", "id", *flags)
+
+    delivered("--output", f"out.{ending}")
+
+    text = Path(f"out.{ending}").read_bytes()[len(mark) :].decode(encoding)
+    found = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
+    assert [row[-1] for row in found] == ["answer", "A5", "A24", "A10", "A8"]
+    added = [f'"{row[-1]}"' if quote_all else row[-1] for row in found]
+    for cell in added:
+        text = text.replace(f"{delimiter}{cell}{end}", end, 1)
+    assert mark + text.encode(encoding) == original
+
+
+def test_blank_lines_a_missing_last_end_and_empty_columns_at_the_end_stay(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("rows.csv").write_bytes(b"id,text,,\r\n\r\n1,a,,\r\n2,b")
+    made(Path("rows.csv"), "{text}", "--id-column", "id")
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_bytes() == b"id,text,,,answer\r\n\r\n1,a,,,A\r\n2,b,,,B"
+
+
+def test_an_answer_that_the_encoding_cannot_hold_makes_it_utf_8_with_a_mark(server: LocalServer) -> None:
+    answer_with(server, lambda text: "日本")
+    Path("rows.csv").write_bytes("id;text\r\n1;für\r\n".encode("cp1252"))
+    made(Path("rows.csv"), "{text}", "--encoding", "cp1252")
+    ran = delivered("--output", "out.csv")
+    assert Path("out.csv").read_bytes() == b"\xef\xbb\xbf" + "id;text;answer\r\n1;für;日本\r\n".encode()
+    assert "UTF-8 with a mark" in ran.err
+
+
+def test_a_csv_of_a_tsv_has_commas_and_a_tsv_of_a_csv_tabs(server: LocalServer) -> None:
+    answer_with(server, lambda text: "a,b")
+    made(rows(1))
+    delivered("--output", "out.tsv")
+    assert Path("out.tsv").read_text() == "id\ttext\tanswer\nk0\tt0\ta,b\n"
+    Path("tabs.tsv").write_bytes(b"id\ttext\r\n1\ta,b\r\n")
+    made(Path("tabs.tsv"), name="t.jsonl")
+    delivered("--output", "t.csv", name="t.jsonl")
+    assert Path("t.csv").read_bytes() == b'id,text,answer\r\n1,"a,b","a,b"\r\n'
+
+
+# --- columns ---
+
+
+def test_columns_are_picked_and_ordered_and_some_come_on_request(server: LocalServer) -> None:
+    answer_with(server, lambda text: chat_body(text.upper(), reasoning_content="hm"))
+    made(rows(2), "{text}", "--id-column", "id")
+    names = "answer,id,custom_id,error,finish_reason,prompt_tokens,completion_tokens,reasoning"
+    delivered("--output", "out.csv", "--columns", names)
+    assert Path("out.csv").read_text() == f"{names}\nT0,k0,k0,,stop,4,3,hm\nT1,k1,k1,,stop,4,3,hm\n"
+
+
+def test_a_schema_gives_typed_columns_and_a_taken_name_a_prefix(server: LocalServer) -> None:
+    answer_with(server, lambda text: json.dumps({"city": text, "people": 7, "tags": ["a", "b"]}))
+    Path("s.json").write_text(json.dumps(SCHEMA))
+    Path("rows.csv").write_text("city,n\nRome,1\nOslo,2\n")
+    made(Path("rows.csv"), "{city}", "--schema", "s.json")
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text() == (
+        'city,n,answer_city,people,tags\nRome,1,Rome,7,"[""a"", ""b""]"\nOslo,2,Oslo,7,"[""a"", ""b""]"\n'
+    )
+    delivered("--output", "out.jsonl")
+    assert json_lines(Path("out.jsonl"))[0] == {
+        "city": "Rome", "n": "1", "answer_city": "Rome", "people": 7, "tags": ["a", "b"]
+    }  # fmt: skip
+    delivered("--output", "out.parquet")
+    table = pyarrow.parquet.read_table("out.parquet")
+    assert table.schema.field("people").type == pyarrow.int64()
+    assert table.column("tags").to_pylist() == [["a", "b"], ["a", "b"]]
+    delivered("--output", "whole.jsonl", "--columns", "n,answer")
+    assert json_lines(Path("whole.jsonl"))[1] == {
+        "n": "2",
+        "answer": {"city": "Oslo", "people": 7, "tags": ["a", "b"]},
+    }
+
+
+def test_an_error_column_is_there_only_if_a_row_has_no_answer(server: LocalServer) -> None:
+    answer_with(server, lambda text: "" if text == "t1" else "fine")
+    made(rows(2))
+    ran = delivered("--output", "out.csv", code=9)
+    assert Path("out.csv").read_text() == ("id,text,answer,error\nk0,t0,fine,\nk1,t1,,empty: the answer is empty\n")
+    assert "1 of 2 requests answered, 1 failed, 0 missing, 0 cut short, 1 empty" in ran.err
+
+
+def test_rows_that_are_not_in_the_job_are_there_and_say_so(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("rows.csv").write_text("id,text\n1,a\n2,\n3,c\n")
+    made(Path("rows.csv"), "{text}", "--empty", "skip")
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text() == "id,text,answer,error\n1,a,A,\n2,,,not in this job\n3,c,C,\n"
+
+
+def test_the_jsonl_of_one_stage_is_the_source_of_the_next(server: LocalServer) -> None:
+    answer_with(server, lambda text: json.dumps({"city": text, "n": 1}) if len(text) < 3 else f"- {text}")
+    made(rows(2))
+    delivered("--output", "one.jsonl")
+    assert json_lines(Path("one.jsonl"))[0] == {"id": "k0", "text": "t0", "answer": {"city": "t0", "n": 1}}
+    made(Path("one.jsonl"), "About {answer.city}", name="two.jsonl")
+    delivered("--output", "two.rows.jsonl", "--answer-column", "advert", name="two.jsonl")
+    assert [row["advert"] for row in json_lines(Path("two.rows.jsonl"))] == ["- About t0", "- About t1"]
+
+
+def test_vectors_are_arrays_and_counted(server: LocalServer) -> None:
+    made(rows(2), "{text}", "--endpoint", "/v1/embeddings", model="echo-embed")
+    ran = delivered("--output", "out.jsonl")
+    assert [len(row["answer"]) for row in json_lines(Path("out.jsonl"))] == [8, 8]
+    assert "vectors: 2 of 8 numbers" in ran.err
+    delivered("--output", "out.parquet")
+    assert pyarrow.parquet.read_table("out.parquet").schema.field("answer").type == pyarrow.list_(pyarrow.float64())
+
+
+def test_a_parquet_source_keeps_its_types(server: LocalServer) -> None:
+    answer_with(server, lambda text: "5")
+    import datetime
+
+    table = pyarrow.table({"d": [datetime.date(2024, 1, 5)], "text": ["x"], "n": pyarrow.array([3], pyarrow.int8())})
+    pyarrow.parquet.write_table(table, "rows.parquet")
+    made(Path("rows.parquet"))
+    delivered("--output", "out.parquet")
+    assert pyarrow.parquet.read_table("out.parquet").schema.types[:3] == table.schema.types
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text() == "d,text,n,answer\n2024-01-05,x,3,5\n"
+
+
+# --- what a spreadsheet would run ---
+
+
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "－1", "-1+cmd|'/c'!A0", "- a=b",  # noqa: RUF001
+             "- SUM(A1)", "-", "=\"x\""]
+)  # fmt: skip
+def test_what_a_spreadsheet_would_run_is_guarded(cell: str) -> None:
+    assert guarded(cell) == "'" + cell
+
+
+@pytest.mark.parametrize("cell", ["- first\n- second", "-5", "+3.5e2", "a=b", "", "'=1", "- von München, nach Köln"])
+def test_numbers_and_bulleted_texts_are_no_formulas(cell: str) -> None:
+    assert guarded(cell) == cell
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_answers_ids_and_errors_are_guarded_and_counted(server: LocalServer, ending: str) -> None:
+    answer_with(server, lambda text: "=1+1")
+    Path("r.jsonl").write_text(chat_line("=cmd()", "x", "canned") + chat_line("b", "y", "canned"))
+    ran = delivered("--output", f"out.{ending}")
+    delimiter = "\t" if ending == "tsv" else ","
+    assert Path(f"out.{ending}").read_text().splitlines()[1:] == [f"'=cmd(){delimiter}'=1+1", f"b{delimiter}'=1+1"]
+    assert "3 cells a spreadsheet would run" in ran.err
+    delivered("--output", f"out.{ending}", "--no-guard")
+    assert "'" not in Path(f"out.{ending}").read_text()
+
+
+def test_nothing_is_guarded_in_jsonl(server: LocalServer) -> None:
+    answer_with(server, lambda text: "=1+1")
+    made(rows(1))
+    delivered("--output", "out.jsonl")
+    assert json_lines(Path("out.jsonl"))[0]["answer"] == "=1+1"
+
+
+# --- choices ---
+
+
+def test_choices_are_one_column_and_tallied_and_what_is_off_the_list_can_be_retried(server: LocalServer) -> None:
+    answer_with(server, lambda text: json.dumps({"answer": {"t0": "good", "t1": "bad", "t2": "so-so"}[text]}))
+    made(rows(3), "{text}", "--choices", "good,bad")
+    ran = delivered("--output", "out.csv", code=9)
+    assert Path("out.csv").read_text().splitlines()[:3] == ["id,text,answer,error", "k0,t0,good,", "k1,t1,bad,"]
+    assert "answers: 1 bad, 1 good" in ran.err
+    (line,) = json_lines(Path("r.errors.jsonl"))
+    assert (line["kind"], line["status"]) == ("off_list", 200)
+    assert "'so-so'" in line["text"] or '"so-so"' in line["text"]
+    answer_with(server, lambda text: '{"answer": "good"}')
+    assert run("retry_failed", "r.jsonl").code == 0
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text() == "id,text,answer\nk0,t0,good\nk1,t1,bad\nk2,t2,good\n"
+
+
+# --- raw ids ---
+
+
+def test_a_raw_batch_id_is_joined_to_its_rows_by_id_in_any_order(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("made.jsonl").write_text("".join(chat_line(f"sku:{n}", f"p{n}", "canned") for n in (3, 1, 2)))
+    assert run("run_batch", "made.jsonl").code == 0
+    batch = json.loads(Path("made.job/record.json").read_text())["attempts"][0]["parts"][0]["batch"]["id"]
+    Path("rows.csv").write_bytes(b"sku;name\r\n1;a\r\n2;b\r\n3;c\r\n4;d\r\n")
+    wrong = run("download", batch, "--source", "rows.csv", "--id-column", "sku", "--output", "out.csv")
+    assert (wrong.code, "--id-prefix" in wrong.err) == (3, True)
+    flags = ["--source", "rows.csv", "--id-column", "sku", "--id-prefix", "sku:", "--output", "out.csv"]
+    ran = run("download", batch, *flags)
+    assert ran.code == 0, ran.err
+    assert Path("out.csv").read_bytes() == (
+        b"sku;name;answer;error\r\n1;a;P1;\r\n2;b;P2;\r\n3;c;P3;\r\n4;d;;not in this job\r\n"
+    )
+    assert run("download", batch, "--output", "again.csv").code == 0
+    assert Path("again.csv").read_bytes() == Path("out.csv").read_bytes()
+
+
+# --- before anything is paid ---
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (["--output", "out.txt"], 2, "--output"),
+        (["--output", "nosuch/out.csv"], 3, "nosuch"),
+        (["--output", "rows.csv"], 2, "--output"),
+        (["--output", "r.results.jsonl"], 2, "--output"),
+        (["--output", "r.jsonl"], 2, "--output"),
+        (["--output", "r.job/out.csv"], 2, "--output"),
+        (["--output", "foreign.csv"], 3, "foreign.csv"),
+        (["--output", "out.csv", "--columns", "id,nosuch"], 2, "--columns"),
+        (["--output", "out.csv", "--columns", "ID"], 2, "--columns"),
+        (["--output", "out.csv", "--columns", "id,id"], 2, "--columns"),
+        (["--output", "out.csv", "--columns", ""], 2, "--columns"),
+        (["--output", "out.csv", "--answer-column", "text"], 3, "--answer-column"),
+        (["--output", f"{'n' * 300}.csv"], 3, ""),
+        (["--show", "-1"], 2, "--show"),
+    ],
+)
+def test_what_could_only_fail_after_paying_is_refused_before(
+    server: LocalServer, flags: list[str], code: int, words: str
+) -> None:
+    Path("foreign.csv").write_text("mine")
+    made(rows(2), model="echo")
+    ran = run("run_batch", "r.jsonl", *flags)
+    assert (ran.code, words in ran.err) == (code, True), ran.err
+    assert not paid()
+
+
+def test_a_row_that_cannot_be_read_stops_the_job_before_it_is_paid(server: LocalServer) -> None:
+    made(rows(2), model="echo")
+    Path("rows.csv").write_text("id,text\nk0,t0\nk1,other\n")
+    ran = run("run_batch", "r.jsonl", "--output", "out.csv")
+    assert (ran.code, "changed" in ran.err) == (3, True)
+    assert not paid()
+
+
+# --- while it runs ---
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_partial_table_holds_the_rows_answered_so_far_and_says_that_the_rest_is_running(
+    server: LocalServer, ending: str
+) -> None:
+    made(rows(6), model="echo")
+    ran = run("run_batch", "r.jsonl", "--trial", "2", "--output", f"out.{ending}", "--show", "2")
+    assert ran.code == 8, ran.err
+    assert "2 of 6 requests answered so far, 0 failed, 0 missing" in ran.err
+    assert "4 not submitted yet, not missing" in ran.err
+    assert ran.err.count("  -> [local echo]") == 2
+    found: list[Any]
+    if ending == "csv":
+        found = Path("out.csv").read_text().splitlines()[1:]
+    else:
+        found = (
+            json_lines(Path("out.jsonl"))
+            if ending == "jsonl"
+            else pyarrow.parquet.read_table("out.parquet").to_pylist()
+        )
+    assert len(found) == 2
+    delivered("--output", f"out.{ending}")
+
+
+# --- the summary ---
+
+
+def test_the_summary_counts_what_is_zero_too_and_says_what_it_cost(server: LocalServer) -> None:
+    answer_with(server, lambda text: "yes" if text == "t0" else "no")
+    made(rows(3))
+    ran = delivered("--show", "2")
+    lines = ran.err.splitlines()
+    assert "3 of 3 requests answered, 0 failed, 0 missing, 0 cut short, 0 empty" in lines
+    assert "answers: 2 no, 1 yes" in lines
+    assert "tokens: 12 prompt, 9 completion" in lines
+    assert any(line.startswith("cost: ") and "estimated" in line for line in lines)
+
+
+def test_shown_prompts_are_the_part_that_was_filled_in_from_its_end(server: LocalServer) -> None:
+    answer_with(server, lambda text: "ok")
+    path = Path("rows.csv")
+    path.write_text("text\n" + "".join(f"{'x' * 400} end{n}\n" for n in range(9)))
+    made(path, "Say in one word what the mood is of: {text} -- thank you")
+    ran = delivered("--show", "3")
+    shown = [line for line in ran.err.splitlines() if line.startswith("[row-")]
+    assert [line[:12] for line in shown] == ["[row-000001]", "[row-000005]", "[row-000009]"]
+    assert all("mood" not in line and "thank" not in line for line in shown)

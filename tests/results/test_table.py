@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from doubleword.request_file.expected import choice_format
 from doubleword.results.guard import guarded
 from local_server.app import LocalServer
 from support.canned import answer_with, chat_body
@@ -247,17 +248,18 @@ def test_nothing_is_guarded_in_jsonl(server: LocalServer) -> None:
 
 def test_choices_are_one_column_and_tallied_and_what_is_off_the_list_can_be_retried(server: LocalServer) -> None:
     answer_with(server, lambda text: json.dumps({"answer": {"t0": "good", "t1": "bad", "t2": "so-so"}[text]}))
-    made(rows(3), "{text}", "--choices", "good,bad")
+    asked = {"type": "json_schema", "json_schema": choice_format(("good", "bad"))}
+    Path("r.jsonl").write_text("".join(chat_line(f"k{n}", f"t{n}", "canned", response_format=asked) for n in range(3)))
     ran = delivered("--output", "out.csv", code=9)
-    assert Path("out.csv").read_text().splitlines()[:3] == ["id,text,answer,error", "k0,t0,good,", "k1,t1,bad,"]
+    assert Path("out.csv").read_text().splitlines()[:3] == ["custom_id,answer,error", "k0,good,", "k1,bad,"]
     assert "answers: 1 bad, 1 good" in ran.err
     (line,) = json_lines(Path("r.errors.jsonl"))
     assert (line["kind"], line["status"]) == ("off_list", 200)
-    assert "'so-so'" in line["text"] or '"so-so"' in line["text"]
+    assert "so-so" in line["text"]
     answer_with(server, lambda text: '{"answer": "good"}')
     assert run("retry_failed", "r.jsonl").code == 0
     delivered("--output", "out.csv")
-    assert Path("out.csv").read_text() == "id,text,answer\nk0,t0,good\nk1,t1,bad\nk2,t2,good\n"
+    assert Path("out.csv").read_text() == "custom_id,answer\nk0,good\nk1,bad\nk2,good\n"
 
 
 # --- raw ids ---

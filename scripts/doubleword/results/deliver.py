@@ -110,19 +110,18 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
     require_writable(job, wanted, rehearse=False)  # before the download, which may be long
     watch.look(api, job)
-    running = not job.ended or job.has_rest  # something is still to come
-    if running and not wanted.partial:
-        say(watch.summary_line(job))
-        why = "the rest of this job is not submitted yet" if job.ended else "still running"
-        say(f"{why}: nothing was written (--partial writes what there is); next: {next_step(job)}")
-        return Delivered([], watch.status_word(job))
-    files, partial_file = Files.of(job, running), Files.of(job, running=True).results
-    ours = [files.results, *([] if running else [files.errors, partial_file])]
-    ours += [wanted.output] if wanted.output else []
+    if _under_way(job) and not wanted.partial:
+        return _nothing_yet(job)
     written = None
     with spool.spool_lock(job, api.clock):
         spool.require_space(job)
         spool.fetch(api, job)
+        running = _under_way(job)  # as of this moment: a batch may have ended meanwhile, or run again
+        if running and not wanted.partial:
+            return _nothing_yet(job)
+        files, partial_file = Files.of(job, running), Files.of(job, running=True).results
+        ours = [files.results, *([] if running else [files.errors, partial_file])]
+        ours += [wanted.output] if wanted.output else []
         with job.writing(api.clock, *ours):
             summary = merge.write(job, files.results, files.errors)
             if wanted.output:
@@ -141,6 +140,18 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         to_people(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}")
     status = watch.status_word(job)
     return Delivered(paths, status, summary, pairs, files, wanted.output, written, spent, estimated)
+
+
+def _under_way(job: Job) -> bool:
+    """Whether something is still to come."""
+    return not job.ended or job.has_rest
+
+
+def _nothing_yet(job: Job) -> Delivered:
+    say(watch.summary_line(job))
+    why = "the rest of this job is not submitted yet" if job.ended else "still running"
+    say(f"{why}: nothing was written (--partial writes what there is); next: {next_step(job)}")
+    return Delivered([], watch.status_word(job))
 
 
 def _write_table(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> Written:

@@ -24,7 +24,8 @@ from .report_answers import Answers, answers_of
 from .report_counts import Histogram, Repeats
 from .report_prompt import Template
 from .report_rows import Rows, clean
-from .response_body import is_cut, text_of, tokens
+from .response_body import as_text
+from .response_body import read as read_body
 
 loads: Callable[[bytes], Any]
 
@@ -185,9 +186,9 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 def _take(report: Report, number: int, row: _Row) -> None:
     """Counts one request, and keeps it for the table if it is one of those shown."""
     body = ((row.result or {}).get("response") or {}).get("body") or {}
-    answer = text_of(body) if row.result else ""
-    cut, kind = bool(row.result) and is_cut(body), ""
-    used = tokens(body)
+    said = read_body(body)
+    answer = as_text(said) if row.result else ""
+    cut, kind = bool(row.result) and said.cut, ""
     values: list[str] = []
     if row.result is None:
         kind = _count_failed(report, row)
@@ -204,8 +205,8 @@ def _take(report: Report, number: int, row: _Row) -> None:
         if report.repeats.add(row.prompt, row.line, answer):
             report.repeats.name(row.prompt, _shown_prompt(report, row)[0])
     if row.result is not None:
-        report.prompt_tokens += used.prompt
-        report.completion.add(used.completion)
+        report.prompt_tokens += said.prompt_tokens
+        report.completion.add(said.completion_tokens)
         created = body.get("created", body.get("created_at"))
         if isinstance(created, int | float):
             report.times.add(created)
@@ -213,7 +214,11 @@ def _take(report: Report, number: int, row: _Row) -> None:
         prompt, whole = _shown_prompt(report, row)
         facts = {"number": number, "line": row.line, "id": clean(row.custom_id)[:100], "kind": clean(kind)[:60]}
         facts |= {"prompt": prompt, "whole": not whole, "answer": answer or str((row.error or {}).get("text") or "")}
-        facts |= {"values": [clean(value) for value in values], "promptTokens": used.prompt, "tokens": used.completion}
+        facts |= {
+            "values": [clean(value) for value in values],
+            "promptTokens": said.prompt_tokens,
+            "tokens": said.completion_tokens,
+        }
         report.rows.add(row.prompt, facts | {"cut": cut, "attempt": (row.error or {}).get("attempt")})
 
 

@@ -6,6 +6,7 @@ another type: what a model service returned is data, and is never trusted to hav
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, NamedTuple
 
@@ -40,6 +41,13 @@ def read(body: dict[str, Any]) -> Said:
     if isinstance(body.get("output"), list):
         return _response(body)
     return Said(failure=("no_answer", f"no choices, output, data or content in {safe(body, 200)}"))
+
+
+def as_text(said: Said) -> str:
+    """All of an answer as one text: calls of tools below the text, vectors, both as JSON."""
+    if said.vectors:
+        return json.dumps(said.vectors[0] if len(said.vectors) == 1 else said.vectors)
+    return "\n".join(filter(None, (said.text, json.dumps(said.calls, ensure_ascii=False) if said.calls else "")))
 
 
 def _error(error: Any) -> tuple[str, str] | None:

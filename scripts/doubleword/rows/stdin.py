@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import sys
-import tempfile
 from pathlib import Path
 
 from ..base.errors import BadInput, WrongUsage
-from ..base.files import BLOCK_BYTES, sync_folder
+from ..base.files import BLOCK_BYTES, sync_folder, whole_file
 from ..base.files import digest as file_digest
 from ..base.text import safe
 from .formats import FORMATS
@@ -20,27 +20,23 @@ def kept_stdin(folder: Path, form: str | None) -> Path:
     if sys.stdin is None or sys.stdin.isatty():
         raise WrongUsage("--input - reads rows from a pipe, and there is none")
     folder.mkdir(exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".rows-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as copy:
-            made, start = hashlib.sha256(), b""
-            while block := sys.stdin.buffer.read(BLOCK_BYTES):
-                start = start or block
-                made.update(block)
-                copy.write(block)
-            copy.flush()
-            os.fsync(copy.fileno())
+    copy, made, start = folder / f"input-{secrets.token_hex(8)}.tmp", hashlib.sha256(), b""
+    with whole_file(copy, folder) as file:
+        while block := sys.stdin.buffer.read(BLOCK_BYTES):
+            start = start or block
+            made.update(block)
+            file.write(block)
         if not start:
             raise BadInput("stdin is empty; rows were expected", "check what writes into the pipe")
-        kept = folder / f"input-{made.hexdigest()[:8]}{_ending(start, form)}"
-        if not kept.exists():
-            os.replace(name, kept)
-            sync_folder(folder)
-        elif file_digest(kept) != made.hexdigest():
+    kept = folder / f"input-{made.hexdigest()[:8]}{_ending(start, form)}"
+    try:
+        if kept.exists() and file_digest(kept) != made.hexdigest():
             raise BadInput(f"{safe(kept)} is in the way: the rows from stdin would be kept there", "move it away")
-        return kept
+        os.replace(copy, kept)
+        sync_folder(folder)
     finally:
-        Path(name).unlink(missing_ok=True)
+        copy.unlink(missing_ok=True)
+    return kept
 
 
 def _ending(start: bytes, form: str | None) -> str:

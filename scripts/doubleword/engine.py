@@ -90,8 +90,9 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
 
 def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Done:
     """Submits each uploaded part once. Spends money."""
+    _plan_rest(api, job)
     with job.locked(api.clock):
-        job.remember(completion_window=terms.window, max_cost=terms.max_cost)
+        terms = _agreed(job, terms)
         if job.unsubmitted():
             submission.require_not_cancelled(job)
         if replace_stuck:
@@ -103,6 +104,13 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
         )
     ids = [part.batch.id for part in job.latest.parts if part.batch]
     return Done(ExitCode.DONE, [safe(i) for i in ids], _sent_facts(job, terms) | {"batch_ids": ids})
+
+
+def _agreed(job: Job, terms: Terms) -> Terms:
+    """Remembers the terms, and takes a limit that was given before: it holds for the whole job. Lock held."""
+    job.remember(completion_window=terms.window, max_cost=terms.max_cost)
+    limit = job.record.options.max_cost
+    return terms if terms.max_cost is not None or limit is None else replace(terms, max_cost=cost.usd(limit))
 
 
 def _models(job: Job) -> str:
@@ -233,7 +241,7 @@ def _submit_all(api: Api, job: Job, terms: Terms, waiting: Waiting) -> None:
     while True:
         try:
             with job.locked(api.clock):
-                job.remember(completion_window=terms.window, max_cost=terms.max_cost)
+                terms = _agreed(job, terms)
                 submission.submit_parts(api, job, terms.window, None, terms.max_cost, terms.jobs, patience=0)
             return
         except Busy as error:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from local_server.app import LocalServer
 from local_server.settings import REHEARSAL_PRICE, FailRule, ModelSpec
 from support.faults.exchange import Fault
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.http_message import Answer
-from support.running import chat_line, write_requests
+from support.running import chat_line, run, write_requests
 
 ALWAYS = 100_000
 
@@ -140,3 +141,13 @@ def test_without_credit_it_is_exit_4_in_the_servers_words(trouble: Trouble) -> N
     assert trouble.oracle.batches() == []
     trouble.server.settings.users[0].balance = 100.0
     assert trouble.run("run_batch", requests := Path("r.jsonl")).code == 0, requests
+
+
+def test_a_limit_that_was_given_once_holds_for_every_later_command_of_the_job(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 40)
+    estimate = Decimal(run("upload", "r.jsonl", "--json").facts["estimated_cost_usd"])
+    assert run("run_batch", "r.jsonl", "--trial", "5", "--max-cost", str(estimate / 2)).code == 8
+    stopped = run("run_batch", "r.jsonl")
+    assert (stopped.code, stopped.out) == (4, "")
+    assert "over --max-cost" in stopped.err
+    assert run("run_batch", "r.jsonl", "--max-cost", str(estimate * 2)).code == 0

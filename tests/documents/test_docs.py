@@ -83,21 +83,41 @@ def test_the_skill_is_short_and_its_frontmatter_is_what_the_validators_accept() 
     assert "[" not in text.split("---\n")[1], "one validator refuses flow collections"
 
 
+# What `requests` reads by itself, whether or not a script does.
+NETWORK_VARIABLES = {"HTTPS_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+
+
 def environment_reads(source: str) -> Iterator[str]:
-    """The names of the variables that a script reads; a read in a form that shows no name is a failure."""
-    tree = ast.parse(source)
-    named = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "getenv"):
-            named[id(node.func.value if node.func.attr == "get" else node.func)] = node.args[0]
+    """The variables that a script reads, in capitals; a read in a form that shows no name is a failure."""
+    nodes = list(ast.walk(ast.parse(source)))
+    lists = {
+        node.targets[0].id: [item.value for item in node.value.elts if isinstance(item, ast.Constant)]
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple) and isinstance(node.targets[0], ast.Name)
+    }
+    loops = {
+        node.target.id: node.iter
+        for node in nodes
+        if isinstance(node, (ast.comprehension, ast.For)) and isinstance(node.target, ast.Name)
+    }
+    named: dict[int, ast.expr] = {}
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            named[id(node.func)] = node.args[0]  # os.getenv("X")
+            named[id(node.func.value)] = node.args[0]  # os.environ.get("X")
         elif isinstance(node, ast.Subscript):
             named[id(node.value)] = node.slice
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"):
-            name = named.get(id(node))
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            assert not {alias.name for alias in node.names} & {"environ", "environb", "getenv"}, "name it os.environ"
+        if not (isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")):
+            continue
+        name = named.get(id(node))
+        if isinstance(name, ast.Name) and isinstance(over := loops.get(name.id), ast.Name) and over.id in lists:
+            yield from (str(value).upper() for value in lists[over.id])
+        else:
             assert isinstance(name, ast.Constant), f"line {node.lineno}: which variable is read here?"
-            yield str(name.value)
-        assert not (isinstance(node, ast.ImportFrom) and node.module == "os" and "environ" in ast.dump(node))
+            yield str(name.value).upper()
 
 
 def test_every_environment_variable_the_scripts_read_is_declared() -> None:
@@ -106,13 +126,14 @@ def test_every_environment_variable_the_scripts_read_is_declared() -> None:
     declared = {entry["name"] for entry in metadata["openclaw"]["envVars"]}
     scripts = sorted((ROOT / "scripts").rglob("*.py"))
     read = {name for path in scripts for name in environment_reads(path.read_text("utf-8"))}
-    assert read == declared
+    assert read | NETWORK_VARIABLES == declared
     assert metadata["openclaw"]["primaryEnv"] in metadata["openclaw"]["requires"]["env"]
 
 
 def test_the_scan_for_environment_variables_misses_no_form() -> None:
     source = 'os.environ["A"]; os.environ.get("B", ""); os.getenv("C")'
     assert sorted(environment_reads(source)) == ["A", "B", "C"]
+    assert list(environment_reads('NAMES = ("d", "E")\n[os.environ.get(n) for n in NAMES]')) == ["D", "E"]
     for hidden in ("dict(os.environ)", "os.environ.get(name)", "from os import environ"):
         with pytest.raises(AssertionError):
             list(environment_reads(hidden))

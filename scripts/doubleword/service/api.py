@@ -116,8 +116,8 @@ class Api:
         key = os.environ.get("DOUBLEWORD_API_KEY", "").strip()
         if not key:
             raise NotAllowed(
-                "DOUBLEWORD_API_KEY is not set",
-                "ask the user for a key and to set it in the environment (in OpenClaw: the skill's settings)",
+                "DOUBLEWORD_API_KEY is not set" + ("" if self.base == DEFAULT_BASE_URL else f" for {safe(self.base)}"),
+                "the user sets it, never in the chat: in OpenClaw under Control UI, Skills; else in the environment",
             )
         if not re.fullmatch(r"[!-~]+", key):
             # As a header it would be refused deep inside, by an error that quotes it.

@@ -12,11 +12,11 @@ Writes:  REQUESTS (ends in .jsonl; one request a line) and the job record beside
 Stdout:  the path of the request file; --json: one object.
 Exit:    0; 2 wrong usage; 3 a row, a request or a file that must be mended: the first 20 problems, and a count by kind.
 
-Templates: {name} is a column, {a.b} a key within a key (JSON). A {name} that is no column is an error; all other
+Templates: {name} is a column, {a.b} a key within a cell of JSON. A {name} that is no column is an error; all other
          braces stay. {{name}} writes {name}. Lines and texts have the column {text}, folders also {file}.
 
 Examples:
-  create_batch_file.py reviews.jsonl --input reviews.csv --model M --prompt 'Label this review: {text}' --max-tokens 20
+  create_batch_file.py reviews.jsonl --input reviews.csv --model M --prompt 'Mood of: {text}' --choices good,bad,mixed
   create_batch_file.py trial.jsonl --input reviews.csv --model M --prompt 'Label: {text}' --limit 5
   create_batch_file.py two.jsonl --model M --prompt 'Name a river.' --prompt 'Name a lake.'
   create_batch_file.py --check made_elsewhere.jsonl
@@ -35,14 +35,18 @@ from pathlib import Path
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer, say
 from doubleword.base.errors import TYPE_CHECKING, Clock, ExitCode, WrongUsage
-from doubleword.base.text import plural, safe
+from doubleword.base.text import next_command, plural, safe
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from doubleword.request_file.body import Asked
     from doubleword.request_file.check import Report
+    from doubleword.rows.source import Source
+    from doubleword.rows.tally import Tally
 
 ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses", "messages")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 SHOWN = 3  # requests of a dry run
 
 
@@ -67,17 +71,21 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     add = flags.add_argument_group("requests").add_argument
     add("--model", metavar="M")
     add("--prompt", action="append", metavar="TEXT", help="template for each row; without --input a request itself")
+    add("--prompt-file", type=Path, metavar="FILE", help="the same, from a file")
     add("--system", metavar="TEXT", help="system prompt, a template too")
+    add("--system-file", type=Path, metavar="FILE", help="the same, from a file")
     add("--template", type=Path, metavar="FILE", help="JSON list of messages (several turns) in place of --prompt")
-    add("--image-column", metavar="COL", help="column of image files or addresses, shown beside the prompt")
-    add("--endpoint", default="/v1/chat/completions", metavar="URL", help="/v1/ and one of " + ", ".join(ENDPOINTS))
+    add("--image-column", action="append", metavar="COL", help="image files or addresses to show; may be repeated")
+    add("--endpoint", metavar="URL", help="/v1/ and one of " + ", ".join(ENDPOINTS))
+    add("--choices", metavar="A,B,C", help="every answer is one of these words; quoted as in CSV")
+    add("--schema", type=Path, metavar="FILE", help="JSON schema that every answer must fit")
     add("--max-tokens", type=int, metavar="N", help="longest answer, in tokens: bounds the cost")
+    add("--reasoning-effort", choices=EFFORTS, help="how long the model thinks, where it can be told")
     add("--temperature", type=float, metavar="T")
     add("--top-p", type=float, metavar="P")
     add("--stop", action="append", metavar="S", help="ends an answer; may be repeated")
-    add("--schema", type=Path, metavar="FILE", help="JSON schema that every answer must fit")
     add("--tools", type=Path, metavar="FILE", help="JSON list of tools")
-    add("--set", action="append", metavar="KEY=JSON", help="any other parameter, such as reasoning_effort='\"low\"'")
+    add("--set", action="append", metavar="KEY=JSON", help="any other parameter, such as seed=7")
     add = flags.add_argument_group("what is done").add_argument
     add("--dry-run", action="store_true", help=f"print the first {SHOWN} requests as they would be sent; write nothing")
     add("--check", nargs="?", const="", metavar="FILE", help="check an existing request file; write nothing")
@@ -85,16 +93,32 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     add("--part-requests", type=int, default=50_000, metavar="N", help="requests in a part, at most (50,000)")
     add("--part-bytes", type=int, default=200_000_000, metavar="N", help="bytes in a part, at most (200,000,000)")
     args = flags.parse_args(arguments)
-    if not args.endpoint.startswith("/v1/"):
-        args.endpoint = "/v1/" + args.endpoint.lstrip("/")
-    if args.endpoint[4:] not in ENDPOINTS:
-        raise WrongUsage(f"--endpoint {safe(args.endpoint, 60)}", "one of " + ", ".join(ENDPOINTS))
+    if args.endpoint is not None:
+        args.endpoint = "/v1/" + args.endpoint.removeprefix("/").removeprefix("v1/")
+        if args.endpoint[4:] not in ENDPOINTS:
+            raise WrongUsage(f"--endpoint {safe(args.endpoint, 60)}", "one of " + ", ".join(ENDPOINTS))
     for name, most in (("part_requests", 50_000), ("part_bytes", 200_000_000), ("limit", None), ("sample", None)):
         number = getattr(args, name)
         if number is not None and not 1 <= number <= (most or number):
             flag = "--" + name.replace("_", "-")
             raise WrongUsage(f"{flag} {number}: expected at least 1" + (f", at most {most}" if most else ""))
+    _require_texts(args)
     return args
+
+
+def _require_texts(args: Namespace) -> None:
+    """Raises WrongUsage for a text that cannot be sent, or that names a file where the text itself is expected."""
+    for name, given in vars(args).items():
+        flag = "--" + name.replace("_", "-")
+        for text in given if isinstance(given, list) else [given]:
+            if not isinstance(text, str) or name == "input":
+                continue
+            if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise WrongUsage(f"{flag} {safe(text, 60)}: not UTF-8", f"{flag}-file" if name == "prompt" else "")
+            if name in ("prompt", "system") and not text.strip():
+                raise WrongUsage(f"{flag} is empty; a text was expected")
+            if name in ("prompt", "system") and text[0] == "@" and (len(text.split()) == 1 or Path(text[1:]).is_file()):
+                raise WrongUsage(f"{flag} {safe(text, 80)} would be sent as it is", f"{flag}-file {safe(text[1:])}")
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -107,17 +131,24 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         return _existing(existing, args)
     if args.input == "":
         raise WrongUsage("--input is empty", "name a file, a folder, or - for stdin")
-    if args.input is None and not args.prompt:
+    if args.input is None and not (args.prompt or args.prompt_file):
         raise WrongUsage("no source: neither --input nor --prompt", "for example:" + _examples())
     if existing.suffix != ".jsonl":
         raise WrongUsage(f"{safe(existing)}: the request file's name ends in .jsonl; rows are named by --input")
     if args.input is not None and len(args.prompt or ()) > 1:
         raise WrongUsage("several --prompt need no --input: with rows there is one template")
-    if args.template and args.prompt:
-        raise WrongUsage("--template takes the place of --prompt: one of them")
-    if args.limit and args.sample:
-        raise WrongUsage("--limit and --sample: one of them")
+    for one, other in (("prompt", "template"), ("prompt", "prompt_file"), ("prompt_file", "template")):
+        _one_of(args, one, other)
+    _one_of(args, "system", "system_file")
+    _one_of(args, "limit", "sample")
+    if args.image_column and args.input is None:
+        raise WrongUsage("--image-column names a column of --input, and there is no --input")
     return _make(existing, args, clock)
+
+
+def _one_of(args: Namespace, one: str, other: str) -> None:
+    if getattr(args, one) and getattr(args, other):
+        raise WrongUsage(f"--{one.replace('_', '-')} and --{other.replace('_', '-')}: one of them")
 
 
 def _examples() -> str:
@@ -125,53 +156,91 @@ def _examples() -> str:
     return "".join(f"\n  {line.strip()}" for line in lines[:3])
 
 
-def _make(path: Path, args: Namespace, clock: Clock) -> int:
+def _asked(args: Namespace) -> "Asked":
+    """What is asked, judged before any row is read."""
+    from doubleword.request_file import body, flag_files
+    from doubleword.request_file.parameters import Parameters
+
+    prompts, system = tuple(args.prompt or ()), args.system
+    if args.prompt_file:
+        prompts = (flag_files.text_file("--prompt-file", args.prompt_file),)
+    if args.system_file:
+        system = flag_files.text_file("--system-file", args.system_file)
+    parameters = Parameters(
+        max_tokens=args.max_tokens,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        stop=tuple(args.stop or ()),
+        reasoning_effort=args.reasoning_effort,
+        choices=args.choices,
+        schema=args.schema,
+        tools=args.tools,
+        settings=tuple(args.set or ()),
+    )
+    images = tuple(args.image_column or ())
+    asked = body.Asked(args.endpoint, args.model, prompts, system, args.template, images, parameters)
+    body.judge(asked)
+    return asked
+
+
+def _source(path: Path, args: Namespace, tally: "Tally") -> "Source | None":
     from tempfile import gettempdir
 
-    from doubleword.job import begin
     from doubleword.job.job import Job
-    from doubleword.job.next_step import next_step
-    from doubleword.request_file import write
     from doubleword.rows.source import describe
     from doubleword.rows.stdin import kept_stdin
+
+    if args.input is None:
+        return None
+    options = {key: getattr(args, key) for key in ("delimiter", "encoding", "sheet", "match", "recursive")}
+    options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
+    rows = Path(args.input)
+    if args.input == "-":
+        rows = kept_stdin(Path(gettempdir()) if args.dry_run else Job.folder_of(path), args.format)
+        say(f"stdin is kept as {safe(rows)}: download.py --output reads it again")
+    return describe(rows, form=args.format, tally=tally, **options)
+
+
+def _make(path: Path, args: Namespace, clock: Clock) -> int:
+    from doubleword.job import begin
+    from doubleword.job.next_step import next_step
+    from doubleword.request_file import body, write
+    from doubleword.request_file.parts import Cutter, Limits
     from doubleword.rows.tally import Tally
 
-    source, tally = None, Tally()
-    if args.input is not None:
-        options = {key: getattr(args, key) for key in ("delimiter", "encoding", "sheet", "match", "recursive")}
-        options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
-        rows = Path(args.input)
-        if args.input == "-":
-            rows = kept_stdin(Path(gettempdir()) if args.dry_run else Job.folder_of(path), args.format)
-            say(f"stdin is kept as {safe(rows)}: download.py --output reads it again")
-        source = describe(rows, form=args.format, tally=tally, **options)
+    asked, limits, tally = _asked(args), Limits(args.part_requests, args.part_bytes), Tally()
+    source = _source(path, args, tally)
     if args.dry_run:
-        preview = write.preview(args, source, SHOWN)
-        for line in tally.notes():
-            say(f"note: {line}")
-        answer([*map(_line, preview)], _facts(path, preview=preview, notes=tally.notes()))
+        report, preview = write.preview(asked, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
+        report.require(path if source is None else Path(source.path), rows=source is not None)
+        answer([*map(_line, preview)], _summary(path, report, "not written, would be sound", preview=preview))
         return ExitCode.DONE
-    report, job = begin.build(path, args, source, clock, tally)
+    report, job = begin.build(path, asked, source, limits, clock, tally)
     answer([str(path)], _summary(path, report, "made", job=str(job.folder), next=next_step(job)))
     return ExitCode.DONE
 
 
 def _existing(path: Path, args: Namespace) -> int:
-    from doubleword.base.text import next_command
+    from dataclasses import replace
+
     from doubleword.job.job import Job
     from doubleword.request_file import check, fix
 
-    fixed: list[str] = []
+    changes, fixed = list[str](), list[str]()
     if args.fix:
-        fixed = fix.mend(path, args.fix)
-        path = args.fix
-        for what in fixed or ["nothing to mend"]:
-            say(f"fix: {what}")
-    report = check.check(path, part_requests=args.part_requests, part_bytes=args.part_bytes)
-    report.require(path)
+        mended = fix.mend(path, args.fix)
+        path, changes, fixed = args.fix, mended.changes, mended.summary()
+        say(f"{safe(path)}: written; {'; '.join(fixed) or 'nothing to mend, a copy'}")
+        for change in changes:
+            say(f"fix: {change}")
+    report = check.check(path, part_requests=args.part_requests, part_bytes=args.part_bytes, bodies=True)
+    if args.fix:
+        report.problems = [replace(problem, old_line=mended.old_line(problem.line)) for problem in report.problems]
+    report.require(path, written=bool(args.fix))
     record = Job.folder_of(path)
-    job = str(record) if record.exists() else None
-    answer([str(path)], _summary(path, report, "sound", job=job, fixed=fixed, next=next_command("upload.py", path)))
+    facts = _summary(path, report, "sound", fixed=fixed, next=next_command("upload.py", path))
+    facts |= {"job": str(record) if record.exists() else None, "notes": report.notes + changes}
+    answer([str(path)], facts)
     return ExitCode.DONE
 
 

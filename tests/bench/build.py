@@ -25,14 +25,15 @@ BUILD = """
 import sys, time
 from pathlib import Path
 started, cpu = time.perf_counter(), time.process_time()
-from doubleword import contract, reading, templates
+from doubleword.base import command
+from doubleword.request_file import parse
 if sys.argv[3] == "json":
-    reading.orjson = templates.orjson = None
+    parse.orjson = None
 import create_batch_file
 out = Path(sys.argv[2])
 for old in (out, out.with_suffix(".job") / "record.json"):
     old.unlink(missing_ok=True)
-code = contract.outcome(create_batch_file.main, [
+code = command.outcome(create_batch_file.main, [
     str(out), "--input", sys.argv[1], "--model", "some/model-30b", "--system", "Be brief.", "--prompt", sys.argv[4],
     "--max-tokens", "20", "--temperature", "0", "--quiet"])
 assert code == 0, code

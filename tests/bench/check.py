@@ -21,11 +21,11 @@ print(time.perf_counter() - started, time.process_time() - cpu)
 CHECK = """
 import sys, time
 from pathlib import Path
-from doubleword import reading, validation
+from doubleword.request_file import check as checking, parse
 if sys.argv[2] == "json":
-    reading.orjson = None
+    parse.orjson = None
 started, cpu = time.perf_counter(), time.process_time()
-report = validation.check(Path(sys.argv[1]), part_requests=50_000, part_bytes=200_000_000)
+report = checking.check(Path(sys.argv[1]), part_requests=50_000, part_bytes=200_000_000)
 assert not report.counts and report.requests == int(sys.argv[3]), report
 print(time.perf_counter() - started, time.process_time() - cpu)
 """

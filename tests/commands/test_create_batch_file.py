@@ -322,7 +322,7 @@ def test_a_file_that_is_not_ours_is_never_overwritten() -> None:
 def test_a_failure_leaves_nothing_behind() -> None:
     before = set(Path().iterdir()) | {table('text\ngood\n""\n')}
     assert create(input="t.csv", prompt="{text}").code == ExitCode.BAD_INPUT
-    assert create(input="t.csv", prompt="{text}", empty="keep", temperature=9).code == ExitCode.BAD_INPUT
+    assert create(input="t.csv", prompt="{text}", empty="keep", temperature=9).code == ExitCode.USAGE
     assert create(input="t.csv", prompt="{nope}").code == ExitCode.BAD_INPUT
     assert create("r.jsonl", "--dry-run", input="t.csv", prompt="{text}", empty="skip").code == 0
     assert set(Path().iterdir()) == before
@@ -467,10 +467,16 @@ def test_a_dry_run_prints_the_first_requests_as_they_would_be_sent_and_writes_no
     assert ran.facts["preview"] == requests()[:3]
 
 
-def test_a_dry_run_finds_what_is_wrong_with_every_request() -> None:
-    ran = create("x.jsonl", "--dry-run", input=REVIEWS, prompt=PROMPT, temperature=5)
+def test_a_dry_run_finds_what_is_wrong_with_every_request_and_counts_them_all() -> None:
+    ran = create("x.jsonl", "--dry-run", input=table("id,text\n" + "a,x\n" * 30), prompt="{text}", id_column="id")
     assert ran.code == ExitCode.BAD_INPUT
-    assert "body.temperature" in ran.err
+    assert "29 problems (29 duplicate_id)" in ran.err
+    assert 'line 31: custom_id: duplicate "a" (first on line 2)' not in ran.err  # the first 20 alone
+    assert 'line 3: custom_id: duplicate "a" (first on line 2)' in ran.err
+    dry = create("x.jsonl", "--dry-run", "--json", input=REVIEWS, prompt=PROMPT, part_requests=100).facts
+    made = create("x.jsonl", "--json", input=REVIEWS, prompt=PROMPT, part_requests=100).facts
+    for key in ("requests", "bytes", "parts", "models", "input_tokens", "endpoint"):
+        assert dry[key] == made[key]
 
 
 @pytest.mark.parametrize("form", [["r.jsonl", "--check"], ["--check", "r.jsonl"]])

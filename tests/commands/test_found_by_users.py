@@ -19,7 +19,7 @@ from support.running import FastClock, Ran, json_lines, run, write_requests
 @pytest.fixture
 def slow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
     """100 answers a second: a cancel right after the submission leaves most of them unanswered."""
-    with LocalServer(tmp_path / "server", speed=200, rate=100) as running:
+    with LocalServer(tmp_path / "server", speed=200, rate=30) as running:
         monkeypatch.setenv("DOUBLEWORD_BASE_URL", running.base_url)
         monkeypatch.setenv("DOUBLEWORD_API_KEY", running.key)
         yield running
@@ -31,7 +31,7 @@ def cancelled(requests: Path) -> str:
     assert run("upload", requests).code == 0
     (batch,) = run("create_batch", requests).lines
     while run("poll", requests, "--once", "--json").facts["completed"] == 0:
-        pass  # the server answers 100 a second
+        pass  # the server answers 30 a second
     assert run("cancel_batch", requests).code == 0
     assert run("download", requests).code in (7, 9)
     assert run("retry_failed", requests).code == 0

@@ -170,7 +170,7 @@ def test_a_cancel_marks_the_job_and_only_resume_lets_the_rest_be_submitted(make_
 
 
 def test_cancelled_requests_are_named_and_another_attempt_brings_exactly_them(make_trouble: MakeTrouble) -> None:
-    trouble = make_trouble(rate=100.0, delay=0.0)
+    trouble = make_trouble(rate=50.0, delay=0.0)
     requests = write_requests(Path("r.jsonl"), 30)
     trouble.submit(requests)
     while trouble.run("poll", requests, "--once", "--json").facts["completed"] < 3:

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput
-from doubleword.request_file import parse, repeats
+from doubleword.request_file import lines, parse, repeats
 from doubleword.request_file.check import Report, check
-from doubleword.request_file.parts import PART_BYTES, PART_REQUESTS, Cutter
+from doubleword.request_file.parts import PART_BYTES, PART_REQUESTS
 
 CONTRACT = Path(__file__).parent.parent / "recordings"
 CHAT = "/v1/chat/completions"
@@ -407,7 +407,7 @@ def test_a_malformed_file_is_refused_and_its_neighbour_passes(name: str, tmp_pat
     kind, fails, passes = MALFORMED[name]
     report = verdict(fails, tmp_path)
     assert set(report.counts) >= {kind}
-    assert report.problems[0]["text"].startswith(f"line {report.problems[0]['line']}: ")
+    assert report.problems[0].text.startswith(f"line {report.problems[0].line}: ")
     with pytest.raises(BadInput, match=kind):
         report.require(tmp_path / "requests.jsonl")
     assert verdict(passes, tmp_path).counts == {}
@@ -433,7 +433,7 @@ def test_a_bad_line_is_found_among_good_ones_alike(name: str, tmp_path: Path) ->
 def test_twenty_problems_are_shown_and_all_are_counted(tmp_path: Path) -> None:
     report = verdict(b"".join(line(f"r{n}", temperature=3) for n in range(500)) + b"oops\n", tmp_path)
     assert (len(report.problems), report.counts) == (20, {"parameter": 500, "json": 1})
-    assert report.problems[19]["text"] == "line 20: body.temperature: 3; expected a number from 0 to 2"
+    assert report.problems[19].text == "line 20: body.temperature: 3; expected a number from 0 to 2"
     with pytest.raises(BadInput) as failure:
         report.require(tmp_path / "requests.jsonl")
     assert "501 problems (1 json, 500 parameter)" in failure.value.what
@@ -447,15 +447,33 @@ def test_several_problems_of_one_line_are_told_together(tmp_path: Path) -> None:
 
 def test_lines_are_counted_physically_blank_ones_and_all(tmp_path: Path) -> None:
     report = verdict(b"\n\n" + line() + b"\n" + b"oops\n", tmp_path)
-    assert [p["line"] for p in report.problems] == [5]
+    assert [p.line for p in report.problems] == [5]
+
+
+@pytest.mark.parametrize(
+    ("raw", "custom_id"),
+    [
+        (b'{"custom_id": "a"}', "a"),
+        (b' { "custom_id" : "\xc3\xa9" }', "é"),
+        (b'{"body": {"custom_id": "b"}, "custom_id": "\\u0061"}', "a"),
+        (b'{"custom_id": 7}', None),
+        (b'{"custom_id": "\\ud83d"}', None),
+        (b'{"custom_id": "\xff"}', None),
+        (b"[" * 100_000, None),
+        (b"[1]", None),
+        (b"oops", None),
+    ],
+)
+def test_the_id_of_a_line_is_read_in_one_place(raw: bytes, custom_id: str | None) -> None:
+    assert lines.custom_id_of(raw) == custom_id
 
 
 @pytest.mark.usefixtures("parser")
 def test_a_duplicate_names_the_line_of_the_first(tmp_path: Path) -> None:
     content = b"".join(line(f"req-{n}") for n in range(1, 41)) + b"\n" + line("req-17")
     (problem,) = verdict(content, tmp_path).problems
-    assert problem["text"] == 'line 42: custom_id: duplicate "req-17" (first on line 17)'
-    assert (problem["line"], problem["field"], problem["kind"]) == (42, "custom_id", "duplicate_id")
+    assert problem.text == 'line 42: custom_id: duplicate "req-17" (first on line 17)'
+    assert (problem.line, problem.field, problem.kind) == (42, "custom_id", "duplicate_id")
 
 
 def test_duplicates_far_apart_are_all_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,7 +481,7 @@ def test_duplicates_far_apart_are_all_counted(tmp_path: Path, monkeypatch: pytes
     content = b"".join(line(f"r{n}") for n in range(1000)) + b"".join(line(f"r{n}") for n in range(0, 1000, 10))
     report = verdict(content, tmp_path)
     assert report.counts == {"duplicate_id": 100}
-    assert [p["line"] for p in report.problems] == list(range(1001, 1021))
+    assert [p.line for p in report.problems] == list(range(1001, 1021))
 
 
 def test_equal_hashes_of_different_ids_are_no_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,8 +493,8 @@ def test_equal_hashes_of_different_ids_are_no_duplicates(tmp_path: Path, monkeyp
 def test_hostile_values_are_cut_and_cleaned_of_control_characters(tmp_path: Path) -> None:
     report = verdict(line(model="\x1b[31m" + "x" * 500, n="\x1b]0;title\x07" + "y" * 500), tmp_path)
     (problem,) = report.problems
-    assert len(problem["value"]) <= 80
-    assert "\x1b" not in problem["text"]
+    assert len(problem.value) <= 80
+    assert "\x1b" not in problem.text
 
 
 def test_harmless_things_are_accepted_and_said(tmp_path: Path) -> None:
@@ -531,7 +549,6 @@ def test_an_id_whose_key_is_escaped_is_no_other_texts_id(tmp_path: Path) -> None
 # --- 4. sizes, parts and hashes --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", [50, 8_000_000])
 @pytest.mark.parametrize(
     ("content", "limits"),
     [
@@ -542,12 +559,14 @@ def test_an_id_whose_key_is_escaped_is_no_other_texts_id(tmp_path: Path) -> None
         (b"\n" + line() + b"\n\n" + line("b") + b"\n", {}),
         (line() + b"\n\n" + line("b") + b"\n" + line("c") + b"\n\n", {"part_requests": 1}),
         (b"\n\n" + line() + b"\r\n" + line("b")[:-1], {"part_requests": 1}),
+        (b"\xef\xbb\xbf\n" + line() + b" \n" + line("b") + b"\n" + line("c"), {"part_requests": 2}),
+        (b"\xef\xbb\xbf\n \n", {}),
+        (b"", {}),
     ],
 )
 def test_the_hash_is_that_of_the_file_and_the_parts_hold_every_request(
-    content: bytes, limits: dict[str, int], block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes, limits: dict[str, int], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Cutter, "BLOCK", block)
     report = verdict(content, tmp_path, **limits)
     assert (report.sha256, report.size) == (hashlib.sha256(content).hexdigest(), len(content))
     kept = b"".join(content[span.start : span.end] for span in report.spans)

@@ -20,10 +20,46 @@ from .errors import EXIT_CODES, VERSION, BadInput, Clock, ExitCode, Failure, Wro
 from .text import next_command, safe, without_key
 
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
+
+
+class _Once(argparse.Action):
+    """A flag that takes one value: given twice, one of them would be lost without a word."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = namespace.__dict__.setdefault("_given", set())
+        if option_string is not None and self.dest in given:
+            parser.error(f"{option_string} is given twice; it takes one value")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but a value may begin with a dash: `--stop ---` means what `--stop=---` does."""
+        words, joined = list(sys.argv[1:] if args is None else args), list[str]()
+        flags = self._option_string_actions
+        while words and words[0] != "--":
+            word = words.pop(0)
+            takes_value = word in flags and flags[word].nargs is None
+            if takes_value and words and words[0].startswith("-") and words[0].partition("=")[0] not in flags:
+                word += "=" + words.pop(0)
+            if word.endswith("=--") and word[:-3] in flags:  # argparse would make a list of it
+                self.error(f"argument {word[:-3]}: -- is no value")
+            joined.append(word)
+        return super().parse_args(joined + words, namespace)
+
     def _print_message(self, message: str, file: object = None) -> None:  # noqa: ARG002 - of --help and --version
         console.to_stdout(message.rstrip("\n"))
 

@@ -129,11 +129,12 @@ def report(failure: Failure) -> None:
     """A failure on stderr: prose, or with --json one JSON line."""
     shown = failure.problems[:20]
     if _Voice.as_json:
-        error = {"code": int(failure.code), "what": failure.what, "next": failure.next_step, "problems": shown}
+        listed = [problem.to_dict() for problem in shown]
+        error = {"code": int(failure.code), "what": failure.what, "next": failure.next_step, "problems": listed}
         text = _json({"error": error})
     else:
         text = f"error: {failure.what}"
-        text += "".join(f"\n  {p['text']}" for p in shown)
+        text += "".join(f"\n  {problem.text}" for problem in shown)
         if failure.next_step:
             text += f"\nnext: {failure.next_step}"
     to_people(text)

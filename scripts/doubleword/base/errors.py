@@ -9,7 +9,7 @@ from enum import IntEnum
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Any
+    from .problem import Problem
 
 
 VERSION = "1.0.0"
@@ -52,7 +52,7 @@ class Failure(Exception):
 
     code = ExitCode.BUG
 
-    def __init__(self, what: str, next_step: str = "", problems: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(self, what: str, next_step: str = "", problems: Sequence[Problem] = ()) -> None:
         super().__init__(what)
         self.what = what
         self.next_step = next_step

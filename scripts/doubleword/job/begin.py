@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import errno
+import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock
-from ..base.files import digest, state_of, whole_file
+from ..base.files import digest, own_folder, state_of, whole_file
 from ..base.text import safe
-from ..request_file import check
-from ..request_file.body import composed
-from ..request_file.parts import PART_BYTES, PART_REQUESTS
-from ..request_file.write import _name_rows, _require_id_column, _require_space, _rows, _write_lines
+from ..request_file import check, write
+from ..request_file.body import Asked, composed
+from ..request_file.parts import PART_BYTES, PART_REQUESTS, Cutter, Limits
 from ..rows.source import Source
 from ..rows.tally import Tally
 from .job import Job
@@ -24,60 +25,65 @@ class _Unchanged(Exception):
 
 
 def build(
-    path: Path, args: Namespace, source: Source | None, clock: Clock, tally: Tally | None = None
+    path: Path, asked: Asked, source: Source | None, limits: Limits, clock: Clock, tally: Tally
 ) -> tuple[check.Report, Job]:
     """Writes the request file and its job record; the same again changes nothing. `tally` hears of rows left out.
 
     Raises BadInput, and leaves everything as it was, if a row or a request is bad or another file is in the way.
     """
-    write, source = composed(args, source)
-    tally = tally or Tally()
-    name, total, before = "the prompts", len(args.prompt or ()), None
-    if source is not None:
-        source = _require_id_column(source)
-        if source.holds(path):
-            raise BadInput(f"{safe(path)} would be one of the rows in {safe(source.path)}", "write it elsewhere")
-        before = source.state()
-        name = safe(source.path)
-        total, size = source.extent()
-        requests = min(total, source.limit or total, source.sample or total)
-        growth = 1.4 if source.format == "images" else 1.1
-        _require_space(path.parent, int(requests * (growth * size / total + len(write("", {}, [])))))
+    _require_place(path, source)
+    how = composed(asked, source)
+    before, job = how.source and how.source.state(), Job.to_be(path, clock)
+    write.require_space(path.parent, how)
+    with ExitStack() as held:
+        try:
+            with whole_file(path, Path(source.path) if source else None) as file:
+                report, source = write.written(file, asked, how, Cutter(*limits), tally)
+                if source is not None and before != source.state():
+                    raise BadInput(
+                        f"{safe(source.path)} changed while it was read", "wait until whatever writes it is done"
+                    )
+                report.require(path if source is None else Path(source.path), rows=source is not None)
+                _make_way(path, report)
+                # Another copy may be uploading the file that is there: what was allowed is asked again under its lock,
+                # which is held until the new file and its record are in place.
+                own_folder(job.folder, Path(source.path) if source else None)
+                held.enter_context(job.locked(clock))
+                _make_way(path, report)
+        except _Unchanged:
+            held.enter_context(job.locked(clock))
+        source = source and source.kept_for(path.parent)
+        job.begin(path, report, source, _options(limits, report), clock)
+    return report, job
+
+
+def _options(limits: tuple[int, int], report: check.Report) -> Options:
+    return Options(*limits, expects=None if report.expected is None else report.expected.to_dict())
+
+
+def _require_place(path: Path, source: Source | None) -> None:
+    """Raises BadInput where the request file, or what will lie beside it, cannot or must not be."""
+    if not path.parent.is_dir():
+        raise BadInput(f"{safe(path)}: there is no folder {safe(path.parent)}", "make it first")
     try:
-        with whole_file(path, Path(source.path) if source else None) as file:
-            skipped = _write_lines(file, name, total, _rows(args, source, tally), write, source, tally)
-            source = source and source.skipping(skipped)
-            if source is not None and before != source.state():
-                raise BadInput(f"{name} changed while it was read", "wait until whatever writes it is done")
-            file.flush()
-            report = check.check(Path(file.name), part_requests=args.part_requests, part_bytes=args.part_bytes)
-            report.notes += tally.notes()
-            if not report.requests:
-                raise BadInput("; ".join([f"{name}: no row to make a request of", *tally.notes()]))
-            if source is not None and report.problems:
-                _name_rows(report, source)
-            report.require(path if source is None else Path(source.path))
-            _make_way(path, report)
-            if source is not None and (args.prompt or args.template) and not source.used and report.requests > 1:
-                report.warnings.append(f"the prompt names no column: all {report.requests} requests ask the same")
-    except _Unchanged:
-        job = Job.load(path)
-        if (
-            job is not None
-            and job.record.source == _kept(source, path)
-            and job.limits == (args.part_requests, args.part_bytes)
-        ):
-            return report, job
-    return report, Job.create(path, report, _kept(source, path), Options(args.part_requests, args.part_bytes), clock)
-
-
-def _kept(source: Source | None, path: Path) -> Source | None:
-    return None if source is None else source.kept_for(path.parent)
+        os.lstat(path.with_name(f"{path.stem}.results.jsonl"))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            bytes_too_many = f"{len(os.fsencode(path.name))} bytes are too many for the files beside it"
+            raise BadInput(f"{safe(path)}: the name is too long, {bytes_too_many}", "give it a shorter name") from None
+        raise
+    if source is not None and source.holds(path):
+        raise BadInput(
+            f"{safe(path)} would be one of the rows in {safe(source.path)}, or take their place",
+            "write the request file somewhere else",
+        )
 
 
 def _make_way(path: Path, report: check.Report) -> None:
     """Raises _Unchanged if the same file is there, BadInput if it is not ours to replace."""
-    job, here = Job.load(path), digest(path) if path.exists() else None
+    job, here = Job.load(path), digest(path) if os.path.lexists(path) else None
     if here == report.sha256:
         raise _Unchanged
     if job is not None and any(part.upload for part in job.parts()):
@@ -98,6 +104,8 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
     Raises BadInput for a file that does not pass, or that changed after a part of it was uploaded.
     """
     job = Job.load(path)
+    if job is None and path.exists():
+        _require_place(path, None)
     before = job.limits if job else (PART_REQUESTS, PART_BYTES)
     limits = Options(part_requests or before[0], part_bytes or before[1])
     if job is not None:
@@ -111,6 +119,7 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
     report.require(path)
     for line in [*report.notes, *report.warnings]:
         say(f"note: {line}")
+    limits = _options((limits.part_requests, limits.part_bytes), report)
     if job is None:
         return Job.create(path, report, None, limits, clock)
     if report.sha256 == attempt.sha256 and begun:  # only its time of change differs

@@ -151,30 +151,39 @@ class Job:
         Raises BadInput if other content was already uploaded under this name. Takes the lock: another copy may be
         uploading at this moment, and its record must not be replaced.
         """
-        made = cls._new(request_file, report, source, limits, clock)
-        with made.locked(clock):
-            old = cls.load(request_file)
-            begun = old is not None and any(part.upload for part in old.parts())
-            if old is not None and old.requests.sha256 == report.sha256:
-                same_limits = old.limits == (limits.part_requests, limits.part_bytes)
-                if begun or (same_limits and old.record.source == source):
-                    return old
-            elif begun:
-                raise BadInput(
-                    f"{safe(request_file)} was already uploaded with other content; its job must stay as it is",
-                    "give the new request file another name",
-                )
-            if old is not None:  # what locked() has just loaded is replaced
-                made.record = cls._new(request_file, report, source, limits, clock).record
-                made.record.outputs = old.record.outputs
-            made.save()
-            return made
+        job = cls.to_be(request_file, clock)
+        with job.locked(clock):
+            job.begin(request_file, report, source, limits, clock)
+        return job
 
     @classmethod
-    def _new(cls, request_file: Path, report: Report, source: Source | None, limits: Options, clock: Clock) -> Job:
-        made = cls.over(requests_of(request_file, report), limits, clock)
-        made.folder, made.record.source = cls.folder_of(request_file), source
-        return made
+    def to_be(cls, request_file: Path, clock: Clock) -> Self:
+        """The job of a request file that is not in place yet: to hold its lock meanwhile, and `begin` it then."""
+        job = cls.over(Requests(request_file.name, [], "", 0, 0, {}, "", 0, []), Options(0, 0), clock)
+        job.folder = cls.folder_of(request_file)
+        return job
+
+    def begin(self, request_file: Path, report: Report, source: Source | None, limits: Options, clock: Clock) -> None:
+        """Makes the record, unless there is one of the same content. The lock must be held.
+
+        Raises BadInput if other content was already uploaded under this name.
+        """
+        old = Job.load(request_file)
+        begun = old is not None and any(part.upload for part in old.parts())
+        if old is not None and old.requests.sha256 == report.sha256:
+            same_limits = old.limits == (limits.part_requests, limits.part_bytes)
+            if begun or (same_limits and old.record.source == source):
+                return
+        elif begun:
+            raise BadInput(
+                f"{safe(request_file)} was already uploaded with other content; its job must stay as it is",
+                "give the new request file another name",
+            )
+        self.record = self.over(requests_of(request_file, report), limits, clock).record
+        self.record.source = source
+        if old is not None:
+            self.record.outputs = old.record.outputs
+        self.save()
 
     @classmethod
     def over(cls, requests: Requests, limits: Options, clock: Clock) -> Self:

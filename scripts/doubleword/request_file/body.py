@@ -3,88 +3,162 @@
 from __future__ import annotations
 
 import json
-import re
-from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..base.errors import BadInput, WrongUsage
 from ..base.text import safe
-from ..rows import cells as row_cells
-from ..rows.pictures import image_address
+from ..rows.headers import shown
 from ..rows.source import Source
+from . import images, rules
+from .flag_files import json_file
+from .parameters import Parameters, made
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
-from .template import Line, Template
+from .template import Line, Template, encode
 
 Write = Callable[[str, dict[str, Any], list[str]], bytes]  # custom_id, cells, names of empty cells -> the line
 
 
-def composed(args: Namespace, source: Source | None) -> tuple[Write, Source | None]:
-    """What writes the line of a row, and the source with the columns it uses."""
-    if source and not (args.prompt or args.template):
-        if source.format == "jsonl" and all(source.column_named(key) for key in ("custom_id", "body")):
-            return _rewriter(args), source.using([], id_column="custom_id")
-        raise WrongUsage(
-            "--prompt (or --template) is missing: what is asked about each row?", "--prompt 'Label: {text}'"
-        )
-    if args.model is None:
-        raise WrongUsage("--model is missing", "list_models.py prints the models this key may use")
-    line, used = Line(args.endpoint), dict[str, None]()
+@dataclass(frozen=True)
+class Asked:
+    """What is asked about each row, as the flags say it."""
 
-    def column_named(name: str) -> str | None:
-        return source.column_named(name) if source is not None else "text" if name == "text" else None
+    endpoint: str | None = None  # None: chat completions, or that of the requests which the source holds
+    model: str | None = None
+    prompts: tuple[str, ...] = ()  # one template; without rows a request each
+    system: str | None = None
+    template: Path | None = None
+    image_columns: tuple[str, ...] = ()
+    parameters: Parameters = field(default_factory=Parameters)
+
+    @property
+    def url(self) -> str:
+        return self.endpoint or CHAT
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether the rows are to be requests already."""
+        return not (self.prompts or self.template)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What writes the line of a row, the source with the columns it uses, and what is to be said of it."""
+
+    write: Write
+    source: Source | None
+    notes: list[str] = field(default_factory=list)
+
+
+def judge(asked: Asked) -> None:
+    """Raises WrongUsage or BadInput, with the flag's name, for what is wrong whatever the rows are."""
+    if asked.rewrites:
+        made(asked.parameters, asked.url, complete=False)
+        return
+    if not (asked.model or "").strip():
+        raise WrongUsage("--model is missing", "list_models.py prints the models this key may use")
+    made(asked.parameters, asked.url)
+    _question(asked, lambda text: text, prompts_only=False)
+
+
+def composed(asked: Asked, source: Source | None) -> Composed:
+    """How the requests are made. Raises WrongUsage for wrong flags, BadInput for a column that the source has not."""
+    if source and asked.rewrites:
+        return _rewriting(asked, source)
+    judge(asked)
+    source = source and _with_id_column(source)
+    line, used, kept = Line(asked.url), dict[str, None](), dict[str, None]()
 
     def put(written: str) -> str:
-        template = Template(written, column_named, lambda: source.columns if source else ["text"])
+        template = Template(written, lambda name: _column(name, source), lambda: source.columns if source else ["text"])
         used.update(dict.fromkeys(template.columns))
-        return line.hole(template.fill) if template.columns else template.literals[0]
+        kept.update(dict.fromkeys(template.kept))
+        if not template.columns:
+            return template.literals[0]
+        return line.hole(lambda cells, empty: encode(template.fill(cells, empty)))
 
-    body: dict[str, Any] = {"model": args.model} | _question(args, put, source is None)
-    named = "file" if source and source.format == "images" else args.image_column
-    if named is not None:
-        column = column_named(named)
-        if column is None:
-            raise BadInput(f"there is no column {safe(named)} for --image-column")
-        folder = source.folder if source else Path()
+    body: dict[str, Any] = {"model": asked.model} | _question(asked, put, source is None)
+    columns = asked.image_columns or (("file",) if source and source.format == "images" else ())
+    if columns:
+        found = [_column(name, source) for name in columns]
+        for name, column in zip(columns, found, strict=True):
+            if column is None:
+                raise BadInput(f"there is no column {safe(name)} for --image-column", _headers(source))
+        pictures = tuple(column for column in found if column is not None)
+        used.update(dict.fromkeys(pictures))
+        parts = images.shown(pictures, asked.url, source.folder if source else Path())
+        images.attach(body, asked.url, line.rest(parts))
+    body |= made(asked.parameters, asked.url)
+    line.close(body)
+    notes = []
+    if kept:
+        first = ", ".join(safe(braces, 40) for braces in list(kept)[:3])
+        notes.append(f"no column, so sent as written: {first}{', ...' if len(kept) > 3 else ''}")
+    return Composed(line.write, source and source.using(list(used)), notes)
 
-        def image(cells: dict[str, Any], empty: list[str]) -> str:
-            cell = row_cells.value(cells, column)
-            if row_cells.is_empty(cell):
-                empty.append(column)
-                return "data:,"
-            return image_address(cell, folder)
 
-        used[column] = None
-        _attach(body, args.endpoint, line.hole(image))
-    line.close(body | _parameters(args))
-    return line.write, source and source.using(list(used))
+def _column(name: str, source: Source | None) -> str | None:
+    """The column that a name in braces means, or None."""
+    if source is None:
+        return name if name == "text" else None
+    return source.column_named(name)
 
 
-def _question(args: Namespace, put: Callable[[str], str], prompts_only: bool) -> dict[str, Any]:
+def _with_id_column(source: Source) -> Source:
+    """The source with its id column as the header has it."""
+    if source.id_column is None:
+        return source
+    column = source.column_named(source.id_column, "--id-column")
+    if column is None:
+        there = ", ".join(shown(name) for name in source.columns[:20])
+        raise BadInput(f"there is no column {safe(source.id_column, 60)!r} for --id-column; there are: {there}")
+    return source.using(list(source.used), column)
+
+
+def _headers(source: Source | None) -> str:
+    return "" if source is None else "there are: " + ", ".join(shown(name) for name in source.columns[:20])
+
+
+def _question(asked: Asked, put: Callable[[str], str], prompts_only: bool) -> dict[str, Any]:
     """The part of the body that asks: messages, prompt or input."""
-    url = args.endpoint
-    if args.template:
-        turns = _json_file(args.template)
-        turns = turns["messages"] if isinstance(turns, dict) and "messages" in turns else turns
-        if url not in (CHAT, RESPONSES, MESSAGES) or not isinstance(turns, list):
-            raise WrongUsage("--template holds a JSON list of messages; it goes with chat, responses and messages")
-        asked = _mapped(turns, put)
-    else:
-        asked = put("{text}" if prompts_only else args.prompt[0])
-    if args.system is not None and url in (COMPLETIONS, EMBEDDINGS):
-        raise WrongUsage(f"{url} has no system prompt")
+    url = asked.url
+    question = _mapped(_turns(asked.template, url), put) if asked.template else None
+    question = question or put("{text}" if prompts_only else asked.prompts[0])
+    if asked.system is not None and url in (COMPLETIONS, EMBEDDINGS):
+        raise WrongUsage(f"--system: {url} has no system prompt", "put it into --prompt")
     if url in (COMPLETIONS, EMBEDDINGS):
-        return {"prompt" if url == COMPLETIONS else "input": asked}
-    system = None if args.system is None else args.system if prompts_only else put(args.system)
+        return {"prompt" if url == COMPLETIONS else "input": question}
+    system = None if asked.system is None else asked.system if prompts_only else put(asked.system)
     if url == RESPONSES:
-        return ({} if system is None else {"instructions": system}) | {"input": asked}
-    messages = asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
+        return ({} if system is None else {"instructions": system}) | {"input": question}
+    messages = question if isinstance(question, list) else [{"role": "user", "content": question}]
     if system is None:
         return {"messages": messages}
     if url == MESSAGES:
         return {"system": system, "messages": messages}
     return {"messages": [{"role": "system", "content": system}, *messages]}
+
+
+def _turns(file: Path, url: str) -> list[Any]:
+    """The messages of --template, held against the rules with every template filled."""
+    turns = json_file("--template", file)
+    turns = turns["messages"] if isinstance(turns, dict) and "messages" in turns else turns
+    if url not in (CHAT, RESPONSES, MESSAGES):
+        raise WrongUsage(f"--template holds messages; {url} takes a text", "use --prompt")
+    wrong: list[str] = []
+
+    def found(field: str, _: str, value: Any, expected: str) -> None:
+        shown = "nothing" if value is None else safe(json.dumps(value, ensure_ascii=False), 80)
+        wrong.append(f"{field.removeprefix('body.')}: {shown}; expected {expected}")
+
+    # An address passes as a text, too.
+    filled = _mapped(turns, lambda text: "https://a.example" if "{" in text else text)
+    rules.messages(filled, url, found, lambda _: None)
+    if wrong:
+        raise BadInput(f"--template {safe(file)}: {'; '.join(wrong[:5])}", "mend that file: a JSON list of messages")
+    return list(turns)
 
 
 def _mapped(value: Any, put: Callable[[str], str]) -> Any:
@@ -96,86 +170,25 @@ def _mapped(value: Any, put: Callable[[str], str]) -> Any:
     return put(value) if isinstance(value, str) else value
 
 
-def _attach(body: dict[str, Any], url: str, image: str) -> None:
-    """Puts an image beside the text of the last message."""
-    if url == CHAT:
-        last = body["messages"][-1]
-        last["content"] = [
-            {"type": "text", "text": last["content"]},
-            {"type": "image_url", "image_url": {"url": image}},
-        ]
-    elif url == RESPONSES and isinstance(body["input"], str):
-        content = [{"type": "input_text", "text": body["input"]}, {"type": "input_image", "image_url": image}]
-        body["input"] = [{"role": "user", "content": content}]
-    else:
-        raise WrongUsage(f"images go with {CHAT} or {RESPONSES} and --prompt")
-
-
-def _parameters(args: Namespace) -> dict[str, Any]:
-    url, made = args.endpoint, dict[str, Any]()
-    if args.max_tokens is not None:
-        made["max_output_tokens" if url == RESPONSES else "max_tokens"] = args.max_tokens
-    if args.temperature is not None:
-        made["temperature"] = args.temperature
-    if args.top_p is not None:
-        made["top_p"] = args.top_p
-    if args.stop:
-        made["stop_sequences" if url == MESSAGES else "stop"] = args.stop
-    if args.schema:
-        made |= _structured(args.schema, url)
-    if args.tools:
-        made["tools"] = _json_file(args.tools)
-    for setting in args.set or ():
-        key, equals, value = setting.partition("=")
-        try:
-            made[key] = json.loads(value)
-        except ValueError:
-            equals = ""
-        if not key or not equals:
-            raise WrongUsage(f"--set {safe(setting)}: expected KEY=JSON", """a text is quoted: --set 'user="me"'""")
-    return made
-
-
-def _structured(path: Path, url: str) -> dict[str, Any]:
-    """The parameter that makes the model answer by a JSON schema."""
-    schema, name = _json_file(path), path.stem
-    if isinstance(schema, dict) and isinstance(schema.get("schema"), dict):  # with its wrapper
-        schema, name = schema["schema"], str(schema.get("name", name))
-    try:
-        import jsonschema
-    except ImportError:
-        shape = isinstance(schema, dict) and isinstance(schema.get("properties", {}), dict)
-        if not shape or not {"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum"} & set(schema):
-            raise BadInput(f"{safe(path)} is no JSON schema: an object with type and properties") from None
-    else:
-        try:
-            jsonschema.validators.validator_for(schema).check_schema(schema)
-        except (jsonschema.SchemaError, TypeError, AttributeError) as error:
-            raise BadInput(f"{safe(path)} is no JSON schema: {safe(getattr(error, 'message', error))}") from None
-    named = {"name": re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64], "schema": schema, "strict": True}
-    if url == CHAT:
-        return {"response_format": {"type": "json_schema", "json_schema": named}}
-    if url == RESPONSES:
-        return {"text": {"format": {"type": "json_schema", **named}}}
-    raise WrongUsage(f"--schema goes with {CHAT} or {RESPONSES}")
-
-
-def _json_file(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{safe(path)} is not JSON: {safe(error)}") from None
-
-
-def _rewriter(args: Namespace) -> Write:
+def _rewriting(asked: Asked, source: Source) -> Composed:
     """For rows that are requests already: the same requests, with what the flags set."""
-    changes = _parameters(args) | ({} if args.model is None else {"model": args.model})
+    if source.format != "jsonl" or not all(source.column_named(key) for key in ("custom_id", "body")):
+        raise WrongUsage(
+            "--prompt (or --template) is missing: what is asked about each row?", "--prompt 'Label: {text}'"
+        )
+    for flag, given in (("--system", asked.system), ("--image-column", asked.image_columns)):
+        if given:
+            raise WrongUsage(f"{flag}: these rows are requests already, and keep what they ask", f"leave {flag} out")
+    first = next(source.read(requests_only=True), None)
+    url = asked.endpoint or (first.cells.get("url") if first else None)
+    url = url if url in rules.ENDPOINTS else CHAT
+    changes = made(asked.parameters, url, complete=False) | ({} if asked.model is None else {"model": asked.model})
 
     def write(custom_id: str, cells: dict[str, Any], _: list[str]) -> bytes:
-        body, url = cells.get("body"), cells.get("url", args.endpoint)
-        made = {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
+        body = cells.get("body")
+        request = {"custom_id": custom_id, "method": "POST", "url": cells.get("url", url), "body": body}
         if isinstance(body, dict):
-            made["body"] = body | changes
-        return f"{json.dumps(made, ensure_ascii=False)}\n".encode()
+            request["body"] = body | changes
+        return f"{json.dumps(request, ensure_ascii=False)}\n".encode()
 
-    return write
+    return Composed(write, source.using([], id_column="custom_id"))

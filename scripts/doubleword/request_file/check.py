@@ -6,20 +6,21 @@ A line is read by `reading` and held against `rules`; here are duplicates, count
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..base.errors import BadInput
 from ..base.files import state_of
+from ..base.problem import Problem
 from ..base.progress import Progress
-from ..base.text import plural, safe
+from ..base.text import next_command, plural, safe
 from . import rules
-from .lines import BOM, Span, lines
-from .parse import Likeness, Unreadable, parse, read
+from .expected import Expected, expected_of
+from .lines import BOM, Line, Span, custom_id_of, lines
+from .parse import Likeness, Unreadable, parse
 from .parts import Cutter
 from .repeats import Repeats
 
@@ -30,28 +31,14 @@ SHOWN = 20
 _ENVELOPE = len('{"custom_id": "", "method": "POST", "url": "", "body": }\n')
 
 
-_HEAD = re.compile(rb'\{ ?"custom_id": ?"([^"\\]+)"').match
-
-
-def _identifier(raw: bytes) -> bytes | None:
-    """The id of any line that has one."""
-    if plain := _HEAD(raw):
-        return plain[1]
-    try:
-        custom_id = parse(raw)["custom_id"]
-        return custom_id.encode() if isinstance(custom_id, str) else None
-    except (Unreadable, TypeError, KeyError):
-        return None
-
-
-def _duplicates(path: Path, suspects: set[int]) -> Iterator[tuple[int, str, int]]:
-    """Line, id and first line of each repeated id, told from mere equal hashes by reading the file again."""
-    first: dict[bytes, int] = {}
-    for line in lines(path):
-        custom_id = None if line.blank else _identifier(line.raw)
-        if custom_id is not None and hash(custom_id) in suspects:
+def _duplicates(found: Iterable[Line], suspects: set[int]) -> Iterator[tuple[int, str, int]]:
+    """Line, id and first line of each repeated id, told from mere equal hashes by reading the lines again."""
+    first: dict[str, int] = {}
+    for line in found:
+        custom_id = None if line.blank else custom_id_of(line.raw)
+        if custom_id is not None and hash(custom_id.encode()) in suspects:
             if custom_id in first:
-                yield line.number, custom_id.decode(), first[custom_id]
+                yield line.number, custom_id, first[custom_id]
             first.setdefault(custom_id, line.number)
 
 
@@ -66,28 +53,54 @@ class Report:
     models: dict[str, int] = field(default_factory=dict)
     endpoint: str = ""
     input_tokens: int = 0
-    problems: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def require(self, path: Path) -> None:
-        """Raises BadInput, with every kind counted, if there is any problem."""
-        if self.counts:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
-            step = "mend the lines named, or make the file again; --fix OUT mends what needs no guessing"
-            if set(self.counts) == {"json"} and self.counts["json"] >= self.requests and path.suffix != ".jsonl":
-                made = safe(path.with_suffix(".jsonl"))
-                step = f"these are rows, no requests: create_batch_file.py {made} --input {safe(path)} makes requests"
-            raise BadInput(
-                f"{safe(path)}: {plural(sum(self.counts.values()), 'problem')} ({kinds})", step, self.problems
-            )
+    expected: Expected | None = None  # what every answer must be, if all requests ask for the same
+    rows: int = 0  # lines that are no requests but may be rows: objects with none of the keys, or no JSON
+    mendable: bool = False  # whether --fix may mend some of it
+
+    def require(self, path: Path, *, rows: bool = False, written: bool = False) -> None:
+        """Raises BadInput, with every kind counted, if there is any problem. `rows`: `path` is what the requests were
+        made from; `written`: it was made by --fix a moment ago."""
+        if not self.counts:
+            return
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+        what = f"{safe(path)}: {plural(sum(self.counts.values()), 'problem')} ({kinds})"
+        if rows:
+            step = "mend the rows named, or change the flags"
+            if set(self.counts) <= {"custom_id", "duplicate_id"}:
+                step = "mend the ids named, name another --id-column, or leave it out: the rows are numbered then"
+        elif self.rows and self.rows == sum(span.requests for span in self.spans):
+            what += ": these are rows, no requests"
+            step = _making(path)
+        elif written:
+            what = f"{safe(path)} was written, and still has {what.partition(': ')[2]}"
+            step = f"mend the lines named, then {next_command('create_batch_file.py', '--check', path)}"
+        elif self.mendable:
+            fixed = path.with_name(f"{path.name.removesuffix('.jsonl')}.fixed.jsonl")
+            step = f"{next_command('create_batch_file.py', path, '--fix', fixed)} mends what needs no guessing"
+        else:
+            step = f"mend the lines named, then {next_command('create_batch_file.py', '--check', path)}"
+        raise BadInput(what, step, self.problems)
+
+
+def _making(path: Path) -> str:
+    """The command that makes requests of rows."""
+    made = path.with_name(f"{path.stem}.requests.jsonl" if path.suffix == ".jsonl" else f"{path.stem}.jsonl")
+    asked = ("--input", path, "--model", "MODEL", "--prompt", "ASK ABOUT {COLUMN}")
+    return f"{next_command('create_batch_file.py', made, *asked)} makes requests of them"
+
+
+_KEYS = frozenset(("custom_id", "method", "url", "body"))
 
 
 class _Check:
     """The state of the pass: what has been found so far."""
 
-    def __init__(self, endpoint: str | None) -> None:
+    def __init__(self, endpoint: str | None, bodies: bool) -> None:
         self.report = Report()
         self.endpoint = endpoint
         self.counts: Counter[str] = Counter()
@@ -95,6 +108,7 @@ class _Check:
         self.unwise: Counter[str] = Counter()
         self.ids = Repeats()
         self.id_bytes = 0
+        self.bodies = Repeats() if bodies else None
         self._like = self._none = Likeness(b"", b"", "", [])
         self._in_full, self._before = 0, b""
 
@@ -108,6 +122,8 @@ class _Check:
         if custom_id is not None:
             self.ids.add(custom_id)
             self.id_bytes += len(custom_id)
+            if self.bodies is not None:
+                self.bodies.add(raw.replace(b'"%b"' % custom_id, b"", 1).strip())
             if custom_id.isdigit():
                 self.unwise["with a bare number as custom_id: spreadsheets change those"] += 1
 
@@ -116,10 +132,13 @@ class _Check:
         problems: list[tuple[str, str, Any, str]] = []
         unwise: list[str] = []
         try:
-            request = read(raw)
+            request = parse(raw)
         except Unreadable as error:
             self.found(number, "line", error.kind, error.value, error.expected)
+            self.report.rows += error.kind == "json"
             return None
+        self.report.rows += isinstance(request, dict) and _KEYS.isdisjoint(request)
+        self.report.mendable |= isinstance(request, dict) and type(request.get("custom_id")) is int
         rules.look(request, self.endpoint, len(raw), lambda *problem: problems.append(problem), unwise.append)
         for what in unwise:
             self.unwise[what] += 1
@@ -127,6 +146,11 @@ class _Check:
             self.found(number, *problem)
         custom_id = request.get("custom_id") if isinstance(request, dict) else None
         if not problems:
+            expected = expected_of(request["body"])
+            if self.endpoint is None:
+                self.report.expected = expected
+            elif expected != self.report.expected:
+                self.report.expected = None
             self.endpoint = request["url"]
             self.models[request["body"]["model"]] += 1
             # Two such lines in a row: what they have in common may hold for the next. Not tried at each, for in a
@@ -151,63 +175,86 @@ class _Check:
         if len(self.report.problems) < SHOWN:
             self.report.problems.append(_problem(line, where, kind, value, expected))
 
-    def finish(self, path: Path) -> None:
+    def finish(self, again: Callable[[], Iterable[Line]]) -> None:
         self._settle()
         suspects = self.ids.suspects()
         found = []
-        for line, custom_id, first in _duplicates(path, suspects) if suspects else ():
-            expected = f"an id of its own (first on line {first})"
-            found.append(_problem(line, "custom_id", "duplicate_id", custom_id, expected))
-            found[-1]["text"] = f"line {line}: custom_id: duplicate {found[-1]['value']} (first on line {first})"
+        for line, custom_id, first in _duplicates(again(), suspects) if suspects else ():
+            found.append(_problem(line, "custom_id", "duplicate_id", custom_id, "an id of its own", first))
             if len(found) == SHOWN:
                 break
         if found:
             self.counts["duplicate_id"] = self.ids.extra
+            self.report.mendable = True
         report = self.report
-        report.problems = sorted(report.problems + found, key=lambda p: int(p["line"]))[:SHOWN]
+        report.problems = sorted(report.problems + found, key=lambda p: p.line)[:SHOWN]
         report.counts, report.models, report.endpoint = dict(self.counts), dict(self.models), self.endpoint or ""
         report.warnings = [f"{plural(count, 'request')} {what}" for what, count in self.unwise.items()]
+        if self.bodies is not None:
+            self.bodies.suspects()
+            same = self.bodies.extra + self.bodies.repeated
+            if same * 10 > report.requests:
+                report.warnings.append(
+                    f"{same} of {plural(report.requests, 'request')} ({same / report.requests:.0%}) ask the same as"
+                    f" another; {self.bodies.extra} ({self.bodies.extra / report.requests:.0%}) repeat an earlier one"
+                    " and are paid for, too"
+                )
 
 
-def _problem(line: int, where: str, kind: str, value: Any, expected: str) -> dict[str, Any]:
+def _problem(line: int, where: str, kind: str, value: Any, expected: str, first: int | None = None) -> Problem:
     shown = "nothing" if value is None else safe(json.dumps(value, ensure_ascii=False), 80)
-    return {
-        "line": line,
-        "field": where,
-        "kind": kind,
-        "value": shown,
-        "expected": expected,
-        "text": f"line {line}: {where}: {shown}; expected {expected}",
-    }
+    return Problem(line, where, kind, shown, expected, first)
 
 
-def check(path: Path, *, part_requests: int, part_bytes: int, endpoint: str | None = None) -> Report:
+def check(
+    path: Path, *, part_requests: int, part_bytes: int, endpoint: str | None = None, bodies: bool = False
+) -> Report:
     """Reads `path` once (twice if two ids seem equal). Bad lines are in the report; raises BadInput only for a file
     that cannot be read, changes meanwhile, or holds a line that no part can take."""
-    size, seen, shown = state_of(path)[0], 0, 0
-    checked, harmless = _Check(endpoint), Counter[str]()
-    with Progress("check", size, "B") as progress, Cutter(path, part_requests, part_bytes) as cutter:
-        for line in lines(path):
-            raw = line.raw
-            if not cutter.add(line):
-                harmless["blank lines"] += bool(raw)
-                continue
-            if raw.endswith(b"\r\n"):
-                harmless["CRLF line ends"] += 1
-            checked.add(line.number, raw)
-            seen += len(raw)
-            if seen - shown > 1_000_000:
-                progress.add(seen - shown)
-                shown = seen
-        report = checked.report
-        report.spans, report.sha256 = cutter.parts(size)
-    report.size, report.requests = size, sum(span.requests for span in report.spans)
+    with Progress("check", state_of(path)[0], "B") as progress:
+        found = _shown(lines(path), progress)
+        return examine(found, lambda: lines(path), Cutter(part_requests, part_bytes), endpoint, bodies)
+
+
+def _shown(found: Iterator[Line], progress: Progress) -> Iterator[Line]:
+    shown = 0
+    for line in found:
+        if line.start - shown > 1_000_000:
+            progress.add(line.start - shown)
+            shown = line.start
+        yield line
+
+
+def examine(
+    found: Iterable[Line],
+    again: Callable[[], Iterable[Line]],
+    cutter: Cutter,
+    endpoint: str | None = None,
+    bodies: bool = False,
+) -> Report:
+    """Holds lines against the rules as they pass. `again` gives the same lines once more, where ids seem equal.
+
+    `bodies`: requests that ask the same are counted, too, which takes a tenth longer.
+    """
+    checked, harmless = _Check(endpoint, bodies), Counter[str]()
+    seen, line = 0, Line(0, 0, b"\n")
+    for line in found:
+        raw = line.raw
+        if not cutter.add(line):
+            harmless["blank lines"] += bool(raw)
+            continue
+        if raw.endswith(b"\r\n"):
+            harmless["CRLF line ends"] += 1
+        checked.add(line.number, raw)
+        seen += len(raw)
+        harmless["a byte order mark"] += line.start == len(BOM) and line.number == 1
+    harmless["no newline at the end"] += not line.raw.endswith(b"\n")
+    report = checked.report
+    report.spans, report.sha256 = cutter.parts()
+    report.size, report.requests = line.start + len(line.raw) if line.number else 0, cutter.requests
     if not report.requests:
         checked.found(1, "file", "empty", None, "at least one request")
-    checked.finish(path)
-    with path.open("rb") as file:
-        harmless["a byte order mark"] += file.read(3) == BOM
-        harmless["no newline at the end"] += size > 0 and file.seek(-1, 2) >= 0 and file.read() != b"\n"
+    checked.finish(again)
     report.notes = [
         f"{what} ({count}): accepted" if count > 1 else f"{what}: accepted" for what, count in (+harmless).items()
     ]

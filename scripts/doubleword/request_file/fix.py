@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from array import array
+from bisect import bisect_right
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..base.errors import BadInput
 from ..base.files import state_of, whole_file
 from ..base.progress import Progress
 from ..base.text import safe
-from .lines import lines
+from .lines import Line, custom_id_of, lines
 from .parse import Unreadable, parse
 from .repeats import Repeats
 
@@ -22,38 +25,80 @@ _WHAT = {
     "same": "identical duplicate lines removed",
     "number": "custom_id that was a whole number made text",
 }
+SHOWN = 20  # changes of a kind that are named
 
 
-def mend(path: Path, out: Path) -> list[str]:
+@dataclass
+class Mended:
+    """What was done. `changes`: each with its line in the old file, the first of a kind; `counts`: all of a kind."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    changes: list[str] = field(default_factory=list)
+    removed: array[int] = field(default_factory=lambda: array("L"))  # lines of the old file that have none in the new
+
+    def note(self, kind: str, line: Line, what: str) -> None:
+        self.counts[kind] += 1
+        if self.counts[kind] <= SHOWN:
+            self.changes.append(f"line {line.number}: {what}")
+        elif self.counts[kind] == SHOWN + 1:
+            self.changes.append(f"and more of this kind: {_WHAT[kind]}")
+
+    def summary(self) -> list[str]:
+        """A line for each kind of change, with how many there were."""
+        return [f"{what} ({self.counts[kind]})" for kind, what in _WHAT.items() if self.counts[kind]]
+
+    def old_line(self, new: int) -> int:
+        """The line of the old file that became line `new`."""
+        old = new
+        while (here := new + bisect_right(self.removed, old)) != old:
+            old = here
+        return old
+
+
+def mend(path: Path, out: Path) -> Mended:
     """Writes the mended copy and returns what was done. Raises BadInput if `out` exists: nothing is overwritten."""
-    if out.exists():
-        raise BadInput(f"{safe(out)} exists already", "give --fix another name")
+    if out.exists() or out.is_symlink():
+        raise BadInput(f"{safe(out)} was not written: it exists already", "give --fix another name")
+    if not out.parent.is_dir():
+        raise BadInput(f"{safe(out)} was not written: there is no folder {safe(out.parent)}", "make it first")
     repeats = Repeats()
     for line in lines(path):
         repeats.add(line.raw.strip())
-    suspects, seen, done = repeats.suspects(), set[bytes](), Counter[str]()
+    suspects, seen, done = repeats.suspects(), dict[bytes, int](), Mended()
     with whole_file(out, path) as file, Progress("fix", state_of(path)[0], "B") as progress:
         for line in lines(path):
             progress.add(len(line.raw))
-            done["bom"] += line.number == 1 and line.start > 0
-            text = line.raw.strip(b" \t\r\n")
-            done["crlf"] += line.raw.endswith(b"\r\n")
-            done["newline"] += not line.raw.endswith(b"\n")
-            if not text:
-                done["blank"] += 1
-                continue
-            if hash(text) in suspects:
+            text = _plain(line, done)
+            if text and hash(text) in suspects:
                 if text in seen:
-                    done["same"] += 1
-                    continue
-                seen.add(text)
-            mended = _with_text_id(text)
-            done["number"] += mended is not text
-            file.write(mended + b"\n")
-    return [f"{what} ({done[key]})" for key, what in _WHAT.items() if done[key]]
+                    custom_id = safe(custom_id_of(text) or "without an id", 64)
+                    done.note("same", line, f"{custom_id}: removed, identical to line {seen[text]}")
+                    text = b""
+                else:
+                    seen[text] = line.number
+            if not text:
+                done.removed.append(line.number)
+                continue
+            file.write(_with_text_id(text, line, done) + b"\n")
+    return done
 
 
-def _with_text_id(raw: bytes) -> bytes:
+def _plain(line: Line, done: Mended) -> bytes:
+    """The line without what only surrounds it: empty for a blank one."""
+    if line.number == 1 and line.start > 0:
+        done.note("bom", line, "byte order mark removed")
+    text = line.raw.strip(b" \t\r\n")
+    if not text:
+        done.note("blank", line, "blank, removed")
+        return text
+    if line.raw.endswith(b"\r\n"):
+        done.note("crlf", line, f"{safe(custom_id_of(text) or 'without an id', 64)}: CRLF made LF")
+    if not line.raw.endswith(b"\n"):
+        done.note("newline", line, f"{safe(custom_id_of(text) or 'without an id', 64)}: newline added at the end")
+    return text
+
+
+def _with_text_id(raw: bytes, line: Line, done: Mended) -> bytes:
     """The line, its id made text if it was a whole number; whatever else is wrong with it stays as it is."""
     try:
         request = parse(raw)
@@ -61,4 +106,6 @@ def _with_text_id(raw: bytes) -> bytes:
         return raw
     if not isinstance(request, dict) or type(request.get("custom_id")) is not int:
         return raw
-    return json.dumps(request | {"custom_id": str(request["custom_id"])}, ensure_ascii=False).encode()
+    custom_id = str(request["custom_id"])
+    done.note("number", line, f'custom_id {custom_id} made text, "{custom_id}"')
+    return json.dumps(request | {"custom_id": custom_id}, ensure_ascii=False).encode()

@@ -46,24 +46,24 @@ class Span:
     sha256: str
 
 
-def lines(path: Path) -> Iterator[Line]:
-    """Every physical line, blank ones too; only LF ends a line, as on the server.
+def lines(path: Path, start: int = 0, number: int = 1) -> Iterator[Line]:
+    """Every physical line, blank ones too; only LF ends a line, as on the server. From the offset `start` on, if need
+    be, where the line `number` begins.
 
     Raises BadInput for a line of more than LINE_BYTES, and when the file changes while it is read.
     """
     with open_regular(path) as file:
         before = os.fstat(file.fileno())
-        start, number = 0, 0
+        file.seek(start)
         while raw := file.readline(LINE_BYTES + 1):
-            number += 1
             if len(raw) > LINE_BYTES:
                 raise BadInput(
                     f"{safe(path)} line {number} is longer than {LINE_BYTES} bytes; a request is at most 10 MiB"
                 )
-            if number == 1 and raw.startswith(BOM):
+            if start == 0 and raw.startswith(BOM):
                 raw, start = raw[3:], 3
             yield Line(number, start, raw)
-            start += len(raw)
+            start, number = start + len(raw), number + 1
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise BadInput(f"{safe(path)} changed while it was read", "wait until whatever writes it is done")
@@ -71,33 +71,25 @@ def lines(path: Path) -> Iterator[Line]:
 
 def physical_line(path: Path, start: int, first_line: int, nth: int) -> int:
     """The physical line of the nth request of a part: the server counts only lines that are not blank, per part."""
-    with open_regular(path) as file:
-        file.seek(start)
-        number = first_line - 1
-        while raw := file.readline():
-            number += 1
-            if raw.strip():
-                nth -= 1
-                if nth == 0:
-                    return number
+    number = first_line - 1
+    for line in lines(path, start, first_line):
+        number = line.number
+        nth -= not line.blank
+        if nth == 0:
+            break
     return number
-
-
-# The key stands first in the lines this skill writes, and no valid line names it twice.
-_ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
 
 
 def request_lines(path: Path, span: Span, check: bool = False) -> Iterator[tuple[int, bytes]]:
     """(physical line, bytes) of each request of a part. With `check`, raises BadInput if the bytes changed."""
-    digest, number, position = hashlib.sha256(), span.first_line - 1, span.start
-    with open_regular(path) as file:
-        file.seek(position)
-        while position < span.end and (raw := file.readline()):
-            number, position = number + 1, position + len(raw)
-            if check:
-                digest.update(raw)
-            if raw.strip():
-                yield number, raw
+    digest = hashlib.sha256()
+    for line in lines(path, span.start, span.first_line):
+        if line.start >= span.end:
+            break
+        if check:
+            digest.update(line.raw)
+        if not line.blank:
+            yield line.number, line.raw
     if check and digest.hexdigest() != span.sha256:
         raise BadInput(f"{safe(path)} changed since it was uploaded", "restore it: its order and ids are needed")
 
@@ -105,12 +97,22 @@ def request_lines(path: Path, span: Span, check: bool = False) -> Iterator[tuple
 def request_ids(path: Path, span: Span, check: bool = False) -> Iterator[tuple[int, str]]:
     """(physical line, custom_id) of each request of a part."""
     for number, raw in request_lines(path, span, check):
-        yield number, _custom_id(raw, path, number)
+        custom_id = custom_id_of(raw)
+        if custom_id is None:
+            raise BadInput(f"{safe(path)} line {number} is not what was uploaded", "restore the file")
+        yield number, custom_id
 
 
-def _custom_id(raw: bytes, path: Path, number: int) -> str:
-    found = _ID_FIRST.match(raw)
+# The key stands first in the lines this skill writes, and no valid line names it twice.
+_ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
+
+
+def custom_id_of(raw: bytes) -> str | None:
+    """The custom_id of a request line, or None if it has none that is a text."""
     try:
-        return found[1].decode() if found else str(json.loads(raw)["custom_id"])
-    except (ValueError, KeyError, TypeError):
-        raise BadInput(f"{safe(path)} line {number} is not what was uploaded", "restore the file") from None
+        found = _ID_FIRST.match(raw)
+        custom_id = found[1].decode() if found else json.loads(raw)["custom_id"]
+        custom_id.encode()  # half of a surrogate pair is no id
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return str(custom_id)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
-from .lines import Line, Span
+from .lines import BOM, Line, Span
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from hashlib import _Hash as Hash
 
 
@@ -26,101 +24,78 @@ PART_REQUESTS = 50_000
 PART_BYTES = 200_000_000
 
 
+class Limits(NamedTuple):
+    """What a part holds at most."""
+
+    requests: int = PART_REQUESTS
+    size: int = PART_BYTES  # bytes
+
+
 class Cutter:
-    """Cuts the lines of a file into parts of at most `requests` and `size` bytes; use it in a `with`.
+    """Cuts the lines of a file into parts of at most `requests` and `size` bytes, and hashes them as they pass."""
 
-    The bytes are hashed from the file, on another core, while the caller looks at the lines: hashlib and reading
-    let Python run on beside them.
-    """
-
-    # Python changes threads every 5 ms; a smaller block would wait longer for its turn than it takes.
-    BLOCK = 8 * 1024 * 1024
-
-    def __init__(self, path: Path, requests: int = PART_REQUESTS, size: int = PART_BYTES) -> None:
-        self._path, self._requests, self._size = path, requests, size
-        self._cut: list[tuple[Line, int, int, int, Hash]] = []  # first line, last line, end, requests, hash
+    def __init__(self, requests: int = PART_REQUESTS, size: int = PART_BYTES) -> None:
+        self._requests, self._size = requests, size
+        self._spans: list[Span] = []
         self._first: Line | None = None
-        self._last_line = self._end = self._count = self._asked = 0
-        self._hash: Hash = hashlib.sha256()
-        self._whole: Hash | None = None  # None as long as the first part is all there is
-        self._at = 0
-        self._tasks: deque[Future[None]] = deque()
-
-    def __enter__(self) -> Cutter:
-        from concurrent.futures import ThreadPoolExecutor
-
-        self._file = open_regular(self._path)
-        self._side = ThreadPoolExecutor(1)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._side.shutdown(cancel_futures=True)
-        self._file.close()
+        self._last_line = self._end = self._count = 0
+        self._hash = hashlib.sha256()  # of the part
+        self._with_blanks: Hash | None = None  # of the part and the blank lines that follow it
+        self._whole: Hash | None = None  # of the file; None as long as all of it is the first part: hashed once then
 
     def add(self, line: Line) -> bool:
         """Takes every line in order; False for a blank one. Raises BadInput if one line is over the size of a part.
 
         Blank lines inside a part are sent along, those at its edges are not.
         """
-        if line.blank:
-            return False
         number, start, raw = line
+        if number == 1 and start:
+            self._whole = hashlib.sha256(BOM)
+        if line.blank:
+            self._blank(raw)
+            return False
         end = start + len(raw)
         if self._first is not None and (self._count >= self._requests or end - self._first.start > self._size):
             self._close()
         if self._first is None:
             if len(raw) > self._size:
                 raise BadInput(f"line {number} alone has {len(raw)} bytes; a part may have {self._size}")
-            self._open(line)
+            self._first = line._replace(raw=b"")
+        elif self._with_blanks is not None:
+            self._hash, self._with_blanks = self._with_blanks, None
         self._count += 1
         self._last_line, self._end = number, end
-        if end - self._asked >= self.BLOCK:
-            self._ask(end, self._hash)
+        self._hash.update(raw)
+        if self._whole is not None:
+            self._whole.update(raw)
         return True
 
-    def _open(self, line: Line) -> None:
-        if self._cut or line.start:
-            self._ask(line.start, None)
-        self._first, self._count, self._hash = line._replace(raw=b""), 0, hashlib.sha256()
+    def _blank(self, raw: bytes) -> None:
+        if self._whole is None:
+            self._whole = self._hash.copy()
+        self._whole.update(raw)
+        if self._first is not None:
+            self._with_blanks = self._with_blanks or self._hash.copy()
+            self._with_blanks.update(raw)
 
     def _close(self) -> None:
         assert self._first is not None
-        self._ask(self._end, self._hash)
-        self._cut.append((self._first, self._last_line, self._end, self._count, self._hash))
-        self._first = None
+        first, made = self._first, self._hash
+        self._spans.append(Span(first.number, self._last_line, first.start, self._end, self._count, made.hexdigest()))
+        self._whole = self._whole or made.copy()
+        self._first, self._with_blanks, self._count, self._hash = None, None, 0, hashlib.sha256()
 
-    def _ask(self, end: int, part: Hash | None) -> None:
-        self._asked = end
-        while self._tasks and self._tasks[0].done():
-            self._tasks.popleft().result()  # raises what went wrong there
-        self._tasks.append(self._side.submit(self._feed, end, part))
+    @property
+    def requests(self) -> int:
+        """How many there are in the parts."""
+        return sum(span.requests for span in self._spans) + self._count
 
-    def _feed(self, end: int, part: Hash | None) -> None:
-        """Hashes on to `end`, for the part and for the file. Only ever runs on the side."""
-        if part is None and self._whole is None:  # the file is more than its first part
-            self._whole = self._cut[0][4].copy() if self._cut else hashlib.sha256()
-        while self._at < end:
-            block = self._file.read(min(self.BLOCK, end - self._at))
-            if not block:
-                raise BadInput(f"{safe(self._path)} changed while it was read", "wait until whatever writes it is done")
-            self._at += len(block)
-            for made in (part, self._whole):
-                if made is not None:
-                    made.update(block)
-
-    def parts(self, size: int) -> tuple[list[Span], str]:
-        """The parts, and the hash of the whole file, once every line of its `size` bytes has been added."""
+    def parts(self) -> tuple[list[Span], str]:
+        """The parts, and the hash of the whole file, once every line has been added."""
+        whole = self._whole or self._hash.copy()
         if self._first is not None:
             self._close()
-        if size > self._end or not self._cut:
-            self._ask(size, None)
-        for task in self._tasks:
-            task.result()
-        spans = [
-            Span(first.number, last, first.start, end, count, made.hexdigest())
-            for first, last, end, count, made in self._cut
-        ]
-        return spans, self._whole.hexdigest() if self._whole else spans[0].sha256
+        return self._spans, whole.hexdigest()
 
 
 class PartBody:

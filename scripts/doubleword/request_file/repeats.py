@@ -21,6 +21,7 @@ class Repeats:
         self._blocks: list[array[int]] = []
         self._block: list[int] = []
         self.extra = 0  # how many have the hash of an earlier one; known after suspects()
+        self.repeated = 0  # how many hashes occur more than once; likewise
 
     def add(self, item: bytes) -> None:
         self._block.append(hash(item))
@@ -42,5 +43,6 @@ class Repeats:
             if len(set(one)) != len(one):
                 twice = Counter(one)
                 self.extra += len(one) - len(twice)
+                self.repeated += sum(times > 1 for times in twice.values())
                 found.update(h for h, times in twice.items() if times > 1 and len(found) < self.SUSPECTS)
         return found

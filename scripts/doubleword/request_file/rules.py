@@ -149,7 +149,7 @@ def _parts(content: list[Any], where: str, found: Found) -> None:
                 found(f"{where}[{index}].image_url.url", "messages", url, "a web address or a data: address")
 
 
-def _messages(messages: Any, url: str, found: Found, unwise: Unwise) -> None:
+def messages(messages: Any, url: str, found: Found, unwise: Unwise) -> None:
     if not _some(messages, dict):
         found("body.messages", "messages", messages, "a list of at least one message, each an object")
         return
@@ -171,11 +171,13 @@ def _messages(messages: Any, url: str, found: Found, unwise: Unwise) -> None:
             found(f"{where}.tool_call_id", "messages", message.get("tool_call_id"), "the id of the call it answers")
 
 
-def _parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> None:
+def parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> None:
     for key, value in body.items():
         rule = _PARAMETERS.get(key)
         if rule is not None and value is not None and not rule[0](value):
             found(f"body.{key}", "stream" if key == "stream" else "parameter", value, rule[1])
+    if body.get("n").__class__ is int and body["n"] > 1:
+        unwise("with n over 1: all answers are paid for, and only the first is taken")
     if not _STEERS_REASONING.isdisjoint(body):
         _reasoning(body, url, found)
     if url == MESSAGES and body.get("max_tokens") is None:
@@ -187,7 +189,7 @@ def _parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) ->
 def _subject(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> None:
     """What the model is asked: messages, prompt or input."""
     if url in (CHAT, MESSAGES):
-        _messages(body.get("messages"), url, found, unwise)
+        messages(body.get("messages"), url, found, unwise)
         return
     key = "prompt" if url == COMPLETIONS else "input"
     value = body.get(key)
@@ -205,7 +207,7 @@ def _body(body: Any, url: str, size: int, found: Found, unwise: Unwise) -> None:
     if model.__class__ is not str or not model.strip():
         found("body.model", "model", model, "the name of a model")
     if url:
-        _parameters(body, url, found, unwise)
+        parameters(body, url, found, unwise)
         _subject(body, url, found, unwise)
     # A rewritten number can be longer than it was, so the margin is wide.
     if size > BODY_BYTES // 2:

@@ -13,12 +13,6 @@ from ..base.text import safe
 from ..rows.cells import is_empty, is_text, text, value
 from ..rows.headers import shown
 
-try:
-    import orjson
-except ImportError:
-    orjson = None  # type: ignore[assignment,unused-ignore]
-
-
 # `{{` and `}}` around something write one brace each. A `}}` that closes two single braces, as in JSON, stays.
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -33,15 +27,11 @@ _ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), 
 
 
 def encode(text: str) -> bytes:
-    """A text as JSON, UTF-8 not escaped: the same bytes as `json`, which takes three to twenty times as long.
+    """A text as JSON, UTF-8 not escaped: the bytes that `json` makes, in a third of its time.
 
-    Raises UnicodeEncodeError for half of a surrogate pair.
+    50,000 texts of 3,500 bytes: 0.29 s, 0.9 s by `json`, where the whole build takes 3 s and may take 1.5 times
+    what a bare loop over the rows takes. Raises UnicodeEncodeError for half of a surrogate pair.
     """
-    if orjson is not None:
-        try:
-            return orjson.dumps(text)
-        except TypeError:
-            pass
     raw = text.encode()
     if len(raw) < 100 or len(raw.translate(None, _CONTROLS)) != len(raw):
         return json.dumps(text, ensure_ascii=False).encode()
@@ -53,12 +43,14 @@ def encode(text: str) -> bytes:
 class Template:
     """A text with `{column}` in it. Cell text is put in as it is and never expanded again."""
 
-    def __init__(
-        self, written: str, column_named: Callable[[str], str | None], headers: Callable[[], Iterable[str]]
-    ) -> None:
-        """Raises BadInput for a `{name}` that is no column, with the headers that exist."""
+    def __init__(self, written: str, column: Callable[[str], str | None], headers: Callable[[], Iterable[str]]) -> None:
+        """`column` gives the column that a name in braces means, or None; `headers` what there is, for an error.
+
+        Raises BadInput for a `{name}` that is no column, with the headers that exist.
+        """
         self.literals: list[str] = [""]
         self.columns: list[str] = []
+        self.kept: list[str] = []  # what stays in its braces
         doubled: list[bool] = []  # for each open brace, whether it was written twice
         position = 0
         while found := _BRACES.search(written, position):
@@ -66,17 +58,8 @@ class Template:
             self.literals[-1] += written[position : found.start()]
             position = found.end()
             if name is not None:
-                column = column_named(name)
-                if column is not None:
-                    self.columns.append(column)
-                    self.literals.append("")
+                if self._put(name, column, headers):
                     continue
-                if _NAME.fullmatch(name):
-                    known = ", ".join(f"{{{shown(header)}}}" for header in headers())
-                    raise BadInput(
-                        f"the template names {{{safe(name, 60)}}}, which is no column; there are: {safe(known)}",
-                        f"correct the name, or write {{{{{safe(name, 60)}}}}} for the text itself",
-                    )
             elif literal[0] == "{":
                 doubled.append(len(literal) == 2)
                 literal = "{"
@@ -87,6 +70,23 @@ class Template:
                 literal = "}"
             self.literals[-1] += literal
         self.literals[-1] += written[position:]
+
+    def _put(self, name: str, column: Callable[[str], str | None], headers: Callable[[], Iterable[str]]) -> bool:
+        """Takes `{name}` for a column, or keeps it as it is."""
+        # JSON's keys are quoted: {"text": 1} is no slip of the hand for {text}.
+        meant = None if name.lstrip()[:1] in ("", '"', "'") else column(name)
+        if meant is not None:
+            self.columns.append(meant)
+            self.literals.append("")
+            return True
+        if _NAME.fullmatch(name):
+            known = ", ".join(f"{{{shown(header)}}}" for header in headers())
+            raise BadInput(
+                f"the template names {{{safe(name, 60)}}}, which is no column; there are: {safe(known)}",
+                f"correct the name, or write {{{{{safe(name, 60)}}}}} for the text itself",
+            )
+        self.kept.append(f"{{{name}}}")
+        return False
 
     def fill(self, cells: dict[str, Any], empty: list[str]) -> str:
         """The text for one row; the names of empty cells are added to `empty`."""
@@ -101,29 +101,44 @@ class Template:
         return "".join(pieces)
 
 
+Fill = Callable[[dict[str, Any], list[str]], bytes]  # cells, names of empty cells -> JSON
+
+
 class Line:
     """A request line with holes: `body` is serialised once, and what a function makes of a row is put into it."""
 
     def __init__(self, url: str) -> None:
         self._envelope = f', "method": "POST", "url": "{url}", "body": '.encode()
         self._mark = secrets.token_hex(8)
-        self._holes: list[Callable[[dict[str, Any], list[str]], str]] = []
+        self._holes: list[Fill] = []
+        self._rest: set[int] = set()
         self._pieces: list[bytes] = []
 
-    def hole(self, fill: Callable[[dict[str, Any], list[str]], str]) -> str:
-        """A stand-in for a text of the body that `fill(cells, empty)` gives for each row."""
+    def hole(self, fill: Fill) -> str:
+        """A stand-in for a value of the body that `fill(cells, empty)` gives for each row, as JSON."""
         self._holes.append(fill)
         return f"{self._mark}{len(self._holes) - 1}."
+
+    def rest(self, fill: Fill) -> str:
+        """A stand-in for the members at the end of a list: any number, each with a comma before it."""
+        self._rest.add(len(self._holes))
+        return self.hole(fill)
 
     def close(self, body: dict[str, Any]) -> None:
         """Takes the body, stand-ins in it."""
         written = json.dumps(body, ensure_ascii=False).encode()
-        self._pieces = re.split(f'"{self._mark}(\\d+)\\."'.encode(), written)
+        pieces = re.split(f'"{self._mark}(\\d+)\\."'.encode(), written)
+        self._pieces = [
+            piece.removesuffix(b", ")
+            if at % 2 == 0 and at + 1 < len(pieces) and int(pieces[at + 1]) in self._rest
+            else piece
+            for at, piece in enumerate(pieces)
+        ]
 
     def write(self, custom_id: str, cells: dict[str, Any], empty: list[str]) -> bytes:
         """The line of one row. Raises UnicodeEncodeError where a cell holds half of a surrogate pair."""
         pieces = [b'{"custom_id": ', encode(custom_id), self._envelope]
         for index, piece in enumerate(self._pieces):
-            pieces.append(encode(self._holes[int(piece)](cells, empty)) if index % 2 else piece)
+            pieces.append(self._holes[int(piece)](cells, empty) if index % 2 else piece)
         pieces.append(b"}\n")
         return b"".join(pieces)

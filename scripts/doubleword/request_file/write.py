@@ -1,127 +1,178 @@
-"""A request file from rows: its lines written and checked, and the rules for putting it in place."""
+"""A request file from rows: its lines made, held against every rule as they pass, and written."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import tempfile
-from argparse import Namespace
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..base.errors import BadInput
+from ..base.problem import Problem
 from ..base.progress import Progress
 from ..base.text import plural, safe
-from ..rows.headers import shown
 from ..rows.source import Row, Source
 from ..rows.tally import Tally
-from . import check
-from .body import Write, composed
+from .body import Asked, Composed
+from .check import SHOWN, Report, examine
+from .images import BadImage
+from .lines import Line, lines
+from .parts import Cutter
 
 
-def preview(args: Namespace, source: Source | None, count: int) -> list[dict[str, Any]]:
-    """The first requests, held against every rule, without writing anything."""
-    write, source = composed(args, source)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, "preview.jsonl")
-        with made.open("wb") as file:
-            tally = Tally()
-            _write_lines(file, "the rows", count, islice(_rows(args, source, tally), count), write, source, tally)
-        check.check(made, part_requests=count, part_bytes=args.part_bytes).require(Path("the preview"))
-        return [json.loads(line) for line in made.read_bytes().splitlines()]
+def written(file: BinaryIO, asked: Asked, how: Composed, cutter: Cutter, tally: Tally) -> tuple[Report, Source | None]:
+    """Writes the lines of every row to a named file. What was found in them, and the source without the rows that
+    --empty skip left out. `tally` hears of what is left out.
+
+    Raises BadInput for rows that make no request.
+    """
+
+    def again() -> Iterator[Line]:
+        file.flush()
+        return lines(Path(file.name))
+
+    skipped: list[int] = []
+    found = _kept(request_lines(asked, how, tally, skipped), file)
+    report = _examined(found, again, asked, how, cutter, tally)
+    return report, how.source and how.source.skipping(skipped)
 
 
-def _require_id_column(source: Source) -> Source:
-    """The source with its id column as the header has it."""
-    if source.id_column is None:
-        return source
-    column = source.column_named(source.id_column, "--id-column")
-    if column is None:
-        there = ", ".join(shown(name) for name in source.columns[:20])
-        raise BadInput(f"there is no column {safe(source.id_column, 60)!r} for --id-column; there are: {there}")
-    return source.using(list(source.used), column)
+def preview(
+    asked: Asked, how: Composed, cutter: Cutter, count: int, tally: Tally
+) -> tuple[Report, list[dict[str, Any]]]:
+    """What `written` would find, and the first requests; nothing is written."""
+    found = request_lines(asked, how, tally, [])
+    first = list(islice(found, count))
+    report = _examined(chain(first, found), lambda: request_lines(asked, how, Tally(), []), asked, how, cutter, tally)
+    return report, [json.loads(line.raw) for line in first]
 
 
-def _rows(args: Namespace, source: Source | None, tally: Tally) -> Iterator[Row]:
+def _kept(found: Iterable[Line], file: BinaryIO) -> Iterator[Line]:
+    for line in found:
+        file.write(line.raw)
+        yield line
+
+
+def _examined(
+    found: Iterable[Line],
+    again: Callable[[], Iterable[Line]],
+    asked: Asked,
+    how: Composed,
+    cutter: Cutter,
+    tally: Tally,
+) -> Report:
+    source = how.source
+    names_none = source is not None and not asked.rewrites and not source.used
+    report = examine(found, again, cutter, bodies=not names_none)
+    if not report.requests:
+        raise BadInput("; ".join([f"{_name(source)}: no row to make a request of", *tally.notes()]))
+    if source is not None and report.problems:
+        # The lines of the request file will not be kept: those of the source are meant.
+        wanted = {line for problem in report.problems for line in (problem.line, problem.first_line)}
+        rows = enumerate(source.read(requests_only=True), 1)
+        line_of = {number: row.line for number, row in rows if number in wanted}
+        report.problems = [problem.at(line_of) for problem in report.problems]
+    report.notes += how.notes + tally.notes()
+    if names_none and report.requests > 1:
+        report.warnings.append(f"the prompt names no column: all {report.requests} requests ask the same")
+    return report
+
+
+def _name(source: Source | None) -> str:
+    return "the prompts" if source is None else safe(source.path)
+
+
+def _rows(asked: Asked, source: Source | None, tally: Tally) -> Iterator[Row]:
     if source is not None:
         return source.read(requests_only=True, tally=tally)
-    return (Row(n, {"text": prompt}, f"row-{n:06d}") for n, prompt in enumerate(args.prompt, 1))
+    return (Row(n, {"text": prompt}, f"row-{n:06d}") for n, prompt in enumerate(asked.prompts, 1))
 
 
-def _write_lines(
-    file: BinaryIO, name: str, total: int, rows: Iterable[Row], write: Write, source: Source | None, tally: Tally
-) -> list[int]:
-    """Writes the line of each row. Returns the numbers of rows that --empty skip leaves out, since nothing
-    can be made of their picture or text; otherwise they are problems, named together."""
-    problems, last, lines, skipped, ways = [], 0, list[bytes](), list[int](), list[str]()
-    refuse_empty, skip = source is None or source.empty == "refuse", source is not None and source.empty == "skip"
+def request_lines(asked: Asked, how: Composed, tally: Tally, skipped: list[int]) -> Iterator[Line]:
+    """The line of every row that has a request. `skipped` gets the numbers of rows whose picture or text cannot be
+    read, where --empty skip leaves those out.
+
+    Raises BadInput at the end if rows made no request: all of them are told.
+    """
+    start, last, source, wrong = 0, 0, how.source, _BadRows(_name(how.source))
+    total = len(asked.prompts) if source is None else source.extent()[0]
+    policy = "refuse" if source is None else source.empty
     with Progress("build", total, "rows") as progress:
-        for row in rows:
+        for number, row in enumerate(_rows(asked, source, tally), 1):
             empty: list[str] = []
             try:
-                line = write(row.custom_id or "", row.cells, empty)
+                raw = how.write(row.custom_id or "", row.cells, empty)
             except UnicodeEncodeError:
-                raise BadInput(f"{name} line {row.line}: half of a surrogate pair; expected whole characters") from None
+                wrong.add(row.line, "row", "surrogate", "half of a surrogate pair", "whole characters")
+                continue
             except BadInput as error:
-                if skip:
+                if policy == "skip":
                     skipped.append(tally.rows)
                     tally.skip("row whose picture or text cannot be read", f"{row.line}: {error.what}")
                 else:
-                    problems.append(_unreadable(row.line, error.what))
-                    ways.append(error.next_step)
+                    wrong.unreadable(row.line, error)
                 continue
-            if empty and refuse_empty:
-                problems.append(_empty_cell(row.line, empty[0]))
-            lines.append(line)
-            if len(lines) == 64:  # few writes, little memory
-                file.write(b"".join(lines))
-                lines.clear()
+            if empty and policy != "keep":
+                wrong.add(row.line, empty[0], "empty_cell", "empty", "a text")
+                continue
+            yield Line(number, start, raw)
+            start += len(raw)
+            if number % 64 == 0:
                 progress.add(row.line - last)
                 last = row.line
-    file.write(b"".join(lines))
-    if ways:
+    wrong.require_none()
+
+
+class _BadRows:
+    """The rows that make no request: the first of them, and how many of each kind."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._said = name, dict[str, tuple[str, str]]()
+        self._counts: dict[str, int] = {}
+        self._problems: list[Problem] = []
+
+    def add(self, line: int, field: str, kind: str, value: str, expected: str) -> None:
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._said.setdefault(kind, (f"{self._name} line {line}: {value}; expected {expected}", ""))
+        if len(self._problems) < SHOWN:
+            self._problems.append(Problem(line, safe(field, 60), kind, safe(value, 80), expected))
+
+    def unreadable(self, line: int, error: BadInput) -> None:
+        """A cell that holds no picture, or no text."""
         skip_them = "--empty skip makes no request for such a row"
-        raise BadInput(
-            f"{name}: {plural(len(problems), 'row')} that no request can be made of",
-            f"{ways[0]}; {skip_them}",
-            problems,
-        )
-    if problems:
-        raise BadInput(
-            f"{name}: {plural(len(problems), 'row')} with an empty cell in a column that the request needs",
-            "fill them, or say --empty skip (no request for such a row) or --empty keep",
-            problems,
-        )
-    return skipped
+        step = f"{error.next_step}; {skip_them}" if error.next_step else skip_them
+        self._said.setdefault("unreadable", (f"{self._name} line {line}: {error.what}", step))
+        if isinstance(error, BadImage):
+            self.add(line, error.column, "unreadable", error.cell, f"a picture ({error.what})")
+        else:
+            self.add(line, "row", "unreadable", error.what, "a text")
+
+    def require_none(self) -> None:
+        said, steps = [], []
+        for kind, count in self._counts.items():
+            what, step = self._said[kind]
+            if kind == "empty_cell":
+                what = f"{self._name}: {plural(count, 'row')} with an empty cell in a column that the request needs"
+                step = "fill them, or say --empty skip (no request for such a row) or --empty keep"
+            elif count > 1:
+                what += f" (and {count - 1} more like it)"
+            said.append(what)
+            steps.append(step)
+        if said:
+            raise BadInput("; ".join(said), "; ".join(filter(None, steps)), self._problems)
 
 
-def _unreadable(line: int, what: str) -> dict[str, Any]:
-    found = {"line": line, "field": "", "kind": "unreadable", "value": "", "expected": "a picture or a text"}
-    return found | {"text": f"line {line}: {what}"}
-
-
-def _empty_cell(line: int, column: str) -> dict[str, Any]:
-    found = {"line": line, "field": safe(column, 60), "kind": "empty_cell", "value": "", "expected": "a text"}
-    return found | {"text": f"line {line}: {found['field']}: empty; expected a text"}
-
-
-_LINE = re.compile(r"^line \d+|(?<=\(first on )line \d+(?=\)$)")
-
-
-def _name_rows(report: check.Report, source: Source) -> None:
-    """Turns the lines of the request file, which will not be kept, into those of the source."""
-    wanted = {int(found[0][5:]) for p in report.problems for found in _LINE.finditer(p["text"])}
-    rows = enumerate(source.read(requests_only=True), 1)
-    line_of = {number: row.line for number, row in rows if number in wanted}
-    for problem in report.problems:
-        problem["line"] = line_of.get(problem["line"], problem["line"])
-        problem["text"] = _LINE.sub(lambda f: f"line {line_of.get(int(f[0][5:]), 0)}", problem["text"])
-
-
-def _require_space(folder: Path, needed: int) -> None:
+def require_space(folder: Path, how: Composed) -> None:
+    """Raises BadInput where the request file will surely not fit."""
+    source = how.source
+    if source is None:
+        return
+    total, size = source.extent()
+    requests = min(total, source.limit or total, source.sample or total)
+    growth = 1.4 if source.format == "images" else 1.1
+    needed = int(requests * (growth * size / total + len(how.write("", {}, []))))
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise BadInput(

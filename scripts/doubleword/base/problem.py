@@ -1,0 +1,34 @@
+"""One thing that is wrong with one line, row or flag: what a failure lists."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`line`: of the file that the user has; `first_line`: where the same id stands first, for a duplicate."""
+
+    line: int
+    field: str  # where in the line: a column, or a path such as body.temperature
+    kind: str
+    value: str  # what is there, safe to show
+    expected: str
+    first_line: int | None = None
+    old_line: int | None = None  # the same line before --fix
+
+    @property
+    def text(self) -> str:
+        place = f"line {self.line}" + ("" if self.old_line is None else f" (line {self.old_line} before --fix)")
+        if self.first_line is not None:
+            return f"{place}: {self.field}: duplicate {self.value} (first on line {self.first_line})"
+        return f"{place}: {self.field}: {self.value}; expected {self.expected}"
+
+    def at(self, line_of: dict[int, int]) -> Problem:
+        """The same problem in another file: `line_of` its line for each line of this one."""
+        first = self.first_line and line_of.get(self.first_line, self.first_line)
+        return replace(self, line=line_of.get(self.line, self.line), first_line=first)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"text": self.text}

@@ -1,0 +1,148 @@
+"""The parameters that the flags of create_batch_file.py set, judged before any row is read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import BadInput, Failure, WrongUsage
+from ..base.text import safe
+from . import rules
+from .expected import choice_format
+from .flag_files import json_file, named_schema
+from .parse import Unreadable, parse
+from .rules import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+
+_TALKS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
+# What a flag is called in the body of each endpoint that has it.
+_KEYS: dict[str, dict[str, str]] = {
+    "--max-tokens": dict.fromkeys(_TALKS, "max_tokens") | {RESPONSES: "max_output_tokens"},
+    "--temperature": dict.fromkeys(_TALKS, "temperature"),
+    "--top-p": dict.fromkeys(_TALKS, "top_p"),
+    "--stop": {CHAT: "stop", COMPLETIONS: "stop", MESSAGES: "stop_sequences"},
+    "--reasoning-effort": {CHAT: "reasoning_effort", RESPONSES: "reasoning"},
+    "--choices": {CHAT: "response_format", RESPONSES: "text"},
+    "--schema": {CHAT: "response_format", RESPONSES: "text"},
+    "--tools": {CHAT: "tools", RESPONSES: "tools", MESSAGES: "tools"},
+}
+# What --set must not write over, and the flag to use.
+_OWN = {"model": "--model", "messages": "--prompt or --template", "prompt": "--prompt", "input": "--prompt"}
+_OWN |= {"system": "--system", "instructions": "--system"}
+_SAME = {"max_completion_tokens": "max_tokens"}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The flags, as given; `choices` as quoted in CSV, `settings` each KEY=JSON."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    reasoning_effort: str | None = None
+    choices: str | None = None
+    schema: Path | None = None
+    tools: Path | None = None
+    settings: tuple[str, ...] = ()
+
+
+def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
+    """The parameters of a body for an endpoint; `complete`: the body has no others.
+
+    Raises WrongUsage for a wrong flag, BadInput for a wrong file, both with the flag's name.
+    """
+    if given.choices is not None and given.schema is not None:
+        raise WrongUsage("--choices and --schema: one of them")
+    body: dict[str, Any] = {}
+    flag_of: dict[str, str] = {}
+    for flag, key, value in (*_flags(given, url), *map(_setting, given.settings)):
+        same = _SAME.get(key, key)
+        if same in flag_of:
+            raise WrongUsage(f"{flag} and {flag_of[same]} set the same parameter", "leave one of them out")
+        body[key], flag_of[same] = value, flag
+    wrong: list[Failure] = []
+
+    def found(field: str, _: str, value: Any, expected: str) -> None:
+        key = field.split(".")[1]
+        flag = flag_of.get(_SAME.get(key, key))
+        if flag is not None:
+            in_file = flag in ("--tools", "--schema")
+            wrong.append((BadInput if in_file else WrongUsage)(f"{_shown(flag, value, given)}: expected {expected}"))
+        elif complete:
+            wrong.append(WrongUsage(f"--{key.replace('_', '-')} is missing: expected {expected}"))
+
+    rules.parameters(body, url, found, lambda _: None)
+    if body.get("n").__class__ is int and body["n"] > 1:
+        found("body.n", "parameter", body["n"], "1: one answer a request is taken; use seed and several jobs")
+    if wrong:
+        raise type(wrong[0])("; ".join(failure.what for failure in wrong))
+    return body
+
+
+def _flags(given: Parameters, url: str) -> Iterator[tuple[str, str, Any]]:
+    """(flag, key of the body, value) of each flag that was given."""
+    for name in ("max_tokens", "temperature", "top_p", "stop", "reasoning_effort", "choices", "schema", "tools"):
+        value = getattr(given, name)
+        if value is None or value == ():
+            continue
+        flag = "--" + name.replace("_", "-")
+        key = _KEYS[flag].get(url)
+        if key is None:
+            with_it = ", ".join(_KEYS[flag])
+            raise WrongUsage(f"{flag} does not go with {url}, only with {with_it}", f"leave {flag} out")
+        if flag in ("--choices", "--schema"):
+            named = choice_format(_choices(value)) if flag == "--choices" else named_schema(value)
+            value = {"format": {"type": "json_schema", **named}}
+            if url == CHAT:
+                value = {"type": "json_schema", "json_schema": named}
+        elif flag == "--reasoning-effort" and url == RESPONSES:
+            value = {"effort": value}
+        elif flag == "--stop":
+            value = list(value)
+        elif flag == "--tools":
+            value = json_file(flag, value)
+        yield flag, key, value
+
+
+def _setting(written: str) -> tuple[str, str, Any]:
+    key, equals, value = written.partition("=")
+    key = key.strip()
+    if not key or not equals:
+        raise WrongUsage(f"--set {safe(written, 80)}: expected KEY=JSON", """a text is quoted: --set 'user="me"'""")
+    if key in _OWN:
+        raise WrongUsage(f"--set {safe(written, 80)}: expected another parameter", f"use {_OWN[key]}")
+    try:
+        return f"--set {safe(key, 80)}", key, parse(value.encode())
+    except Unreadable as error:
+        why = safe(error.expected, 100).removeprefix("one JSON object on each line").strip(" ()")
+        raise WrongUsage(
+            f"--set {safe(written, 80)}: {safe(error.value, 40)} is no JSON ({why})",
+            f"""a text is quoted: --set '{safe(key, 40)}="me"'""",
+        ) from None
+
+
+def _shown(flag: str, value: Any, given: Parameters) -> str:
+    """The flag with the value that is wrong."""
+    if flag in ("--tools", "--schema"):
+        return f"{flag} {safe(getattr(given, flag[2:]), 200)}"
+    return f"{flag}{'=' if flag.startswith('--set ') else ' '}{safe(value, 80)}"
+
+
+def _choices(written: str) -> tuple[str, ...]:
+    """The words of --choices, quoted as in CSV."""
+    shown = f"--choices {safe(written, 80)!r}"
+    way = """for example --choices 'yes,no,"yes, but"'"""
+    try:
+        lines = list(csv.reader([written], strict=True, skipinitialspace=True))
+    except csv.Error as error:
+        raise WrongUsage(f"{shown}: {safe(error)}; a choice with a comma or quotes is quoted as in CSV", way) from None
+    words = [word.strip() for word in lines[0]] if lines else []
+    if not all(words) or not words:
+        raise WrongUsage(f"{shown}: {'an empty choice' if words else 'no choice'}; expected words between commas", way)
+    twice = sorted({word for word in words if words.count(word) > 1})
+    if twice:
+        raise WrongUsage(f"{shown}: {', '.join(map(repr, twice))} twice; expected each choice once", way)
+    return tuple(words)

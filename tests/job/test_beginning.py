@@ -1,0 +1,112 @@
+"""How a job begins: what may be replaced, what its record knows from the start, and names that cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from doubleword.base.errors import ExitCode
+from doubleword.job.job import Job
+from local_server.app import LocalServer
+from support.running import FastClock, Ran, chat_line, run
+
+
+def create(name: str = "r.jsonl", *flags: str | Path, source: str = "t.csv", prompt: str = "{text}") -> Ran:
+    if source == "t.csv":
+        Path(source).write_text("id,text\n1,good\n2,bad\n")
+    return run("create_batch_file", name, "--input", source, "--model", "echo", "--prompt", prompt, *flags)
+
+
+def test_the_record_knows_what_every_answer_must_be() -> None:
+    create("r.jsonl", "--choices", "good,bad")
+    assert Job.need(Path("r.jsonl")).record.options.expects == {"choices": ["good", "bad"]}
+    schema = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "object"}}}
+    Path("s.json").write_text(json.dumps(schema))
+    create("s.jsonl", "--schema", "s.json")
+    expects = Job.need(Path("s.jsonl")).record.options.expects
+    assert expects == {"schema": schema, "columns": ["b", "a"]}
+    create("t.jsonl")
+    assert Job.need(Path("t.jsonl")).record.options.expects is None
+
+
+def test_a_request_file_made_elsewhere_is_known_by_what_it_asks_for(server: LocalServer) -> None:
+    del server
+    asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "enum": ["a", "b"]}}}
+    lines = [chat_line(f"r{n}", "x", response_format=asked) for n in range(20)]
+    Path("same.jsonl").write_text("".join(lines))
+    Path("mixed.jsonl").write_text("".join(lines) + chat_line("other", "x"))
+    assert run("upload", "same.jsonl").code == run("upload", "mixed.jsonl").code == 0
+    assert Job.need(Path("same.jsonl")).record.options.expects == {"choices": ["a", "b"]}
+    assert Job.need(Path("mixed.jsonl")).record.options.expects is None
+
+
+def test_nothing_is_replaced_while_another_copy_is_at_work_on_the_job() -> None:
+    """It may be uploading the file that is there, so the lock comes before the check and is kept over the rename."""
+    create()
+    before = Path("r.jsonl").read_bytes()
+    other, clock = Job.need(Path("r.jsonl")), FastClock()
+    with other.locked(clock):
+        assert create(prompt="New: {text}").code == ExitCode.TEMPORARY
+    assert Path("r.jsonl").read_bytes() == before
+    assert not list(Path().glob(".*"))
+
+
+def test_rows_are_never_replaced_by_their_requests() -> None:
+    Path("rows.jsonl").write_text('{"text": "x"}\n')
+    Path("link.jsonl").symlink_to("rows.jsonl")
+    for name in ("rows.jsonl", "link.jsonl"):
+        ran = create(name, source="rows.jsonl")
+        assert (ran.code, "would be one of the rows" in ran.err) == (ExitCode.BAD_INPUT, True)
+    assert Path("rows.jsonl").read_text() == '{"text": "x"}\n'
+    assert not list(Path().glob("*.job"))
+
+
+def test_a_request_file_made_by_hand_is_not_replaced_by_itself(server: LocalServer) -> None:
+    del server
+    Path("r.jsonl").write_text(chat_line("a", "x"))
+    assert run("create_batch_file", "r.jsonl", "--input", "r.jsonl", "--model", "n").code == ExitCode.BAD_INPUT
+    assert run("upload", "r.jsonl").code == 0
+    assert run("create_batch_file", "r.jsonl", "--input", "r.jsonl", "--model", "n").code == ExitCode.BAD_INPUT
+    assert Path("r.jsonl").read_text() == chat_line("a", "x")
+
+
+def test_requests_are_not_written_among_the_rows_of_a_folder() -> None:
+    Path("texts/deep").mkdir(parents=True)
+    Path("texts/a.txt").write_text("x")
+    for name in ("texts/r.jsonl", "texts/../texts/r.jsonl"):
+        assert "would be one of the rows" in create(name, source="texts").err
+    assert create("r.jsonl", source="texts").code == 0
+
+
+def test_a_broken_link_or_a_folder_in_the_way_is_not_replaced() -> None:
+    Path("r.jsonl").symlink_to("nowhere")
+    assert create().code == ExitCode.BAD_INPUT
+    assert not Path("nowhere").exists()
+    Path("d.jsonl").mkdir()
+    assert create("d.jsonl").code == ExitCode.BAD_INPUT
+
+
+@pytest.mark.parametrize("name", ["x" * 245 + ".jsonl", "漢" * 81 + ".jsonl", "x" * 300 + ".jsonl"])
+def test_a_name_too_long_for_the_files_beside_it_is_refused_at_the_start(name: str, server: LocalServer) -> None:
+    del server
+    ran = create(name)
+    assert (ran.code, "the name is too long" in ran.err) == (ExitCode.BAD_INPUT, True)
+    if len(name.encode()) <= 255:
+        Path(name).write_text(chat_line("a", "x"))
+        ran = run("upload", name)
+        assert (ran.code, "the name is too long" in ran.err) == (ExitCode.BAD_INPUT, True)
+
+
+def test_a_missing_folder_is_named() -> None:
+    assert "there is no folder no" in create("no/r.jsonl").err
+
+
+def test_a_request_file_edited_after_its_upload_is_not_submitted(server: LocalServer) -> None:
+    del server
+    create()
+    assert run("upload", "r.jsonl").code == 0
+    Path("r.jsonl").write_bytes(Path("r.jsonl").read_bytes().replace(b"good", b"evil"))
+    ran = run("run_batch", "r.jsonl")
+    assert (ran.code, "changed since it was uploaded" in ran.err) == (ExitCode.BAD_INPUT, True)

@@ -1,0 +1,368 @@
+"""What is asked for: choices, schemas, parameters, texts from files, images; and what is wrong with a flag."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubleword.base.errors import ExitCode
+from doubleword.request_file.expected import Expected, choice_format, expected_of
+from support.running import Ran, chat_line, run
+
+PNG = b"\x89PNG\r\n\x1a\n"
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"mood": {"enum": ["good", "bad"]}, "why": {"type": "object", "properties": {"words": {}}}},
+    "required": ["mood"],
+}
+
+
+def create(*flags: str | Path, rows: str = "id,text\n1,good\n2,bad\n", prompt: str = "{text}") -> Ran:
+    """create_batch_file.py r.jsonl over some rows, with more flags."""
+    Path("t.csv").write_text(rows, "utf-8")
+    asked = ["--prompt", prompt] if prompt else []
+    return run("create_batch_file", "r.jsonl", "--input", "t.csv", "--model", "m", *asked, *flags)
+
+
+def body(*flags: str | Path, **more: str) -> dict[str, Any]:
+    """The first body of what was made."""
+    ran = create(*flags, **more)
+    assert ran.code == 0, ran.err
+    made = json.loads(Path("r.jsonl").read_text("utf-8").splitlines()[0])["body"]
+    assert isinstance(made, dict)
+    return made
+
+
+def refused(*flags: str | Path, code: int = ExitCode.USAGE, **more: str) -> str:
+    """What is said of wrong flags; nothing is written."""
+    ran = create(*flags, **more)
+    assert (ran.code, ran.out) == (code, ""), ran.err
+    assert not Path("r.jsonl").exists()
+    return ran.err
+
+
+# --- choices ---------------------------------------------------------------------------------------
+
+
+def test_choices_are_asked_for_by_a_schema_and_read_back_from_the_body() -> None:
+    made = body("--choices", "positive,negative, neutral")
+    named = made["response_format"]["json_schema"]
+    assert named == choice_format(("positive", "negative", "neutral"))
+    assert named["schema"]["properties"]["answer"]["enum"] == ["positive", "negative", "neutral"]
+    assert expected_of(made) == Expected(choices=("positive", "negative", "neutral"))
+    assert expected_of(body("--choices", "a,b", "--endpoint", "responses")) == Expected(choices=("a", "b"))
+
+
+def test_a_choice_with_a_comma_or_quotes_is_quoted_as_in_csv() -> None:
+    found = expected_of(body("--choices", 'yes,"yes, but", "say ""no"""'))
+    assert found == Expected(choices=("yes", "yes, but", 'say "no"'))
+
+
+@pytest.mark.parametrize("choices", ["", " ", ",", "a,,b", "a,", "a,b,a", '"a', 'a,"b"c'])
+def test_choices_that_are_none_are_wrong_usage_with_the_flags_name(choices: str) -> None:
+    assert "--choices" in refused("--choices", choices)
+
+
+@pytest.mark.parametrize("endpoint", ["completions", "embeddings", "messages"])
+def test_choices_go_only_with_an_endpoint_that_can_be_told(endpoint: str) -> None:
+    said = refused("--choices", "a,b", "--endpoint", endpoint)
+    assert f"--choices does not go with /v1/{endpoint}, only with /v1/chat/completions, /v1/responses" in said
+
+
+def test_choices_and_a_schema_are_one_too_many() -> None:
+    Path("s.json").write_text(json.dumps(SCHEMA))
+    assert "--choices and --schema" in refused("--choices", "a,b", "--schema", "s.json")
+    assert "set the same parameter" in refused("--choices", "a,b", "--set", "response_format={}")
+
+
+def test_what_is_expected_comes_back_from_a_record() -> None:
+    for expected in (Expected(choices=("a", "b")), Expected(schema=SCHEMA, columns=("mood", "why"))):
+        assert Expected.from_dict(json.loads(json.dumps(expected.to_dict()))) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, [], {}, {"response_format": {"type": "json_object"}}, {"response_format": 5}, {"text": {"format": 1}}],
+)
+def test_a_body_that_asks_for_no_form_expects_nothing(given: Any) -> None:
+    assert expected_of(given) is None
+
+
+def test_schemas_of_files_made_elsewhere_are_understood() -> None:
+    def asked(schema: Any, name: str = "x") -> Expected | None:
+        return expected_of(
+            {"response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}}
+        )
+
+    assert asked({"type": "string", "enum": ["a", "b"]}) == Expected(choices=("a", "b"))
+    one = {"properties": {"answer": {"enum": ["a", "b"]}}}
+    assert asked(one) == Expected(schema=one, columns=("answer",))
+    assert asked(one, "choice") == Expected(choices=("a", "b"))
+    pointed = {"$ref": "#/$defs/Row", "$defs": {"Row": {"properties": {"b": {}, "a": {}}}}}
+    assert asked(pointed) == Expected(schema=pointed, columns=("b", "a"))
+    around = {"$ref": "#", "allOf": [{"properties": {"a": {}}}], "properties": {"b": {}}}
+    assert asked(around) == Expected(schema=around, columns=("a", "b"))
+    listed = {"type": "array", "items": {}}
+    assert asked(listed) == Expected(schema=listed)
+
+
+# --- schemas ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("around", ["json_schema", "response_format", "whole", "text", "responses"])
+def test_a_wrapper_around_a_schema_is_kept_as_written(around: str) -> None:
+    named = {"name": "mood", "description": "The mood.", "strict": False, "schema": SCHEMA}
+    chat = {"type": "json_schema", "json_schema": named}
+    written = {
+        "json_schema": named,
+        "response_format": chat,
+        "whole": {"response_format": chat},
+        "text": {"text": {"format": {"type": "json_schema", **named}}},
+        "responses": {"type": "json_schema", **named},
+    }[around]
+    Path("s.json").write_text(json.dumps(written))
+    assert body("--schema", "s.json")["response_format"] == chat
+    made = body("--schema", "s.json", "--endpoint", "responses")
+    assert made["text"] == {"format": {"type": "json_schema", **named}}
+    assert expected_of(made) == Expected(schema=SCHEMA, columns=("mood", "why"))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("{}", "[1]", "5", "{", "", "NaN", '{"type": "objekt"}', '{"type": "json_object"}', '{"type": "json_schema"}'),
+        *('{"schema": {}}', '{"name": "x"}', '{"a": 1, "a": 2}', '{"properties": []}', "\xff"),
+    ],
+)
+def test_a_file_that_is_no_schema_is_refused_with_the_flags_name(written: str) -> None:
+    Path("s.json").write_bytes(written.encode("latin-1"))
+    assert "--schema s.json" in refused("--schema", "s.json", code=ExitCode.BAD_INPUT)
+
+
+def test_a_schema_that_is_not_there_is_named_with_its_flag() -> None:
+    assert "--schema: there is no file s.json" in refused("--schema", "s.json", code=ExitCode.BAD_INPUT)
+
+
+# --- parameters ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--temperature", "5"], "--temperature 5.0: expected a number from 0 to 2"),
+        (["--temperature", "nan"], "--temperature nan: expected a number"),
+        (["--temperature", "-1"], "--temperature -1.0: expected a number"),
+        (["--top-p", "2"], "--top-p 2.0: expected"),
+        (["--max-tokens", "0"], "--max-tokens 0: expected an integer of at least 1"),
+        (["--max-tokens", "-5"], "--max-tokens -5: expected"),
+        (["--set", "temperature=9"], "--set temperature=9: expected a number"),
+        (["--set", "stream=true"], "--set stream=True: expected false"),
+        (["--set", "n=3"], "--set n=3: expected 1: one answer a request is taken; use seed"),
+        (["--set", "seed=x"], "--set seed=x: x is no JSON"),
+        (["--set", "x=NaN"], "--set x=NaN: NaN is no JSON"),
+        (["--set", "x=1e999"], "--set x=1e999: 1e999 is no JSON"),
+        (["--set", 'x={"a":1,"a":2}'], "is no JSON"),
+        (["--set", "=1"], "--set =1: expected KEY=JSON"),
+        (["--set", "model=1"], "use --model"),
+        (["--set", "messages=[]"], "use --prompt"),
+        (["--set", "thinking={}"], "--set thinking={}: expected no such parameter: use reasoning_effort"),
+        (["--set", "seed=1", "--set", "seed=2"], "set the same parameter"),
+        (["--set", "max_tokens=1", "--max-tokens", "2"], "--set max_tokens and --max-tokens set the same parameter"),
+        (["--set", "max_completion_tokens=1", "--max-tokens", "2"], "set the same parameter"),
+        (["--set", "temperature=1", "--temperature", "1"], "set the same parameter"),
+        (["--temperature", "9", "--top-p", "9"], "--temperature 9.0: expected a number from 0 to 2; --top-p 9.0"),
+        (["--reasoning-effort", "huge"], "--reasoning-effort"),
+        (["--reasoning-effort", "low", "--endpoint", "completions"], "--reasoning-effort does not go with"),
+        (["--reasoning-effort", "low", "--endpoint", "embeddings"], "--reasoning-effort does not go with"),
+        (["--max-tokens", "5", "--endpoint", "embeddings"], "--max-tokens does not go with /v1/embeddings"),
+        (["--temperature", "1", "--endpoint", "embeddings"], "--temperature does not go with"),
+        (["--stop", "x", "--endpoint", "responses"], "--stop does not go with"),
+        (["--endpoint", "messages"], "--max-tokens is missing"),
+        (["--model", " "], "--model"),
+        (["--system", ""], "--system is empty"),
+        (["--system", "@s.txt"], "--system-file s.txt"),
+    ],
+)
+def test_a_wrong_flag_is_one_error_that_names_it_whatever_the_rows_are(flags: list[str], said: str) -> None:
+    given = [flag for flag in flags if flags[0] != "--model"]
+    if flags[0] == "--model":
+        Path("t.csv").write_text("text\nx\n")
+        ran = run("create_batch_file", "r.jsonl", "--input", "t.csv", "--prompt", "{text}", *flags)
+        assert (ran.code, "--model" in ran.err) == (ExitCode.USAGE, True)
+        return
+    err = refused(*given, rows="text\n" + "x\n" * 50)
+    assert said in err
+    assert "line " not in err
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{}", "a list of tools"),
+        ("[]", "a list of tools"),
+        ("[{}]", "a list of tools"),
+        ("[", "is not JSON"),
+        ('["f"]', "a list of tools"),
+    ],
+)
+def test_a_wrong_tools_file_is_one_error_that_names_the_flag(written: str, said: str) -> None:
+    Path("tools.json").write_text(written)
+    err = refused("--tools", "tools.json", code=ExitCode.BAD_INPUT)
+    assert "--tools tools.json" in err
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    "turns", ["5", "[]", "{}", '[{"role": "robot", "content": "x"}]', '[{"content": "{text}"}]', '["{text}"]', "[}"]
+)
+def test_a_wrong_template_file_is_one_error_that_names_the_flag(turns: str) -> None:
+    Path("turns.json").write_text(turns)
+    assert "--template turns.json" in refused("--template", "turns.json", code=ExitCode.BAD_INPUT, prompt="")
+
+
+def test_reasoning_effort_is_called_what_the_endpoint_calls_it() -> None:
+    assert body("--reasoning-effort", "xhigh")["reasoning_effort"] == "xhigh"
+    assert body("--reasoning-effort", "none", "--endpoint", "responses")["reasoning"] == {"effort": "none"}
+
+
+@pytest.mark.parametrize("value", ["---", "-", "--nothing=x", "-1", "- a"])
+def test_a_value_may_begin_with_a_dash(value: str) -> None:
+    assert body("--stop", value, "--stop", "b")["stop"] == [value, "b"]
+
+
+def test_two_dashes_alone_are_no_value() -> None:
+    assert "--stop" in refused("--stop", "--")
+    assert "--system" in refused("--system=--")
+
+
+def test_a_flag_without_its_value_does_not_take_the_next_flag_for_it() -> None:
+    assert "expected one argument" in refused("--stop", "--json")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--model", "n"],
+        ["--input", "t.csv"],
+        ["--system", "a", "--system", "a"],
+        ["--limit", "1", "--limit", "2"],
+        ["--choices", "a,b", "--choices", "c,d"],
+        ["--schema", "a.json", "--schema", "b.json"],
+        ["--empty", "keep", "--empty=skip"],
+    ],
+)
+def test_a_flag_that_takes_one_value_is_refused_when_given_twice(flags: list[str]) -> None:
+    assert f"{flags[0]} is given twice" in refused(*flags)
+
+
+def test_every_script_refuses_a_flag_given_twice() -> None:
+    ran = run("poll", "r.jsonl", "--timeout-seconds", "1", "--timeout-seconds", "2")
+    assert (ran.code, "--timeout-seconds is given twice" in ran.err) == (ExitCode.USAGE, True)
+
+
+def test_flags_set_in_requests_made_elsewhere_are_called_what_their_endpoint_calls_them() -> None:
+    create("--endpoint", "responses")
+    Path("r.jsonl").rename("theirs.jsonl")
+    assert run("create_batch_file", "s.jsonl", "--input", "theirs.jsonl", "--max-tokens", "5").code == 0
+    assert json.loads(Path("s.jsonl").read_text().splitlines()[0])["body"]["max_output_tokens"] == 5
+
+
+# --- texts from files ------------------------------------------------------------------------------
+
+
+def test_prompts_come_from_files_as_they_are_written() -> None:
+    Path("p.txt").write_bytes('\ufeffLabel: {text}\r\n\r\nSay "it\'s" so.\n'.encode())
+    Path("s.txt").write_text("You know {id}.\n")
+    made = body("--prompt-file", "p.txt", "--system-file", "s.txt", prompt="")
+    assert [turn["content"] for turn in made["messages"]] == ["You know 1.", 'Label: good\n\nSay "it\'s" so.']
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "is empty"), (b" \n", "is empty"), (b"\xff", "UTF-8"), (b"a\0b", "NUL")]
+)
+def test_a_prompt_file_that_is_no_text_is_refused(content: bytes, said: str) -> None:
+    Path("p.txt").write_bytes(content)
+    err = refused("--prompt-file", "p.txt", prompt="", code=ExitCode.BAD_INPUT)
+    assert "--prompt-file p.txt" in err
+    assert said in err
+
+
+def test_a_prompt_that_names_a_file_is_refused_with_the_way_on() -> None:
+    Path("my prompt.txt").write_text("x")
+    assert "--prompt-file p.txt" in refused(prompt="@p.txt")
+    assert "--prompt-file my prompt.txt" in refused(prompt="@my prompt.txt")
+    assert body(prompt="@everyone: {text}")["messages"][0]["content"] == "@everyone: good"
+
+
+# --- images ----------------------------------------------------------------------------------------
+
+
+def addresses(made: dict[str, Any]) -> list[str]:
+    return [part["image_url"]["url"] for part in made["messages"][-1]["content"] if part["type"] == "image_url"]
+
+
+def test_several_images_a_row_come_from_several_columns_or_a_list_in_a_cell() -> None:
+    Path("a.png").write_bytes(PNG + b"a")
+    Path("b.png").write_bytes(PNG + b"b")
+    made = body("--image-column", "front", "--image-column", "back", rows="front,back,text\na.png,b.png,x\n")
+    assert len(set(addresses(made))) == 2
+    assert made["messages"][0]["content"][0] == {"type": "text", "text": "x"}
+    listed = 'pictures,text\n"[""a.png"", ""b.png"", ""https://x.example/c.png""]",x\n'
+    found = addresses(body("--image-column", "pictures", rows=listed))
+    assert found[:2] == addresses(made)
+    assert found[2] == "https://x.example/c.png"
+    made = body("--image-column", "pictures", "--endpoint", "responses", rows=listed)
+    assert [part["type"] for part in made["input"][0]["content"]] == [
+        "input_text",
+        "input_image",
+        "input_image",
+        "input_image",
+    ]
+
+
+def test_a_row_without_its_image_is_an_empty_cell() -> None:
+    rows = "picture,text\nhttps://x.example/c.png,x\n,y\n[],z\n"
+    err = refused("--image-column", "picture", rows=rows, code=ExitCode.BAD_INPUT)
+    assert "2 rows with an empty cell" in err
+    create("--image-column", "picture", "--empty", "keep", rows=rows)
+    last = json.loads(Path("r.jsonl").read_text().splitlines()[2])["body"]
+    assert last["messages"][0]["content"] == [{"type": "text", "text": "z"}]
+
+
+def test_all_images_that_cannot_be_read_are_named_at_once() -> None:
+    Path("no.png").write_text("words")
+    rows = "picture,text\nnone.png,x\nno.png,y\nhttps://x.example/c.png,z\nalso.png,w\n"
+    err = refused("--image-column", "picture", rows=rows, code=ExitCode.BAD_INPUT)
+    assert "t.csv line 2: there is no file " in err
+    assert "none.png (and 2 more like it)" in err
+    for line in (2, 3, 5):
+        assert f"  line {line}: picture: " in err
+
+
+def test_images_stand_beside_the_last_turn_of_a_template() -> None:
+    turns = [
+        {"role": "user", "content": "Like this?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": [{"type": "text", "text": "{text}"}]},
+    ]
+    Path("turns.json").write_text(json.dumps(turns))
+    made = body(
+        "--template", "turns.json", "--image-column", "p", prompt="", rows="p,text\nhttps://x.example/c.png,x\n"
+    )
+    assert made["messages"][2]["content"][0] == {"type": "text", "text": "x"}
+    assert addresses(made) == ["https://x.example/c.png"]
+
+
+# --- repeats ---------------------------------------------------------------------------------------
+
+
+def test_rows_that_ask_the_same_are_said_where_they_are_more_than_a_tenth() -> None:
+    many = create("--json", rows="id,text\n" + "".join(f"{n},{n % 5 and n}\n" for n in range(50)))
+    assert "10 of 50 requests (20%) ask the same as another; 9 (18%) repeat an earlier one" in many.err
+    few = create("--json", rows="id,text\n" + "".join(f"{n},{n and n - (n == 1)}\n" for n in range(50)))
+    assert "ask the same" not in few.err
+    Path("r.jsonl").write_text("".join(chat_line(f"a{n}", "the same") for n in range(4)))
+    assert "4 of 4 requests (100%) ask the same" in run("create_batch_file", "--check", "r.jsonl").err

@@ -1,0 +1,120 @@
+"""--check and --fix as a person needs them: what was changed, where it is in their own file, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from doubleword.base.errors import ExitCode
+from local_server.app import LocalServer
+from support.running import chat_line, run
+
+
+def mended(content: str, code: int = 0) -> tuple[str, str]:
+    """What --fix says of a file, and what it wrote."""
+    Path("theirs.jsonl").write_bytes(content.encode())
+    ran = run("create_batch_file", "theirs.jsonl", "--fix", "mended.jsonl")
+    assert ran.code == code, ran.err
+    assert Path("theirs.jsonl").read_bytes() == content.encode()
+    return ran.err, Path("mended.jsonl").read_text()
+
+
+def number(line: str, custom_id: int) -> str:
+    return line.replace('"custom_id": "x"', f'"custom_id": {custom_id}')
+
+
+def test_every_change_is_told_by_its_line_and_id() -> None:
+    content = chat_line("a", "hi") + "\n" + number(chat_line("x", "ho"), 7) + chat_line("a", "hi")
+    said, made = mended(content + chat_line("b", "so")[:-1] + "\r\n")
+    assert "mended.jsonl: written; " in said
+    assert "fix: line 2: blank, removed" in said
+    assert 'fix: line 3: custom_id 7 made text, "7"' in said
+    assert "fix: line 4: a: removed, identical to line 1" in said
+    assert "fix: line 5: b: CRLF made LF" in said
+    assert [json.loads(line)["custom_id"] for line in made.splitlines()] == ["a", "7", "b"]
+
+
+def test_the_changes_are_in_the_json_object() -> None:
+    Path("theirs.jsonl").write_text(chat_line("a", "hi") + "\n" + chat_line("b", "hi"))
+    facts = run("create_batch_file", "theirs.jsonl", "--fix", "mended.jsonl", "--json").facts
+    assert "line 2: blank, removed" in facts["notes"]
+    assert facts["fixed"] == ["blank lines removed (1)"]
+
+
+def test_many_changes_of_a_kind_are_cut_after_twenty() -> None:
+    said, _ = mended("".join(chat_line(f"a{n}", "x")[:-1] + "\r\n" for n in range(50)))
+    assert said.count("CRLF made LF") == 20
+    assert "and more of this kind: CRLF line ends made LF" in said
+    assert "CRLF line ends made LF (50)" in said
+
+
+def test_what_is_left_has_the_line_of_both_files() -> None:
+    same = chat_line("a", "hi")
+    bad = chat_line("bad", "hi", temperature=9)
+    said, _ = mended("\n\n" + same + same + bad + same + bad.replace("bad", "worse"), ExitCode.BAD_INPUT)
+    assert "mended.jsonl was written, and still has 2 problems" in said
+    assert "line 2 (line 5 before --fix): body.temperature: 9" in said
+    assert "line 3 (line 7 before --fix): body.temperature: 9" in said
+
+
+def test_a_file_that_is_in_the_way_is_not_written_and_that_is_said() -> None:
+    Path("theirs.jsonl").write_text(chat_line("a", "hi"))
+    for out in ("theirs.jsonl", "no folder/x.jsonl"):
+        ran = run("create_batch_file", "theirs.jsonl", "--fix", out)
+        assert (ran.code, f"{out} was not written" in ran.err) == (ExitCode.BAD_INPUT, True)
+
+
+@pytest.mark.parametrize("check", ["--check", "upload"])
+def test_the_next_step_is_the_command_that_mends(check: str, server: LocalServer) -> None:
+    del server
+    Path("their file.jsonl").write_text(number(chat_line("x", "hi"), 7))
+    given = ["their file.jsonl", "--json"]
+    ran = run("upload", *given) if check == "upload" else run("create_batch_file", "--check", *given)
+    assert ran.code == ExitCode.BAD_INPUT
+    command, _, said = json.loads(ran.err)["error"]["next"].partition(" mends ")
+    assert said == "what needs no guessing"
+    words = shlex.split(command)
+    assert words[1].endswith("create_batch_file.py")
+    assert run("create_batch_file", *words[2:]).code == 0
+    assert "7" in Path("their file.fixed.jsonl").read_text()
+
+
+def test_what_cannot_be_mended_is_to_be_checked_again() -> None:
+    Path("r.jsonl").write_text(chat_line("a", "hi", temperature=9))
+    err = run("create_batch_file", "--check", "r.jsonl").err
+    assert "next: mend the lines named, then " in err
+    assert "create_batch_file.py --check r.jsonl" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "id,text\n1,good\n2,bad\n"),
+        ("rows.jsonl", '{"id": 1, "text": "good"}\n{"id": 2, "text": "bad"}\n'),
+        ("rows.txt", "good\nbad\n"),
+    ],
+)
+@pytest.mark.parametrize("check", ["--check", "upload"])
+def test_rows_in_place_of_requests_are_told_with_the_command(
+    name: str, content: str, check: str, server: LocalServer
+) -> None:
+    del server
+    Path(name).write_text(content)
+    ran = run("upload", name) if check == "upload" else run("create_batch_file", "--check", name)
+    assert (ran.code, "these are rows, no requests" in ran.err) == (ExitCode.BAD_INPUT, True)
+    command = ran.err.partition("next: ")[2].partition(" makes requests")[0]
+    words = [{"ASK ABOUT {COLUMN}": "Mood: {text}", "MODEL": "echo"}.get(word, word) for word in shlex.split(command)]
+    made = run("create_batch_file", *words[2:])
+    assert (made.code, made.out.count("\n")) == (0, 1), made.err
+
+
+def test_a_bad_id_column_is_mended_in_the_flags() -> None:
+    Path("t.csv").write_text("id,text\na,x\na,y\n")
+    ran = run(
+        "create_batch_file", "r.jsonl", "--input", "t.csv", "--model", "m", "--prompt", "{text}", "--id-column", "id"
+    )
+    assert "name another --id-column" in ran.err
+    assert "--fix" not in ran.err

@@ -1,0 +1,110 @@
+"""Templates, and the lines made of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doubleword.base.errors import BadInput
+from doubleword.request_file.template import Line, Template, encode
+
+
+def filled(template: str, **cells: Any) -> str:
+    return Template(template, lambda name: name if name in cells else None, lambda: cells).fill(cells, [])
+
+
+@pytest.mark.parametrize(
+    ("template", "result"),
+    [
+        ("Label: {text}", "Label: T"),
+        ("{text}{text}", "TT"),
+        ("{a.b} {with space} {x-y}", "dot space dash"),
+        ('Answer as {"label": "x"} for {text}', 'Answer as {"label": "x"} for T'),
+        ('{"a": {"b": "{text}"}}', '{"a": {"b": "T"}}'),
+        ('{"a": {"b": {"c": 1}}} {text}', '{"a": {"b": {"c": 1}}} T'),
+        ('{"a": [{"b": {}}]}', '{"a": [{"b": {}}]}'),
+        ("{{text}}", "{text}"),
+        ("{{{text}}}", "{T}"),
+        ('{{"a": "{text}"}}', '{"a": "T"}'),
+        ('{{"a": {{"b": "{text}"}}}}', '{"a": {"b": "T"}}'),
+        ("a } b { c", "a } b { c"),
+        ("{}", "{}"),
+        ("{ }", "{ }"),
+        ("{!}", "{!}"),
+        ("", ""),
+        ("no columns", "no columns"),
+        ("{brace}", "{text}"),
+        ("{größe (cm)}", "12"),
+    ],
+)
+def test_a_template_is_filled_in_one_pass_and_other_braces_stay(template: str, result: str) -> None:
+    columns = {"text": "T", "a.b": "dot", "with space": "space", "x-y": "dash", "brace": "{text}", "größe (cm)": "12"}
+    assert filled(template, **columns) == result
+
+
+@pytest.mark.parametrize("name", ["texts", "Text", "a.c", "no such", "x_y", "0"])
+def test_an_unknown_name_is_refused_with_the_headers_that_exist(name: str) -> None:
+    with pytest.raises(BadInput) as failure:
+        filled(f"{{{name}}}", text="T", **{"x-y": 1})
+    assert f"{{{name}}}" in failure.value.what
+    assert "{text}, {x-y}" in failure.value.what
+
+
+json_values = st.recursive(
+    st.text(alphabet='":a1, ', max_size=8) | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["k", "l", "text"]), inner, max_size=2),
+)
+
+
+@given(value=json_values, indent=st.sampled_from([None, 1]))
+def test_json_in_a_prompt_stays_as_it_is(value: Any, indent: int | None) -> None:
+    written = json.dumps(value, indent=indent)
+    assert filled(f"Answer as {written}, please: {{text}}", text="T") == f"Answer as {written}, please: T"
+
+
+def test_nested_keys_other_types_and_empty_cells() -> None:
+    template = Template("{a.b} {n} {gone} {list}", lambda name: name, list)
+    empty: list[str] = []
+    made = template.fill({"a": {"b": "deep"}, "n": 1.5, "list": [1, "é"], "gone": None}, empty)
+    assert made == 'deep 1.5  [1, "é"]'
+    assert empty == ["gone"]
+
+
+@given(text=st.text() | st.text(alphabet='a"\\\n\r\t\x00\x1f\x7fé\u2028🙂', min_size=90))
+def test_a_text_is_encoded_to_the_same_bytes_as_by_json(text: str) -> None:
+    assert encode(text) == json.dumps(text, ensure_ascii=False).encode()
+    with pytest.raises(UnicodeEncodeError):
+        encode(text + "\ud800")
+
+
+@given(
+    cell=st.text(max_size=40),
+    custom_id=st.text(max_size=10),
+    body=st.dictionaries(st.text(max_size=4), st.text(max_size=8) | st.integers(), max_size=4),
+)
+def test_a_line_is_the_json_of_its_request_whatever_the_cells_hold(
+    cell: str, custom_id: str, body: dict[str, Any]
+) -> None:
+    line = Line("/v1/x")
+    template = Template("a {t} b", lambda name: name if name == "t" else None, list)
+    line.close(
+        {
+            "x": body,
+            "asked": line.hole(lambda cells, empty: encode(template.fill(cells, empty))),
+            "again": [line.hole(lambda cells, _: encode(cells["t"]))],
+        }
+    )
+    written = line.write(custom_id, {"t": cell}, [])
+    assert written.startswith(b'{"custom_id": ')
+    assert written.count(b"\n") == 1
+    assert list(json.loads(written)) == ["custom_id", "method", "url", "body"]
+    assert json.loads(written) == {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/x",
+        "body": {"x": body, "asked": f"a {cell} b", "again": [cell]},
+    }

@@ -19,6 +19,7 @@ class Rehearsal:
         self._clock = clock
         self._started = clock()
         self._next_slot = 0.0
+        self.held = False  # while it is true no model answers: for a test that waits for a moment of its own
 
     def outage(self) -> Outage | None:
         """The outage that is on, if any."""
@@ -31,6 +32,8 @@ class Rehearsal:
     async def ask(self, model: Model, path: str, request: dict[str, Any]) -> Reply:
         """The model's reply, after the delay and in its turn, or the failure that was asked for."""
         settings = self._settings
+        while self.held:
+            await asyncio.sleep(0.05)
         if settings.rate > 0:
             slot = max(self._clock(), self._next_slot)
             self._next_slot = slot + 1 / settings.rate

@@ -192,6 +192,34 @@ def test_the_text_has_at_most_forty_lines_and_no_control_characters() -> None:
     assert not Path("reviews.report.html").exists()
 
 
+ODD: list[Any] = [
+    {"response": None},
+    {"response": "text"},
+    {"response": {"status_code": 200, "body": []}},
+    {"response": {"body": {"choices": [None], "usage": "much", "created": "now"}}},
+    {"response": {"body": {"choices": [{"message": {"content": "half a pair \ud800"}}], "created": 1e400}}},
+    {"response": {"body": {"data": [{"embedding": [0.5, -1, 2]}], "object": "list"}}},
+    {"response": {"body": {"output": [{"content": [{"text": "an answer of responses"}]}], "created_at": 1795812009}}},
+    {"response": {"body": {"content": [{"text": "an answer of messages"}], "usage": {"output_tokens": 4}}}},
+]
+
+
+def test_lines_of_any_shape_are_shown_or_counted_as_empty() -> None:
+    requests = made_job(reviews(len(ODD)), ODD)
+    facts = run("report", requests, "--json").facts
+    assert (facts["answered"], facts["empty"]) == (4, 4)
+    answers = [row["answer"] for row in page_of(requests).rows if not row["kind"]]
+    assert answers[0] == "half a pair ⟨U+D800⟩"
+    assert answers[1].startswith("a vector of 3 numbers")
+    assert answers[2:] == ["an answer of responses", "an answer of messages"]
+
+
+def test_a_job_in_which_everything_failed_becomes_a_page_too() -> None:
+    requests = made_job(reviews(3), [Failed("http_500", "no")] * 3)
+    assert "0 of 3 requests have an answer (0 %). Without one: 3 failed." in page_of(requests).words
+    assert run("report", requests, "--text").code == 0
+
+
 # --- what is in its way ---
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,17 +24,13 @@ from .report_answers import Answers, answers_of
 from .report_counts import Histogram, Repeats
 from .report_prompt import Template
 from .report_rows import Rows, clean
-from .response_body import as_text
+from .response_body import Said, as_text
 from .response_body import read as read_body
-
-loads: Callable[[bytes], Any]
 
 try:
     import orjson
-
-    loads = orjson.loads
 except ImportError:
-    loads = json.loads
+    orjson = None  # type: ignore[assignment,unused-ignore]
 
 # Kinds of the errors file that say that nothing came back; any other kind is a failure.
 MISSING = frozenset({"running", "cancelled", "expired", "not_returned", "input_deleted", "unread"})
@@ -127,6 +123,15 @@ def read(job: Job, now: float) -> Report:
     return report
 
 
+def _loads(raw: bytes) -> Any:
+    if orjson is not None:
+        try:
+            return orjson.loads(raw)
+        except ValueError:
+            pass  # it is stricter than the json module: half of a surrogate pair, NaN, very long numbers
+    return json.loads(raw)
+
+
 def _sent_and_failed(results: Path, errors: Path) -> tuple[int, int]:
     """How many requests were sent, and how many of those have no result."""
     with results.open("rb") as file:
@@ -150,7 +155,7 @@ def _in_order(requests: Path, results: Path, errors: Path) -> Iterator[_Row]:
         if line.blank:
             continue
         found = _ID.match(line.raw)
-        custom_id = found[1].decode() if found else str(loads(line.raw)["custom_id"])
+        custom_id = found[1].decode() if found else str(_loads(line.raw)["custom_id"])
         known = line.number, custom_id, hash(line.raw[found.end() :] if found else line.raw), line.raw
         if result is not None and result.get("custom_id") == custom_id:
             yield _Row(*known, result, None)
@@ -175,7 +180,7 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb", buffering=1 << 20) as file:
         for number, raw in enumerate(file, 1):
             try:
-                found = loads(raw)
+                found = _loads(raw)
             except ValueError:
                 found = None
             if not isinstance(found, dict):
@@ -185,9 +190,11 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 
 def _take(report: Report, number: int, row: _Row) -> None:
     """Counts one request, and keeps it for the table if it is one of those shown."""
-    body = ((row.result or {}).get("response") or {}).get("body") or {}
+    response = row.result.get("response") if row.result else None
+    found = response.get("body") if isinstance(response, dict) else None
+    body: dict[str, Any] = found if isinstance(found, dict) else {}
     said = read_body(body)
-    answer = as_text(said) if row.result else ""
+    answer = _described(said)
     cut, kind = bool(row.result) and said.cut, ""
     values: list[str] = []
     if row.result is None:
@@ -222,8 +229,14 @@ def _take(report: Report, number: int, row: _Row) -> None:
         report.rows.add(row.prompt, facts | {"cut": cut, "attempt": (row.error or {}).get("attempt")})
 
 
+def _described(said: Said) -> str:
+    """The text of an answer; a vector is told by its length and beginning."""
+    text = as_text(said)
+    return f"a vector of {len(said.vectors[0]):,} numbers: {text[:80]}…" if len(said.vectors) == 1 else text
+
+
 def _shown_prompt(report: Report, row: _Row) -> tuple[str, bool]:
-    body = loads(row.raw).get("body")
+    body = _loads(row.raw).get("body")
     return report.prompt.cut(report_prompt.asked(body).prompt if isinstance(body, dict) else "")
 
 

@@ -60,18 +60,23 @@ def answers_of(body: dict[str, Any]) -> Answers:
     """How answers are to be counted, by what the request asks for."""
     schema = _schema(body)
     fields: dict[str, Tally | Histogram] = {}
-    properties = schema.get("properties")
-    for name, about in islice(properties.items() if isinstance(properties, dict) else (), FIELDS):
-        about = about if isinstance(about, dict) else {}
-        choices = about.get("enum", [True, False] if about.get("type") == "boolean" else [])
-        number = about.get("type") in ("number", "integer") and not choices
-        fields[name] = Histogram() if number else Tally(_written(choice) for choice in choices)
-    return Answers(Tally(_written(choice) for choice in schema.get("enum", [])), fields)
+    for name, about in islice(_dict(schema.get("properties")).items(), FIELDS):
+        kind, choices = _dict(about).get("type"), _choices(_dict(about))
+        number = kind in ("number", "integer") and not choices
+        fields[name] = Histogram() if number else Tally(choices or (["true", "false"] if kind == "boolean" else []))
+    return Answers(Tally(_choices(schema)), fields)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _choices(schema: dict[str, Any]) -> list[str]:
+    found = schema.get("enum")
+    return [_written(choice) for choice in found] if isinstance(found, list) else []
 
 
 def _schema(body: dict[str, Any]) -> dict[str, Any]:
     """The JSON schema of a chat or a Responses body; {} where there is none."""
-    wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
-    found = wanted.get("json_schema", wanted)
-    schema = found.get("schema") if isinstance(found, dict) else None
-    return schema if isinstance(schema, dict) else {}
+    wanted = _dict(body.get("response_format") or _dict(body.get("text")).get("format"))
+    return _dict(_dict(wanted.get("json_schema", wanted)).get("schema"))

@@ -270,6 +270,9 @@ def test_hostile_texts_stay_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [tag for tag, _ in hostile.elements if tag in ("script", "style", "img", "link", "iframe", "svg")].count(
         "img"
     ) == 0
+    whole = Path("evil.report.html").read_text("utf-8")
+    block = whole[whole.index('id="data">') + len('id="data">') :]
+    assert "<" not in block[: block.index("</script>\n<script>")], "nothing in the data begins or ends an element"
     assert hostile.texts["script"][1:] == plain.texts["script"][1:]
     assert hostile.texts["style"] == plain.texts["style"]
     assert {tag for tag, _ in hostile.elements} <= {tag for tag, _ in plain.elements} | {"ul", "li", "section"}
@@ -278,7 +281,6 @@ def test_hostile_texts_stay_texts(monkeypatch: pytest.MonkeyPatch) -> None:
             attributes.get("href") == "#rows"
         )
     assert hostile.rows[0]["answer"].startswith("</script><script>document.title='owned'</script><img")
-    whole = Path("evil.report.html").read_text("utf-8")
     assert not UNSEEN.search(whole)
     assert key not in whole
     assert "⟨U+202E⟩gnp.exe" in whole

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from doubleword.request_file.expected import choice_format
 from local_server.app import LocalServer
 from results.report_jobs import Failed, made_job, result_line
 from support.running import json_lines, run, run_process, write_requests
@@ -157,9 +158,9 @@ def test_choices_that_no_answer_took_are_shown_and_numbers_of_a_schema_are_count
     labels = [
         str(attributes["aria-label"]) for tag, attributes in page.elements if tag == "svg" and attributes.get("role")
     ]
-    assert any("good: 19, 63 %; bad: 10, 33 %; mixed: 0, 0 %" in label for label in labels), labels
+    assert any("good: 19, 66 %; bad: 10, 34 %; mixed: 0, 0 %" in label for label in labels), labels
     assert any(label.startswith("score.") for label in labels)
-    assert "1 answer is no object of the schema" in page.words
+    assert "not the form that was asked for" in page.words.lower()
     assert page.data["fields"] == ["mood", "score", "why"]
     assert page.rows[4]["values"] == ["good", "0.4", "because 4"]
 
@@ -207,11 +208,23 @@ ODD: list[Any] = [
 def test_lines_of_any_shape_are_shown_or_counted_as_empty() -> None:
     requests = made_job(reviews(len(ODD)), ODD)
     facts = run("report", requests, "--json").facts
-    assert (facts["answered"], facts["empty"]) == (4, 4)
+    assert (facts["answered"], facts["failed"]) == (4, 4)
     answers = [row["answer"] for row in page_of(requests).rows if not row["kind"]]
     assert answers[0] == "half a pair ⟨U+D800⟩"
     assert answers[1].startswith("a vector of 3 numbers")
     assert answers[2:] == ["an answer of responses", "an answer of messages"]
+
+
+def test_choices_are_counted_as_words_and_thinking_is_not_part_of_an_answer() -> None:
+    fenced = '```json\n{"answer": "bad"}\n```'
+    answers = ['{"answer": "good"}', "Good", "<think>hm</think>bad", fenced, '{"answer": "x"}']
+    form = json.dumps(choice_format(("good", "bad", "mixed")))
+    asked = f'response_format={{"type": "json_schema", "json_schema": {form}}}'
+    facts = run("report", made_job(reviews(5), answers, "--set", asked), "--json").facts
+    assert facts["answers"] == {"good": 2, "bad": 2, "mixed": 0}
+    assert facts["errors"] == {"off_list": 1}
+    thought = made_job(reviews(2), ["<think>long</think>\nyes", "yes"], name="thought")
+    assert run("report", thought, "--json").facts["answers"] == {"yes": 2}
 
 
 def test_a_job_in_which_everything_failed_becomes_a_page_too() -> None:

@@ -18,14 +18,15 @@ from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
 from ..job.next_step import next_step
+from ..request_file.expected import Expected
 from ..request_file.lines import lines
-from . import report_prompt
-from .report_answers import Answers, answers_of
+from . import asked, outcome, report_prompt
+from .answer import split_thinking
+from .report_answers import Answers
 from .report_counts import Histogram, Repeats
 from .report_prompt import Template
 from .report_rows import Rows, clean
 from .response_body import Said, as_text
-from .response_body import read as read_body
 
 try:
     import orjson
@@ -70,6 +71,7 @@ class Report:
     job: Job
     made_at: float
     body: dict[str, Any]  # of the first request
+    expected: Expected | None  # what the answers are held against
     differing: list[str]  # parameters that are not the same in all requests
     prompt: Template
     before: Template
@@ -102,6 +104,7 @@ def read(job: Job, now: float) -> Report:
         results, errors = job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl"
     if not results.exists():
         raise BadInput(f"{safe(requests.name)}: no results have been downloaded yet", next_step(job) or "")
+    expected = asked.expected(job)
     bodies = report_prompt.spread(requests)
     texts = [report_prompt.asked(body) for body in bodies]
     first = bodies[0] if bodies else {}
@@ -110,10 +113,11 @@ def read(job: Job, now: float) -> Report:
         job=job,
         made_at=now,
         body=first,
+        expected=expected,
         differing=sorted(key for key in first if any(body.get(key) != first[key] for body in bodies)),
         prompt=prompt,
         before=before,
-        answers=answers_of(first),
+        answers=Answers.of(expected),
         rows=Rows(*_sent_and_failed(results, errors)),
     )
     with Progress("report", job.requests.requests, "requests") as progress:
@@ -193,22 +197,21 @@ def _take(report: Report, number: int, row: _Row) -> None:
     response = row.result.get("response") if row.result else None
     found = response.get("body") if isinstance(response, dict) else None
     body: dict[str, Any] = found if isinstance(found, dict) else {}
-    said = read_body(body)
-    answer = _described(said)
+    said, judged = outcome.answered(body, report.expected)
+    answer = _described(said, judged.value)
     cut, kind = bool(row.result) and said.cut, ""
     values: list[str] = []
     if row.result is None:
         kind = _count_failed(report, row)
         if kind == NOT_SENT:
             return
-    elif not answer.strip():
-        kind = "empty"
-        report.counts.empty += 1
-        _example(report, kind, row, "the answer has no text" + (" and ends at the token limit" if cut else ""))
+    elif judged.failure:  # a results file of an earlier version, or edited
+        kind, answer = judged.failure
+        _count_kind(report, kind, row, answer)
     else:
         report.counts.cut += cut
         report.counts.answered += not cut
-        values = report.answers.add(answer)
+        values = report.answers.add(judged.value, answer)
         if report.repeats.add(row.prompt, row.line, answer):
             report.repeats.name(row.prompt, _shown_prompt(report, row)[0])
     if row.result is not None:
@@ -229,9 +232,11 @@ def _take(report: Report, number: int, row: _Row) -> None:
         report.rows.add(row.prompt, facts | {"cut": cut, "attempt": (row.error or {}).get("attempt")})
 
 
-def _described(said: Said) -> str:
-    """The text of an answer; a vector is told by its length and beginning."""
-    text = as_text(said)
+def _described(said: Said, value: Any) -> str:
+    """The text of an answer without its thinking, of choices the word; a vector by its length and beginning."""
+    text = value if isinstance(value, str) else as_text(said)
+    if not said.vectors:
+        return split_thinking(text)[1].strip("\n")
     return f"a vector of {len(said.vectors[0]):,} numbers: {text[:80]}…" if len(said.vectors) == 1 else text
 
 
@@ -246,17 +251,13 @@ def _count_failed(report: Report, row: _Row) -> str:
     if kind == NOT_SENT:
         report.counts.waiting += 1
         return kind
-    if kind == "empty":
-        report.counts.empty += 1
-    elif kind in MISSING:
-        report.counts.missing += 1
-    else:
-        report.counts.failed += 1
-    _example(report, kind, row, str((row.error or {}).get("text") or ""))
+    _count_kind(report, kind, row, str((row.error or {}).get("text") or ""))
     return kind
 
 
-def _example(report: Report, kind: str, row: _Row, text: str) -> None:
+def _count_kind(report: Report, kind: str, row: _Row, text: str) -> None:
+    name = "empty" if kind == "empty" else "missing" if kind in MISSING else "failed"
+    setattr(report.counts, name, getattr(report.counts, name) + 1)
     found = report.errors.setdefault(kind, ErrorKind(kind))
     found.count += 1
     if len(found.examples) < EXAMPLES:

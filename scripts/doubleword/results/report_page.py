@@ -147,10 +147,7 @@ def _answers(report: Report) -> Html:
         charts.append(_chart(name, counts, total))
     if not answers.fields:
         charts.append(_chart(BY_FREQUENCY, answers.whole, total))
-    one = answers.unparsed == 1
-    remark = "1 answer is no object" if one else f"{answers.unparsed:,} answers are no objects"
-    remark += " of the schema, and not in these charts."
-    return _section("Answers", tag("div", *charts, class_="charts"), tag("p", remark, class_="note") if answers.unparsed else "")  # fmt: skip # noqa: E501
+    return _section("Answers", tag("div", *charts, class_="charts"))
 
 
 def _chart(title: str, counts: Tally | Histogram, total: int) -> Html:

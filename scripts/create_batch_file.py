@@ -96,7 +96,7 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     if args.endpoint is not None:
         args.endpoint = "/v1/" + args.endpoint.removeprefix("/").removeprefix("v1/")
         if args.endpoint[4:] not in ENDPOINTS:
-            raise WrongUsage(f"--endpoint {safe(args.endpoint, 60)}", "one of " + ", ".join(ENDPOINTS))
+            raise WrongUsage(f"--endpoint {safe(args.endpoint, 60)}: expected one of {', '.join(ENDPOINTS)}")
     for name, most in (("part_requests", 50_000), ("part_bytes", 200_000_000), ("limit", None), ("sample", None)):
         number = getattr(args, name)
         if number is not None and not 1 <= number <= (most or number):
@@ -114,7 +114,7 @@ def _require_texts(args: Namespace) -> None:
             if not isinstance(text, str) or name == "input":
                 continue
             if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
-                raise WrongUsage(f"{flag} {safe(text, 60)}: not UTF-8", f"{flag}-file" if name == "prompt" else "")
+                raise WrongUsage(f"{flag} {safe(text, 60)}: not UTF-8", "write it in UTF-8")
             if name in ("prompt", "system") and not text.strip():
                 raise WrongUsage(f"{flag} is empty; a text was expected")
             if name in ("prompt", "system") and text[0] == "@" and (len(text.split()) == 1 or Path(text[1:]).is_file()):

@@ -61,7 +61,7 @@ def test_a_choice_with_a_comma_or_quotes_is_quoted_as_in_csv() -> None:
     assert found == Expected(choices=("yes", "yes, but", 'say "no"'))
 
 
-@pytest.mark.parametrize("choices", ["", " ", ",", "a,,b", "a,", "a,b,a", '"a', 'a,"b"c'])
+@pytest.mark.parametrize("choices", ["", " ", ",", "a,,b", "a,", "a,b,a", "a\nb", '"a', 'a,"b"c'])
 def test_choices_that_are_none_are_wrong_usage_with_the_flags_name(choices: str) -> None:
     assert "--choices" in refused("--choices", choices)
 
@@ -153,13 +153,13 @@ def test_a_schema_that_is_not_there_is_named_with_its_flag() -> None:
     ("flags", "said"),
     [
         (["--temperature", "5"], "--temperature 5.0: expected a number from 0 to 2"),
-        (["--temperature", "nan"], "--temperature nan: expected a number"),
+        (["--temperature", "nan"], "--temperature NaN: expected a number"),
         (["--temperature", "-1"], "--temperature -1.0: expected a number"),
         (["--top-p", "2"], "--top-p 2.0: expected"),
         (["--max-tokens", "0"], "--max-tokens 0: expected an integer of at least 1"),
         (["--max-tokens", "-5"], "--max-tokens -5: expected"),
         (["--set", "temperature=9"], "--set temperature=9: expected a number"),
-        (["--set", "stream=true"], "--set stream=True: expected false"),
+        (["--set", "stream=true"], "--set stream=true: expected false"),
         (["--set", "n=3"], "--set n=3: expected 1: one answer a request is taken; use seed"),
         (["--set", "seed=x"], "--set seed=x: x is no JSON"),
         (["--set", "x=NaN"], "--set x=NaN: NaN is no JSON"),

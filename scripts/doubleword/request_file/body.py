@@ -13,6 +13,7 @@ from ..base.text import safe
 from ..rows.headers import shown
 from ..rows.source import Source
 from . import images, rules
+from .expected import expected_of
 from .flag_files import json_file
 from .parameters import Parameters, made
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
@@ -96,6 +97,9 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     if kept:
         first = ", ".join(safe(braces, 40) for braces in list(kept)[:3])
         notes.append(f"no column, so sent as written: {first}{', ...' if len(kept) > 3 else ''}")
+    expected = expected_of(body)
+    if expected is not None and len(expected.choices) == 1:
+        notes.append(f"there is one choice alone: every answer will be {safe(expected.choices[0], 80)!r}")
     return Composed(line.write, source and source.using(list(used)), notes)
 
 

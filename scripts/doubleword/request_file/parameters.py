@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def _setting(written: str) -> tuple[str, str, Any]:
         why = safe(error.expected, 100).removeprefix("one JSON object on each line").strip(" ()")
         raise WrongUsage(
             f"--set {safe(written, 80)}: {safe(error.value, 40)} is no JSON ({why})",
-            f"""a text is quoted: --set '{safe(key, 40)}="me"'""",
+            f"""a text is quoted: --set '{safe(key, 40)}="me"'""" if error.kind == "json" else "",
         ) from None
 
 
@@ -128,13 +129,15 @@ def _shown(flag: str, value: Any, given: Parameters) -> str:
     """The flag with the value that is wrong."""
     if flag in ("--tools", "--schema"):
         return f"{flag} {safe(getattr(given, flag[2:]), 200)}"
-    return f"{flag}{'=' if flag.startswith('--set ') else ' '}{safe(value, 80)}"
+    return f"{flag}{'=' if flag.startswith('--set ') else ' '}{safe(json.dumps(value, ensure_ascii=False), 80)}"
 
 
 def _choices(written: str) -> tuple[str, ...]:
     """The words of --choices, quoted as in CSV."""
     shown = f"--choices {safe(written, 80)!r}"
     way = """for example --choices 'yes,no,"yes, but"'"""
+    if "\n" in written or "\r" in written:
+        raise WrongUsage(f"{shown}: a line end; expected words between commas", way)
     try:
         lines = list(csv.reader([written], strict=True, skipinitialspace=True))
     except csv.Error as error:

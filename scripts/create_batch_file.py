@@ -17,7 +17,7 @@ Templates: {name} is a column, {a.b} a key within a cell of JSON. A {name} that 
 
 Examples:
   create_batch_file.py reviews.jsonl --input reviews.csv --model M --prompt 'Mood of: {text}' --choices good,bad,mixed
-  create_batch_file.py trial.jsonl --input reviews.csv --model M --prompt 'Label: {text}' --limit 5
+  create_batch_file.py may.jsonl --input may.csv --model M --prompt 'Label: {text}' --reuse april.jsonl
   create_batch_file.py two.jsonl --model M --prompt 'Name a river.' --prompt 'Name a lake.'
   create_batch_file.py --check made_elsewhere.jsonl
 """
@@ -87,6 +87,7 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     add("--tools", type=Path, metavar="FILE", help="JSON list of tools")
     add("--set", action="append", metavar="KEY=JSON", help="any other parameter, such as seed=7")
     add = flags.add_argument_group("what is done").add_argument
+    add("--reuse", type=Path, action="append", metavar="OTHER", help="an earlier job whose answers are taken")
     add("--dry-run", action="store_true", help=f"print the first {SHOWN} requests as they would be sent; write nothing")
     add("--check", nargs="?", const="", metavar="FILE", help="check an existing request file; write nothing")
     add("--fix", type=Path, metavar="OUT", help="write a copy of REQUESTS with what can be mended without guessing")
@@ -206,6 +207,7 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
     from doubleword.job.next_step import next_step
     from doubleword.request_file import body, write
     from doubleword.request_file.parts import Cutter, Limits
+    from doubleword.results import reuse
     from doubleword.rows.tally import Tally
 
     asked, limits, tally = _asked(args), Limits(args.part_requests, args.part_bytes), Tally()
@@ -216,7 +218,13 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
         answer([*map(_line, preview)], _summary(path, report, "not written, would be sound", preview=preview))
         return ExitCode.DONE
     report, job = begin.build(path, asked, source, limits, clock, tally)
-    answer([str(path)], _summary(path, report, "made", job=str(job.folder), next=next_step(job)))
+    taken = reuse.take(job, args.reuse or [], clock)
+    facts = _summary(path, report, "made", job=str(job.folder), reused=taken, next=next_step(job))
+    if args.reuse:
+        say(reuse.summary(job, taken))
+    for name in () if args.reuse or job.submitted() else reuse.would_serve(job):
+        say(f"note: {safe(name)} has answers to some of these requests: with --reuse {safe(name)} they cost nothing")
+    answer([str(path)], facts)
     return ExitCode.DONE
 
 
@@ -263,7 +271,7 @@ def _facts(path: Path, **known: "Any") -> "dict[str, Any]":
     """The one object of --json: the same keys every time."""
     empty: dict[str, Any] = {"request_file": str(path), "requests": 0, "bytes": 0, "parts": 0, "models": {}}
     empty |= {"endpoint": "", "input_tokens": 0, "notes": [], "warnings": [], "preview": [], "fixed": []}
-    return empty | {"job": None, "next": None} | known
+    return empty | {"job": None, "reused": 0, "next": None} | known
 
 
 def _line(request: "dict[str, Any]") -> str:

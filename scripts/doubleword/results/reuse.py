@@ -165,6 +165,8 @@ def take(job: Job, earlier: list[Path], clock: Clock) -> int:
 
     Raises WrongUsage for the job itself, BadInput if something of this job was submitted already.
     """
+    if not earlier:
+        return job.reused
     for path in earlier:
         same = path.exists() and path.samefile(job.request_file())
         if same or Job.folder_of(path) == job.folder or path == job.beside("results.jsonl"):

@@ -19,7 +19,8 @@ from doubleword.base.errors import EXIT_CODES, VERSION, ExitCode
 from local_server.app import LocalServer
 from local_server.settings import REHEARSAL_PRICE, ModelSpec
 from support.documents import DOCUMENTS, ROOT, blocks, commands
-from support.running import COMMANDS, Ran, run, run_process
+from support.judge import MODEL, Judge
+from support.running import COMMANDS, FastClock, Ran, run, run_process
 
 ALL_COMMANDS = [command for document in DOCUMENTS for command in commands(document)]
 WITH_FLAGS = [command for command in ALL_COMMANDS if any(a.startswith("--") for a in command.arguments)]
@@ -182,9 +183,9 @@ def test_every_path_a_document_names_exists() -> None:
 
 @pytest.fixture
 def priced_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    """A local server on which MODEL has a price, so that a cost limit can be kept as it is shown."""
-    models = {"MODEL": ModelSpec(price=REHEARSAL_PRICE)}
-    with LocalServer(tmp_path / "server", speed=200, real_model=False, models=models) as running:
+    """A local server on which MODEL has a price and keeps to choices, so that what is shown can be typed as it is."""
+    models = {MODEL: ModelSpec(price=REHEARSAL_PRICE)}
+    with Judge() as judge, LocalServer(tmp_path / "server", speed=200, upstream=judge.url, models=models) as running:
         monkeypatch.setenv("DOUBLEWORD_BASE_URL", running.base_url)
         monkeypatch.setenv("DOUBLEWORD_API_KEY", running.key)
         shutil.copy(ROOT / "tests/data/reviews.csv", "reviews.csv")
@@ -194,7 +195,7 @@ def priced_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[L
 def run_shown(line: str) -> Ran:
     """A shown command line, run for real in this process; the code is the one that the documents give it."""
     words = shlex.split(line)
-    done = run(Path(words[1]).stem, *words[2:])
+    done = run(Path(words[1]).stem, *words[2:], clock=FastClock(moment=0.2))  # the model needs real time
     assert done.code == (8 if "--trial" in words else 0), (line, done.err)
     return done
 

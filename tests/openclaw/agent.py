@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 
 from openclaw.model_server import Conversation, ToolCall
 
-MODEL = "rehearsal-model"
 LOOKS = " --interval-seconds 2"  # the one thing added to the skill's commands: it looks every 30 s
 EXEC_WAIT_MS = 120_000  # as long as exec lets a command stay in the foreground
 
@@ -33,7 +32,7 @@ def workflow(page: str, base: PurePosixPath) -> list[str]:
     blocks = re.findall(r"^ *```bash\n(.*?)^ *```", section, re.MULTILINE | re.DOTALL)
     lines = [line.strip() for block in blocks for line in block.splitlines()]
     found = [line.replace("{baseDir}", str(base)) for line in lines if line.startswith("python3 ")]
-    return [re.sub(r"\bMODEL\b", MODEL, line) + (LOOKS if "/run_batch.py " in line else "") for line in found]
+    return [line + (LOOKS if "/run_batch.py " in line else "") for line in found]
 
 
 def run(command: str, folder: Path) -> ToolCall:

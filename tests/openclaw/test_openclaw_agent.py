@@ -19,11 +19,12 @@ import pytest
 
 from local_server.app import LocalServer
 from local_server.settings import REHEARSAL_PRICE, ModelSpec
-from openclaw.agent import MODEL, Agent
+from openclaw.agent import Agent
 from openclaw.home import OpenClaw
 from openclaw.model_server import ScriptedModel
 from openclaw.tools import Tools
 from support.documents import ROOT
+from support.judge import MODEL, Judge
 
 pytestmark = pytest.mark.openclaw
 
@@ -74,7 +75,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory, tools: Tools, skill: Path) -
     now, later = Agent(openclaw.home, this_month), Agent(openclaw.home, next_month)
     parts = {"Doubleword job, approved": later.scheduled, "all of it": now.whole_job, "go on without": later.hand_over}
     priced = {MODEL: ModelSpec(price=REHEARSAL_PRICE)}
-    with LocalServer(base / "doubleword", speed=SPEED, models=priced) as doubleword, ScriptedModel(parts) as model:
+    with (
+        Judge() as judge,
+        LocalServer(base / "doubleword", speed=SPEED, upstream=judge.url, models=priced) as doubleword,
+        ScriptedModel(parts) as model,
+    ):
         openclaw.configure(
             models=model.provider,
             # The python3 that runs this test: it has `requests`, as the user's must.

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput, WrongUsage
+from doubleword.rows.located import located
 from doubleword.rows.pictures import image_address
-from doubleword.rows.source import Row, Source, describe, located
+from doubleword.rows.source import Row, Source, describe
 from doubleword.rows.stdin import kept_stdin
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20

@@ -13,7 +13,7 @@ from ..base.errors import BadInput
 from ..base.files import whole_file
 from ..base.text import safe
 from ..rows.cells import text
-from ..rows.delimited import Dialect, RawRow
+from ..rows.dialect import Dialect, RawRow
 from .answer import parsed_text
 from .guard import guarded
 from .table import Column, Joined, Table

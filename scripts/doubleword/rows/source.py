@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
-from ..base.files import digest as file_digest
 from ..base.text import safe
-from . import delimited, folder, formats, parquet
+from . import dialect, folder, formats, parquet
 from .cells import Unreadable, is_empty, text, value
-from .delimited import Dialect, RawRow
+from .dialect import Dialect, RawRow
 from .form import Form
 from .guess import form_of
 from .headers import meant, refuse_near
@@ -209,7 +208,7 @@ class Source(Form):
     @cached_property
     def dialect(self) -> Dialect:
         """Of a CSV or TSV: how it is written."""
-        return delimited.dialect(self)
+        return dialect.dialect_of(self)
 
     def raw_rows(self) -> Iterator[RawRow]:
         """Of a CSV or TSV: every record as it stands in the file, the header and blank lines, too.
@@ -217,7 +216,7 @@ class Source(Form):
         Those with cells are the header and then the rows of `read`, one for one. Encoded by `dialect` with its mark
         before them they are the file, byte for byte; cells added to a row are quoted by `dialect.quoted`.
         """
-        return delimited.raw_rows(self)
+        return dialect.raw_rows(self)
 
 
 def describe(
@@ -247,36 +246,3 @@ def describe(
         sha256 = inspected(path, found.encoding if is_text else None, found.format != "json")
         source = Source(**asdict(found), sha256=sha256, size=path.stat().st_size, **selection)
     return source if source.sample is None else replace(source, rows=source.count())
-
-
-def located(source: Source, beside: Path) -> Source:
-    """A source from a record where it lies now, unchanged: where it was, or in the folder `beside`, the request file's.
-
-    Raises BadInput if it is gone, or changed since the requests were made.
-    """
-    own = beside.resolve() / source.path
-    there = own.exists()
-    if there and _is(source, own):
-        return source._with(path=str(own))
-    for candidate in [beside / own.name, *sorted(beside.iterdir())]:
-        if candidate != own and candidate.is_dir() == source.is_folder and _is(source, candidate):
-            return source._with(path=str(candidate.resolve()))
-    if there:
-        raise BadInput(
-            f"the source {safe(own)} has changed since the requests were made; its rows are needed for the table",
-            f"restore it, or put an unchanged copy into {safe(beside)}",
-        )
-    raise BadInput(
-        f"the source {safe(own)} is gone, and nothing in {safe(beside)} is a copy of it; its rows are needed",
-        "restore it, or put it beside the request file",
-    )
-
-
-def _is(source: Source, path: Path) -> bool:
-    """Whether the same rows lie there."""
-    try:
-        if source.is_folder:
-            return path.is_dir() and folder.listing(replace(source, path=str(path.resolve()))).sha256 == source.sha256
-        return path.is_file() and path.stat().st_size == source.size and file_digest(path) == source.sha256
-    except (BadInput, OSError):
-        return False

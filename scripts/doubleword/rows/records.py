@@ -1,0 +1,189 @@
+"""The records of CSV and TSV: what lies between two line ends that are not quoted."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ..base.errors import BadInput
+from ..base.files import LINE_BYTES
+from ..base.text import safe
+from .form import Form
+from .tally import Tally
+from .text_file import line_ends, opened, undecodable
+
+LOOK_AHEAD = 256  # lines of a TSV that are searched for the end of a quote
+OPEN_QUOTE = "a quote that does not enclose a whole cell on its line is read as a character"
+TAB_IN_QUOTES = "tabs or line ends within quotes belong to their cell; is a quote too much there?"
+SWALLOWED = "a quoted cell holds lines that look like rows; is a quote missing there?"
+
+
+class Record(NamedTuple):
+    """What lies between two line ends that are not quoted. `raw` is its text with its line end, if it was asked for."""
+
+    line: int
+    cells: list[str]
+    raw: str
+
+
+# A first line `sep=;` is for Excel.
+_NAMES_DELIMITER = ["sep=", ""]
+
+
+def records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
+    """Every record, blank lines (no cells) too. With `keep` each has its raw text."""
+    try:
+        with opened(form, line_ends(form)) as file:
+            for record in (
+                _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
+            ):
+                if record.line > 1 or record.cells != _NAMES_DELIMITER:
+                    yield record
+                    continue
+                tally.leave_out("line that names the delimiter", 1)
+                if keep:
+                    yield record._replace(cells=[])
+    except UnicodeError:
+        raise undecodable(form.path, form.encoding) from None
+
+
+def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> Iterator[Record]:
+    csv.field_size_limit(LINE_BYTES)
+    held: list[str] = []
+
+    def held_back() -> Iterator[str]:
+        for text in lines:
+            held.append(text)
+            yield text
+
+    reader = csv.reader(held_back() if keep else lines, delimiter=form.delimiter, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if reader.line_num > line:
+                _judge_swallowed(line, cells, form.delimiter, tally)
+            yield Record(line, cells, "".join(held))
+            held.clear()
+            line = reader.line_num + 1
+    except csv.Error as error:
+        what, way = f"the quotes there are wrong ({safe(error)})", "mend the quotes there"
+        if "new-line" in str(error):
+            what, way = "a carriage return alone stands there, unquoted", "end all lines alike, or quote that cell"
+        elif "unexpected end" in str(error):
+            what, way = f"{safe(error)}: a quote that opens there is never closed", "close it, or double it"
+        raise BadInput(f"{safe(form.path)} line {line}: {what}", way) from None
+
+
+def _judge_swallowed(line: int, cells: list[str], delimiter: str, tally: Tally) -> None:
+    """Doubts a quoted cell whose further lines have the form of this table's rows."""
+    for column, cell in enumerate(cells):
+        if "\n" not in cell:
+            continue
+        first, *more = cell.split("\n")
+        shape = _shape(first.split(delimiter)[0] if column == 0 else cells[0])
+        if _like_rows(shape, column, len(cells), more, delimiter):
+            tally.doubt(SWALLOWED, line)
+
+
+def _like_rows(shape: str, column: int, width: int, lines: list[str], delimiter: str) -> bool:
+    """Whether lines could be rows: as many cells, the first like those of that column, the last one cut at `column`."""
+    *inner, last = lines
+    if last.count(delimiter) != column or len(inner) < (0 if column else 20 if width == 1 else 1):
+        return False
+    # Delimiters are counted before anything is split: texts of many lines are common, and read twice as fast so.
+    alike = all(text.count(delimiter) == width - 1 for text in inner)
+    alike = alike and all(_shape(text.split(delimiter)[0]) == shape for text in inner)
+    return alike and (column == 0 or _shape(last.split(delimiter)[0]) == shape)
+
+
+def _shape(cell: str) -> str:
+    """The kinds of characters of a cell, each run once: `row-12` and `id-7` are alike, `12` and `word` are not."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", cell.strip()))
+
+
+# In a tab file a quote is a quote only around a whole cell on its line: `"I never said` is a text.
+ENCLOSED = re.compile(r'"[^"]*(?:""[^"]*)*"')
+
+
+def _tab_records(lines: Iterable[str], tally: Tally) -> Iterator[Record]:
+    """Records of a file with tabs. Spreadsheets write line ends into quoted cells; elsewhere quotes are characters."""
+    ahead = deque[str]()
+    rest = iter(lines)
+    width = number = 0
+
+    def look(index: int) -> str | None:
+        while len(ahead) <= index:
+            following = next(rest, None)
+            if following is None:
+                return None
+            ahead.append(following)
+        return ahead[index]
+
+    while (text := look(0)) is not None:
+        number += 1
+        bare = text[: len(text) - len(line_end(text))]
+        raw, taken = bare.split("\t"), 1
+        if '"' in bare:
+            raw, taken = _quoted(text, raw, width, look)
+            _judge_quotes(number, raw, taken, tally)
+        whole = "".join(ahead.popleft() for _ in range(taken))
+        yield Record(number, [_unquoted(cell) for cell in raw] if bare else [], whole)
+        number += taken - 1
+        width = width or (len(raw) if bare and raw != _NAMES_DELIMITER else 0)
+
+
+def _quoted(text: str, plain: list[str], width: int, look: Any) -> tuple[list[str], int]:
+    """(raw cells, lines taken) of a line with quotes in it, whose cells between tabs are `plain`."""
+    split = split_raw(text[: len(text) - len(line_end(text))], "\t")
+    opens = any(cell.startswith('"') and not ENCLOSED.fullmatch(cell) for cell in split)
+    if not opens or width <= 1:
+        return (split if len(split) == width or not width else plain), 1
+    joined, fits = text, len(plain) == width
+    for index in range(1, LOOK_AHEAD):
+        following = look(index)
+        if following is None:
+            break
+        joined += following
+        fits = fits and following.count("\t") == width - 1
+        if '"' in following:
+            cells = split_raw(joined[: len(joined) - len(line_end(joined))], "\t")
+            if all(not cell.startswith('"') or ENCLOSED.fullmatch(cell) for cell in cells):
+                # Where every line is a row by itself, the quotes are characters.
+                return (plain, 1) if fits or len(cells) != width else (cells, index + 1)
+    return plain, 1
+
+
+def _judge_quotes(number: int, raw: list[str], taken: int, tally: Tally) -> None:
+    if taken > 1 or any("\t" in cell for cell in raw):
+        tally.doubt(TAB_IN_QUOTES, number)
+    elif any(cell.startswith('"') and not ENCLOSED.fullmatch(cell) for cell in raw):
+        tally.doubt(OPEN_QUOTE, number)
+
+
+def line_end(text: str) -> str:
+    """The line end of a line: LF, CRLF, CR, or nothing at the end of a file."""
+    return "\r\n" if text.endswith("\r\n") else text[-1:] if text.endswith(("\n", "\r")) else ""
+
+
+def split_raw(text: str, delimiter: str) -> list[str]:
+    """The cells of a record as they are written, quotes and all."""
+    cells, position = [], 0
+    while True:
+        found = ENCLOSED.match(text, position)
+        end = found.end() if found else -1
+        if not (end == len(text) or (found and text[end] == delimiter)):
+            end = text.find(delimiter, position)
+            end = len(text) if end < 0 else end
+        cells.append(text[position:end])
+        if end == len(text):
+            return cells
+        position = end + 1
+
+
+def _unquoted(raw: str) -> str:
+    if raw.startswith('"') and ENCLOSED.fullmatch(raw):
+        return raw[1:-1].replace('""', '"')
+    return raw

@@ -220,6 +220,23 @@ def test_unicode_text_of_a_spreadsheet_is_a_table() -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
+        ('{"text": "a"}\n{"text": "b"}\n', "--format jsonl"),
+        ("id,text\n1,a\n2,b\n", "--format csv"),
+        ("Hello, you\nand, well, I\nand none\n", ""),
+        ("one\ntwo\n", ""),
+    ],
+)
+def test_lines_that_may_be_something_else_are_lines_and_it_is_said(content: str, says: str) -> None:
+    tally = Tally()
+    source = describe(write("a.txt", content), tally=tally)
+    assert source.format == "lines"
+    assert says in "".join(tally.notes())
+    assert bool(tally.notes()) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
         ("id,text,text\n1,2,3\n", "columns 2, 3 have the same header, 'text'"),
         ("id,,,text\n1,2,3,4\n", "columns 2, 3 have no header"),
         ("id,text,,\n1,a,,\n2,b,,x\n", "line 3: 'x' stands in column 4, which has no header"),

@@ -125,15 +125,25 @@ def _by_text(named: str, text: str, tally: Tally) -> str:
         return "json"
     if named == "json" and first == "{" and _is_object(text.lstrip().partition("\n")[0]):
         return "jsonl" if text.lstrip().partition("\n")[2].lstrip()[:1] == "{" else named
+    return _of_lines(text, tally) if named == "lines" else named
+
+
+def _of_lines(text: str, tally: Tally) -> str:
+    """A table with tabs, or lines; what else lines may be is said."""
     lines = [line for line in re.split(r"\r\n|\n|\r", text)[:50] if line]
-    if named == "lines" and len(lines) > 1 and lines[0].count("\t") and _width(lines):
+    if len(lines) > 1 and _divided(lines, "\t"):
         tally.doubt("the file is read as a table with tabs, since its lines are so; --format lines for lines", "line 1")
         return "tsv"
-    return named
+    if lines and _is_object(lines[0]):
+        tally.doubt("each line is a text, though it is JSON; --format jsonl for rows with keys", "line 1")
+    elif len(lines) > 2 and (_divided(lines, ",") or _divided(lines, ";")):
+        tally.doubt("each line is a text, though they look like rows of a table; --format csv for that", "line 1")
+    return "lines"
 
 
-def _width(lines: list[str]) -> bool:
-    return len({line.count("\t") for line in lines}) == 1
+def _divided(lines: list[str], delimiter: str) -> bool:
+    """Whether all lines have as many cells."""
+    return delimiter in lines[0] and len({line.count(delimiter) for line in lines}) == 1
 
 
 def _is_object(line: str) -> bool:

@@ -60,7 +60,7 @@ def refuse_near(name: str, headers: Iterable[str], flag: str = "") -> None:
         there = " and ".join(f"{{{shown(header)}}}" for header in near)
         way = f"{flag} {shlex.quote(safe(folded(near[0])))}"
         raise BadInput(
-            f"{_said(name, flag)} is no column, but {there} is",
+            f"{_said(name, flag)} is no column, but {there} {'is' if len(near) == 1 else 'are'}",
             way if flag else f"write {{{safe(folded(near[0]))}}}, or {{{{{shown(name)}}}}} for the text itself",
         )
 

@@ -17,6 +17,7 @@ from doubleword.base.files import digest
 from doubleword.job.job import Job
 from doubleword.job.record import Upload
 from doubleword.rows import source as sources
+from doubleword.rows.located import located
 from support.running import Ran, run
 
 REVIEWS = Path(__file__).parent.parent / "data" / "reviews.csv"
@@ -101,7 +102,7 @@ def test_the_rows_read_again_from_the_record_have_the_ids_of_the_requests() -> N
     again = [row.custom_id for row in source.read() if row.custom_id is not None]
     assert again == [request["custom_id"] for request in requests()]
     assert len(again) == 24
-    assert sources.located(source, Path.cwd()) == source
+    assert located(source, Path.cwd()) == source
 
 
 @pytest.mark.parametrize("flags", [{"input": REVIEWS}, {"input": REVIEWS, "dry_run": ""}, {"check": "r.jsonl"}])

@@ -11,8 +11,13 @@ from ..base.console import say
 from ..base.errors import BadInput, WrongUsage
 from ..base.text import safe
 from ..job.job import Job
+from ..request_file.expected import Expected
+from ..rows.cells import value
 from ..rows.located import located
 from ..rows.source import Source
+from . import asked
+from .answers import NOT_IN_JOB, Answer
+from .wanted import Wanted
 
 FORMS = (".csv", ".tsv", ".jsonl", ".parquet")
 ON_REQUEST: dict[str, Callable[[Answer], Any]] = {

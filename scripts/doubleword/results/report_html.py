@@ -15,6 +15,7 @@ from .report_rows import clean
 LABEL_CHARACTERS = 30  # as many as fit beside the numbers at 360 px
 BAR_HEIGHT, BAR_STEP = 8, 42
 PLOT_HEIGHT, PLOT_TOP = 120, 24
+DIGIT = 3  # percent of a phone's width
 FEWEST_BINS = 6  # fewer bars are not drawn wider
 
 
@@ -77,7 +78,9 @@ def columns(
     remark: str = "",
     written: Callable[[float], str] = number,
 ) -> Html:
-    """A histogram: an upright bar for each bin (from, up to, count)."""
+    """A histogram: an upright bar for each bin (from, up to, count); of a single number the remark alone."""
+    if len(bars) == 1 and bars[0][0] == bars[0][1]:
+        return _figure(title, remark, Html(""))
     most = max((count for _, _, count in bars), default=0) or 1
     wide = 100 / max(FEWEST_BINS, len(bars))
     drawn = [
@@ -108,7 +111,8 @@ def _span(start: float, end: float, written: Callable[[float], str]) -> str:
 def _axis(bars: Sequence[tuple[float, float, int]], written: Callable[[float], str]) -> list[Html]:
     """Labels below: of each bar where they are few single numbers, else of the two ends and the middle."""
     wide, y = 100 / max(FEWEST_BINS, len(bars)), PLOT_TOP + PLOT_HEIGHT + 19
-    if all(start == end for start, end, _ in bars) and sum(len(written(start)) + 1 for start, _, _ in bars) < 36:
+    longest = max((len(written(start)) for start, _, _ in bars), default=0)
+    if all(start == end for start, end, _ in bars) and longest * DIGIT < wide:
         return [
             tag("text", written(start), class_="axis", x=f"{(index + 0.5) * wide:.3f}%", y=y, text_anchor="middle")
             for index, (start, _, _) in enumerate(bars)

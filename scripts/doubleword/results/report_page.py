@@ -22,6 +22,7 @@ from .report_words import KIND_NAMES, advice, kind_name, verdict
 FILES = Path(__file__).parent / "page"
 PROMPT_CHARACTERS = 8_000
 REPEATED_SHOWN = 10
+SHORTEST_SECONDS = 10  # what is over sooner has no course to draw
 BY_FREQUENCY = "Answers by frequency"
 
 
@@ -99,12 +100,12 @@ def _ran(report: Report) -> Html:
 
 
 def _prompt(title: str, template: Template) -> Html:
+    # A region that can scroll must be reachable by keyboard.
     left, shown = PROMPT_CHARACTERS, list[Html]()
     for piece in template.pieces:
         text = piece.text if len(piece.text) <= left else piece.text[:left] + " … (cut here)"
         shown.append(_piece(Piece(text, piece.is_hole)))
         left = max(0, left - len(text))
-    # A region that can scroll must be reachable by keyboard.
     return tag("pre", *shown, class_="template", tabindex=0, role="region", aria_label=title)
 
 
@@ -120,7 +121,9 @@ def _table(lines: Sequence[Sequence[str]]) -> Html:
     kinds = [{"class_": "number"} if is_number else {} for is_number in numbers]
     rows = [tag("tr", *(tag("td", text, **kind) for text, kind in zip(line, kinds, strict=True))) for line in body]
     top = tag("tr", *(tag("th", text, scope="col", **kind) for text, kind in zip(head, kinds, strict=True)))
-    return tag("div", tag("table", tag("thead", top), tag("tbody", *rows)), class_="scroll")
+    # A region that can scroll must be reachable by keyboard.
+    table = tag("table", tag("thead", top), tag("tbody", *rows))
+    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Batches")
 
 
 def _errors(report: Report) -> Html:
@@ -162,6 +165,8 @@ def _chart(title: str, counts: Tally | Histogram, total: int) -> Html:
 
 
 def _spread(counts: Histogram, unit: str) -> str:
+    if counts.least == counts.most:
+        return f"each {number(counts.least)} {unit}".rstrip()
     figures = f"{number(counts.least)} to {number(counts.most)}, median {number(counts.at(0.5))}"
     return f"{figures} {unit}".rstrip()
 
@@ -170,9 +175,9 @@ def _work(report: Report) -> Html:
     """Tokens, and answers over time where they say when they were made."""
     charts = []
     if report.completion.most > 0:
-        remark = f"a bar: how many answers; {_spread(report.completion, 'tokens')}"
+        remark = _spread(report.completion, "tokens")
         charts.append(columns("Completion tokens of an answer", report.completion.bars(), remark))
-    if report.times.count > 1 and report_ran.believable(report):
+    if report.times.most - report.times.least >= SHORTEST_SECONDS and report_ran.believable(report):
         done, growing = 0, list[tuple[float, float, int]]()
         for start, end, count in report.times.bars():
             done += count

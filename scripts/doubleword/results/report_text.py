@@ -70,6 +70,8 @@ def _figures(counts: Tally | Histogram, total: int) -> str:
         return "; ".join(_bar(bar, total) for bar in _fewer(counts.bars(), 5)) or "none"
     if not counts.count:
         return "none"
+    if counts.least == counts.most:
+        return f"each {number(counts.least)}"
     return f"{number(counts.least)} to {number(counts.most)}, median {number(counts.at(0.5))}"
 
 
@@ -92,6 +94,7 @@ def facts(report: Report, page: Path | None) -> dict[str, Any]:
         "job": str(report.job.path),
         "page": str(page) if page else None,
         "requests": counts.requests,
+        "results": counts.answered + counts.cut,
         **{kind: getattr(counts, kind) for kind in KIND_NAMES},
         "errors": {found.kind: found.count for found in report.errors.values()},
         "answers": {bar.label: bar.rows for bar in tally.bars()} if by_frequency else None,

@@ -6,7 +6,7 @@ from .report import Report
 from .report_html import percent
 
 KIND_NAMES = {
-    "answered": "answered",
+    "answered": "answered in full",
     "cut": "cut short",
     "empty": "empty",
     "failed": "failed",

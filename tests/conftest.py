@@ -10,6 +10,7 @@ import pytest
 from local_server.app import LocalServer
 from real_server.case import real as real
 from real_server.fixture import real_server as real_server  # the fixtures for tests marked `real`
+from support.oracle import LocalOracle
 
 SPEED = 200  # the server's waits of seconds pass in milliseconds
 
@@ -41,3 +42,18 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSer
         monkeypatch.setenv("DOUBLEWORD_BASE_URL", running.base_url)
         monkeypatch.setenv("DOUBLEWORD_API_KEY", running.key)
         yield running
+
+
+@pytest.fixture
+def portioned_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """As `server`, with five answers each third of a second: what is done soon finds most requests unanswered."""
+    with LocalServer(tmp_path / "server", speed=SPEED, claim_size=5, claim_interval=60.0) as running:
+        monkeypatch.setenv("DOUBLEWORD_BASE_URL", running.base_url)
+        monkeypatch.setenv("DOUBLEWORD_API_KEY", running.key)
+        yield running
+
+
+@pytest.fixture
+def oracle(server: LocalServer) -> LocalOracle:
+    """What the server's database says of everything that is done in this test."""
+    return LocalOracle(server.database)

@@ -100,7 +100,8 @@ def compare(
 ) -> bool:
     """Runs every contender so many times in turn and prints seconds, memory and the ratio to the first one.
 
-    Returns whether each ratio is within its limit.
+    Returns whether each ratio is within its limit. With DOUBLEWORD_BENCH_RATIOS=shown, for a machine that is
+    shared, they are shown and not judged.
     """
     best: dict[str, Measured] = {}
     for _ in range(runs):
@@ -110,10 +111,11 @@ def compare(
             seconds, cpu = min(before.seconds, now.seconds), min(before.cpu, now.cpu)
             best[name] = Measured(seconds, max(before.mebibytes, now.mebibytes), cpu)
     base, fine = next(iter(best.values())), True
+    judged = os.environ.get("DOUBLEWORD_BENCH_RATIOS") != "shown"
     print(f"{title}\n  {'':34}{'s':>8}{'ratio':>8}{'at most':>9}{'cpu s':>8}{'ratio':>8}{'MiB':>8}")
     for name, now in best.items():
         limit, ratio = limits.get(name), now.seconds / base.seconds
-        fine = fine and (limit is None or ratio <= limit)
+        fine = fine and (limit is None or ratio <= limit or not judged)
         print(f"  {name:34}{now.seconds:8.3f}{ratio:8.2f}{limit or '':>9}", end="")
         print(f"{now.cpu:8.3f}{now.cpu / base.cpu:8.2f}{now.mebibytes:8.1f}")
     return fine

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from local_server.settings import FailRule
-from support.faults.exchange import Exchange, Fault
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.kinds import _lines as change_lines
+from support.proxy.exchange import Exchange, Fault
 from support.running import chat_line, json_lines, write_requests
 
 RESULTS, ERRORS = Path("r.results.jsonl"), Path("r.errors.jsonl")
@@ -59,7 +59,7 @@ def test_only_what_failed_is_tried_again_and_the_results_are_merged_in_order(tro
     assert ids(RESULTS) == ["id-0", "id-1", "id-2", "id-3", "id-5"]
     assert ids(ERRORS) == ["id-4"]
     # A result is never asked for again: the two that failed were answered a second time, the others once.
-    assert trouble.oracle.answered() == {"id-0": 1, "id-1": 2, "id-2": 1, "id-3": 2, "id-4": 1, "id-5": 1}
+    assert trouble.oracle.done() == {"id-0": 1, "id-1": 2, "id-2": 1, "id-3": 2, "id-4": 1, "id-5": 1}
     assert trouble.run("retry_failed", requests, "--json").facts["request_file"] is None
 
 
@@ -165,17 +165,18 @@ def test_a_cancel_marks_the_job_and_only_resume_lets_the_rest_be_submitted(make_
     assert trouble.run("cancel_batch", requests, "--resume").code == 0
     assert trouble.run("create_batch", requests).code == 0
     first, second = trouble.oracle.batches()
-    assert first["cancelling_at"]
-    assert not second["cancelling_at"]
+    assert first.cancelled
+    assert not second.cancelled
 
 
 def test_cancelled_requests_are_named_and_another_attempt_brings_exactly_them(make_trouble: MakeTrouble) -> None:
-    trouble = make_trouble(rate=50.0, delay=0.0)
+    trouble = make_trouble(delay=0.0, claim_size=3, claim_interval=500.0)  # three answers each half second
     requests = write_requests(Path("r.jsonl"), 30)
     trouble.submit(requests)
     while trouble.run("poll", requests, "--once", "--json").facts["completed"] < 3:
         pass
     cancelled = trouble.run("cancel_batch", requests, "--json")
+    trouble.server.settings.claim_size = 0
     (told,) = cancelled.facts["batches"]
     assert (told["status"], told["total"]) == ("cancelled", 30)
     assert told["completed"] >= 3
@@ -202,7 +203,7 @@ def test_a_batch_that_has_ended_is_left_alone(make_trouble: MakeTrouble) -> None
     assert cancelled.code == 0
     assert "had ended before (completed): 3 of 3 answered" in cancelled.err
     assert trouble.proxy.requests("cancel") == []
-    assert [batch["cancelling_at"] for batch in trouble.oracle.batches()] == [None]
+    assert [batch.cancelled for batch in trouble.oracle.batches()] == [False]
 
 
 @pytest.mark.parametrize("kind", ["cut_after", "500_after", "503_before", "late"])
@@ -231,7 +232,7 @@ def batch_made_elsewhere(trouble: Trouble, *prompts: str) -> str:
     """A batch of which this folder has no record."""
     requests = request_file(*prompts)
     trouble.submit(requests)
-    batch_id = str(trouble.oracle.batches()[0]["id"])
+    batch_id = str(trouble.oracle.batches()[0].id)
     shutil.rmtree("r.job")
     for path in Path().iterdir():
         path.unlink()

@@ -8,9 +8,9 @@ import pytest
 
 from local_server.app import LocalServer
 from local_server.settings import FailRule
-from support.crash.oracle import read
 from support.faults.fixture import MakeTrouble
 from support.faults.fixture import make_trouble as make_trouble
+from support.oracle import read
 from support.running import chat_line, json_lines, run, write_requests
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from local_server.app import LocalServer
-from support.crash.oracle import lives
+from support.oracle import LocalOracle
 from support.running import run, write_requests
 
 RECORD = Path("r.job/record.json")
@@ -27,7 +27,7 @@ def submitted() -> list[str]:
 
 
 def count(server: LocalServer) -> int:
-    return sum(len(batches) for batches in lives(server.database).values())
+    return len(LocalOracle(server.database, since=0).batches())
 
 
 def first_part(record: dict[str, Any]) -> dict[str, Any]:

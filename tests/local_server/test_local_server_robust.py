@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def test_after_kill_9_the_batch_goes_on_where_it_was(tmp_path: Path) -> None:
         done = ended(client, client.get(f"/batches/{batch['id']}").json())
         assert done["request_counts"] == {"total": 150, "completed": 150, "failed": 0}
         assert sorted(output_ids(client, batch)) == sorted(f"in-{n}" for n in range(150))
-    with sqlite3.connect(tmp_path / "local_server.sqlite3") as database:
+    with closing(sqlite3.connect(tmp_path / "local_server.sqlite3")) as database, database:
         assert database.execute("SELECT DISTINCT answered FROM requests").fetchall() == [(1,)]
 
 

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Service:
         return self.http.get(f"/files/{batch[f'{kind}_file_id']}/content", params=query)
 
     def query(self, sql: str) -> list[Any]:
-        with sqlite3.connect(self.server.database) as connection:
+        with closing(sqlite3.connect(self.server.database)) as connection, connection:
             return connection.execute(sql).fetchall()
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from local_server.app import LocalServer
 from support.crash.child import Child, Ended, KillAt
-from support.crash.proxy import Proxy
 from support.crash.scenes import SCENES, WRITERS, CreateBatch, RunBatch, Scene
+from support.proxy.proxy import Proxy
 
 FIRST, EVERY = 11, 41  # the default run takes points 11, 52, 93, ...: seconds, not minutes
 LEAST_OF_RUN_BATCH = 25

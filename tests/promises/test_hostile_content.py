@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from local_server.settings import FailRule
-from support.faults.exchange import Exchange, Fault
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
-from support.faults.http_message import Answer, text
+from support.proxy.exchange import Exchange, Fault
+from support.proxy.http_message import Answer, text
 from support.running import Ran, chat_line, json_lines, run, run_process, write_requests
 
 ALWAYS = 100_000

@@ -11,8 +11,10 @@ import pytest
 
 from local_server.app import LocalServer
 from support.crash.child import Child
-from support.crash.oracle import answered_twice, judge_files, lives, read, twice_alive
-from support.crash.proxy import Drop, Moment, Proxy, Request
+from support.oracle import LocalOracle
+from support.proxy.exchange import Drop, First, Moment
+from support.proxy.http_message import Request
+from support.proxy.proxy import Proxy
 from support.running import run, write_requests
 
 REQUESTS = 10
@@ -26,16 +28,10 @@ def _request_file() -> None:
     write_requests(Path("r.jsonl"), REQUESTS)
 
 
-def judged(server: LocalServer, code: int) -> list[str]:
-    return [
-        *judge_files(server.database, Path.cwd(), IDS, code),
-        *twice_alive(server.database),
-        *answered_twice(server.database),
-    ]
-
-
 @pytest.mark.parametrize("command", [RUN_BATCH, ("upload", "r.jsonl")])
-def test_without_working_locks_nothing_is_sent(server: LocalServer, command: tuple[str, ...]) -> None:
+def test_without_working_locks_nothing_is_sent(
+    server: LocalServer, oracle: LocalOracle, command: tuple[str, ...]
+) -> None:
     """An audit hook makes flock fail as the system does on a network file system that has no locks."""
     done = Child(Path.cwd(), command, locks=False).wait()
     assert (done.code, done.out) == (3, ""), done
@@ -43,23 +39,7 @@ def test_without_working_locks_nothing_is_sent(server: LocalServer, command: tup
     assert "local disk" in done.err
     assert any("fcntl.flock" in step for step in done.steps)
     assert not any("socket.connect" in step for step in done.steps)
-    assert not read(server.database, "SELECT 1 FROM files")
-
-
-class Signal:
-    """For a proxy: sends the child a signal at a moment of the n-th request of a kind, and goes on."""
-
-    def __init__(self, number: signal.Signals, moment: Moment, what: tuple[str, str]) -> None:
-        self._number, self._moment, self._what = number, moment, what
-        self.child: Child | None = None
-        self.sent = 0
-
-    def __call__(self, moment: Moment, request: Request) -> None:
-        if moment is self._moment and request.is_(*self._what) and not self.sent:
-            assert self.child is not None
-            self.child.signal(self._number)
-            self.sent += 1
-            time.sleep(0.2)  # it is to find the script at this moment, not after it
+    assert not oracle.rows("SELECT 1 FROM files")
 
 
 INTERRUPTIONS = [
@@ -75,23 +55,29 @@ INTERRUPTIONS = [
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(("what", "moment"), INTERRUPTIONS)
 def test_an_interruption_is_exit_130_and_the_same_command_goes_on(
-    server: LocalServer, number: signal.Signals, what: tuple[str, str], moment: Moment
+    server: LocalServer, oracle: LocalOracle, number: signal.Signals, what: tuple[str, str], moment: Moment
 ) -> None:
-    interrupt = Signal(number, moment, what)
-    with Proxy(server.port, interrupt) as proxy:
-        interrupt.child = Child(Path.cwd(), RUN_BATCH, base_url=proxy.base_url)
-        ended = interrupt.child.wait(20)
-    assert interrupt.sent == 1
+    def interrupt(_: Request) -> None:
+        child.signal(number)
+        time.sleep(0.2)  # it is to find the script at this moment, not after it
+
+    interruption = First(moment, what, interrupt)
+    with Proxy(server.port, interruption) as proxy:
+        child = Child(Path.cwd(), RUN_BATCH, base_url=proxy.base_url)
+        ended = child.wait(20)
+    assert interruption.done == 1
     assert (ended.code, ended.out) == (130, ""), ended
     assert "interrupted" in ended.err
     assert "Traceback" not in ended.err
     done = run(*RUN_BATCH)
     assert done.code == 0, done
-    assert not judged(server, 0)
+    assert not oracle.judge(Path.cwd(), IDS, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interruption_does_not_wait_for_the_answer_to_an_upload(server: LocalServer, number: signal.Signals) -> None:
+def test_an_interruption_does_not_wait_for_the_answer_to_an_upload(
+    server: LocalServer, oracle: LocalOracle, number: signal.Signals
+) -> None:
     over = threading.Event()
 
     def stall(moment: Moment, request: Request) -> None:
@@ -110,24 +96,26 @@ def test_an_interruption_does_not_wait_for_the_answer_to_an_upload(server: Local
             over.set()
     assert ended.code == 130, ended
     assert run(*RUN_BATCH).code == 0
-    assert not judged(server, 0)
+    assert not oracle.judge(Path.cwd(), IDS, 0)
 
 
-def test_an_interruption_while_waiting_is_exit_130(server: LocalServer) -> None:
+def test_an_interruption_while_waiting_is_exit_130(server: LocalServer, oracle: LocalOracle) -> None:
     server.settings.delay = 20.0
     child = Child(Path.cwd(), ("run_batch", "r.jsonl"), fast=False)
     deadline = time.monotonic() + 20
-    while not read(server.database, "SELECT 1 FROM requests WHERE state = 'in_progress'"):
+    while not oracle.rows("SELECT 1 FROM requests WHERE state = 'in_progress'"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.5)
     child.signal(signal.SIGTERM)
     ended = child.wait(10)
     assert (ended.code, ended.out) == (130, ""), ended
-    assert sum(len(found) for found in lives(server.database).values()) == 1
+    assert len(oracle.batches()) == 1
 
 
-def test_a_download_killed_within_a_line_goes_on_behind_the_last_whole_one(server: LocalServer) -> None:
+def test_a_download_killed_within_a_line_goes_on_behind_the_last_whole_one(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
     write_requests(Path("r.jsonl"), REQUESTS, prompt="word " * 4000 + "{n}")  # lines larger than any buffer
     text = Path("r.jsonl").read_text().replace('"max_tokens": 50', '"max_tokens": 50000')
     Path("r.jsonl").write_text(text)
@@ -149,9 +137,9 @@ def test_a_download_killed_within_a_line_goes_on_behind_the_last_whole_one(serve
     lines = left.count(b"\n")
     assert 0 < lines < REQUESTS
     assert not left.endswith(b"\n")
-    with Proxy(server.port, lambda moment, request: None) as proxy:
+    with Proxy(server.port) as proxy:
         ended = Child(Path.cwd(), ("download", "r.jsonl"), base_url=proxy.base_url).wait()
-        contents = [request.path for request in proxy.requests if request.is_("GET", "/content")]
+        contents = [request.target for request in proxy.log if request.is_("GET", "/content")]
     assert ended.code == 0, ended
     assert f"skip={lines}" in contents[0]
-    assert not judged(server, 0)
+    assert not oracle.judge(Path.cwd(), IDS, 0)

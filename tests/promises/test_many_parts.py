@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from support.running import SCRIPTS, FastClock, json_lines, run, write_requests
 
 def batches_by_content(server: LocalServer) -> dict[str, int]:
     """How many batches the server holds for each part's content, from its own database."""
-    with sqlite3.connect(server.database) as database:
+    with closing(sqlite3.connect(server.database)) as database, database:
         found = [json.loads(row[0])["dwb_content"] for row in database.execute("SELECT metadata FROM batches")]
     return {content: found.count(content) for content in set(found)}
 

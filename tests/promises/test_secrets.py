@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from support.faults.exchange import Exchange, Fault
 from support.faults.fixture import Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
-from support.faults.http_message import Answer, text
 from support.faults.trial import KEY
+from support.proxy.exchange import Exchange, Fault
+from support.proxy.http_message import Answer, text
 from support.running import SCRIPTS, Ran, run, write_requests
 
 ALWAYS = 100_000

@@ -14,9 +14,10 @@ import pytest
 import requests
 
 from doubleword.base.errors import Clock
-from real_server.oracle import Oracle
+from real_server.oracle import RealOracle
 from real_server.server import RealServer
-from support.crash.proxy import At, Proxy
+from support.proxy.exchange import At
+from support.proxy.proxy import Proxy
 from support.running import FastClock, Ran, json_lines, run, write_requests
 
 # The server claims new requests once a second; looking more often than this shows nothing new.
@@ -30,7 +31,7 @@ class Case:
 
     def __init__(self, server: RealServer, patch: pytest.MonkeyPatch) -> None:
         self.server = server
-        self.oracle = Oracle(server)
+        self.oracle = RealOracle(server)
         self.tag = uuid.uuid4().hex[:8]
         self._patch = patch
         self.use_key(server.key)

@@ -1,24 +1,14 @@
-"""What the real server's own database says of a job, whatever the scripts and their record say."""
+"""What the real server's own database says: see `support.oracle`."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from real_server.server import RealServer
+from support.oracle import Batch, Oracle
 
 
-class BatchRow(NamedTuple):
-    """A batch as the database has it. `content` is the hash of the part it was made for; None for a foreign batch."""
-
-    id: str
-    content: str | None
-    job: str | None
-    total: int
-    live: bool  # nothing has cancelled, failed or deleted it; a completed one stays live, for it was paid
-    cancelled: bool
-
-
-class Oracle:
+class RealOracle(Oracle):
     """Sees the batches that were created since it was made."""
 
     def __init__(self, server: RealServer) -> None:
@@ -29,26 +19,19 @@ class Oracle:
         with self._server.oracle() as connection:
             return connection.execute(query.encode(), values).fetchall()
 
-    def batches(self) -> list[BatchRow]:
-        """In the order of their creation."""
+    def batches(self) -> list[Batch]:
+        times = ("created_at", "completed_at", "failed_at", "cancelling_at", "cancelled_at", "deleted_at")
         found = self.rows(
-            "SELECT id::text, metadata->>'dwb_content', metadata->>'dwb_job', total_requests,"
-            " cancelling_at IS NULL AND failed_at IS NULL AND deleted_at IS NULL, cancelling_at IS NOT NULL"
+            "SELECT id::text, metadata->>'dwb_content', metadata->>'dwb_job', completion_window, total_requests,"
+            " completed_requests, failed_requests,"
+            f" {', '.join(f'extract(epoch FROM {time})::float8' for time in times)}"
             " FROM fusillade.batches WHERE NOT id = ANY(%s) ORDER BY created_at",
             self._earlier,
         )
-        return [BatchRow(*row) for row in found]
-
-    def live(self) -> list[BatchRow]:
-        return [batch for batch in self.batches() if batch.live]
-
-    def contents_live_twice(self) -> list[str]:
-        """The part hashes that more than one live batch carries: paid twice."""
-        contents = [batch.content for batch in self.live()]
-        return sorted({str(content) for content in contents if contents.count(content) > 1})
+        return [Batch(*row) for row in found]
 
     def answers(self, job: str | None = None) -> dict[str, int]:
-        """How many times each custom_id was answered, over all new batches (of one job)."""
+        """Also of one job alone."""
         found = self.rows(
             "SELECT r.custom_id, count(*) FROM fusillade.requests r JOIN fusillade.batches b ON b.id = r.batch_id"
             " WHERE r.state = 'completed' AND NOT b.id = ANY(%s) AND (%s::text IS NULL OR b.metadata->>'dwb_job' = %s)"
@@ -58,9 +41,6 @@ class Oracle:
             job,
         )
         return {row[0]: row[1] for row in found}
-
-    def answered_twice(self) -> list[str]:
-        return sorted(name for name, times in self.answers().items() if times > 1)
 
     def states(self, batch_id: str) -> dict[str, int]:
         """How many requests of a batch are in which state."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from real_server.case import LOOK, Case, ids, quick, record
 from support.crash.child import Child
-from support.crash.proxy import Drop, Moment, Request
+from support.proxy.exchange import Drop, First, Moment, drop
+from support.proxy.http_message import Answer, Request
 from support.running import json_lines
 
 pytestmark = pytest.mark.real
@@ -26,26 +26,9 @@ RUN_BATCH = ("run_batch", "r.jsonl", "--part-requests", "4", *LOOK)
 UPLOADS, SUBMISSIONS, CONTENTS = ("POST", "/files"), ("POST", "/batches"), ("GET", "/content")
 
 
-class First:
-    """For a proxy: does something at one moment of the first request of a kind."""
-
-    def __init__(self, moment: Moment, what: tuple[str, str], do: Callable[[Request], None]) -> None:
-        self._moment, self._what, self._do = moment, what, do
-        self.done = 0
-
-    def __call__(self, moment: Moment, request: Request) -> None:
-        if moment is self._moment and request.is_(*self._what) and not self.done:
-            self.done += 1
-            self._do(request)
-
-
-def drop(_: Request) -> None:
-    raise Drop
-
-
 def require_sound(real: Case, expected: list[str], parts: int) -> None:
     """Each part has one live batch, each request one answer, and the results are those answers in order."""
-    assert real.oracle.contents_live_twice() == []
+    assert real.oracle.live_twice() == []
     assert len(real.oracle.live()) == parts
     assert real.oracle.answers() == dict.fromkeys(expected, 1)
     assert ids(RESULTS) == expected
@@ -73,7 +56,7 @@ def test_a_send_lost_before_the_server_had_it_tears_up_the_ticket_and_sends_a_ne
     lost = First(Moment.ARRIVED, SUBMISSIONS, drop)
     with real.through(lost) as proxy:
         done = real.run_batch(REQUESTS, clock=quick())
-        deleted = [request.path.rsplit("/", 1)[1] for request in proxy.requests if request.method == "DELETE"]
+        deleted = [request.path.rsplit("/", 1)[1] for request in proxy.log if request.method == "DELETE"]
     assert (lost.done, done.code) == (1, 0), done.err
     assert "it was not submitted; its file was deleted" in done.err
     assert deleted == [ticket]
@@ -86,13 +69,13 @@ def test_a_send_lost_before_the_server_had_it_tears_up_the_ticket_and_sends_a_ne
 def test_a_send_carried_out_late_never_makes_a_second_live_batch(real: Case, seconds: float) -> None:
     """The scripts give up on it after about a second here, so 4 s is long after the ticket was torn up."""
     expected = real.write(REQUESTS, 4)
-    answers: list[bytes] = []
+    answers: list[Answer] = []
     senders: list[threading.Thread] = []
 
     def later(request: Request) -> None:
         def send() -> None:
             time.sleep(seconds)
-            answers.append(proxy.send_later(request))
+            answers.append(proxy.carry_out(request))
 
         senders.append(threading.Thread(target=send))
         senders[0].start()
@@ -103,7 +86,7 @@ def test_a_send_carried_out_late_never_makes_a_second_live_batch(real: Case, sec
         senders[0].join()
     assert done.code == 0, done.err
     if seconds == 4.0:
-        assert answers[0].startswith(b"HTTP/1.1 404"), answers
+        assert answers[0].status == 404, answers
         assert len(real.oracle.batches()) == 1
     require_sound(real, expected, parts=1)
 
@@ -113,7 +96,7 @@ def test_an_upload_whose_answer_is_lost_is_found_by_its_name(real: Case) -> None
     lost = First(Moment.ANSWERED, UPLOADS, drop)
     with real.through(lost) as proxy:
         done = real.run_batch(REQUESTS, clock=quick())
-        uploads = [request for request in proxy.requests if request.is_(*UPLOADS)]
+        uploads = [request for request in proxy.log if request.is_(*UPLOADS)]
     assert (lost.done, done.code, len(uploads)) == (1, 0, 1), done.err
     require_sound(real, expected, parts=1)
 
@@ -211,7 +194,7 @@ def test_two_machines_that_submit_the_same_file_end_with_one_live_batch_for_each
     codes = sorted(copy.code for copy in ended)
     assert codes[0] == 0, ended
     assert codes[1] in (0, 4), ended  # the slower one is told of the other's batch, or both have it
-    assert real.oracle.contents_live_twice() == []
+    assert real.oracle.live_twice() == []
     assert len(real.oracle.live()) == 2
     for folder, copy in zip(folders, ended, strict=True):
         if copy.code == 0:

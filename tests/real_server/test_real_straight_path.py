@@ -10,7 +10,8 @@ import pytest
 
 from real_server.case import LOOK, Case, ids
 from support.crash.child import Child
-from support.crash.proxy import Drop, Moment, Request
+from support.proxy.exchange import Drop, Moment
+from support.proxy.http_message import Request
 from support.running import json_lines, run_process
 
 pytestmark = pytest.mark.real
@@ -91,7 +92,7 @@ def test_a_download_begun_while_the_batch_runs_then_killed_is_resumed_and_whole(
         while real.run("poll", REQUESTS, "--once").lines != ["completed"]:
             partial = real.run("download", REQUESTS, "--partial", "--json")
             grown.append(partial.facts["results"])
-        reads = [request.path for request in proxy.requests if "/content" in request.path]
+        reads = [request.target for request in proxy.requests("content")]
     assert any("skip=" in path for path in reads), f"what had come was fetched again: {reads}"
     assert grown == sorted(grown), "a later look held fewer results"
     assert len(set(grown)) > 2, f"the output never grew under the download: {grown}"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from support.faults.exchange import Exchange, Fault
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
 from support.faults.kinds import _lines as change_lines
-from support.faults.oracle import outcome_of_files
+from support.oracle import outcome_of_files
+from support.proxy.exchange import Exchange, Fault
 from support.running import json_lines, write_requests
 
 ALWAYS = 100_000
@@ -101,7 +101,7 @@ def test_a_results_file_is_never_replaced_by_one_with_fewer(trouble: Trouble) ->
 
 
 def test_while_it_runs_nothing_is_written_but_with_partial_under_its_own_name(make_trouble: MakeTrouble) -> None:
-    trouble = make_trouble(rate=60.0, delay=0.0)
+    trouble = make_trouble(delay=0.0, claim_size=4, claim_interval=200.0)
     requests = write_requests(Path("r.jsonl"), 40)
     trouble.submit(requests)
     ran = trouble.run("download", requests)
@@ -126,8 +126,8 @@ def test_while_it_runs_nothing_is_written_but_with_partial_under_its_own_name(ma
 
 def test_a_download_soon_after_a_cancel_waits_until_the_output_no_longer_grows(make_trouble: MakeTrouble) -> None:
     # The server aborts what is in flight some seconds after the cancel; until then answers still land.
-    trouble = make_trouble(rate=60.0, delay=0.2, cancel_poll=FOREVER)
-    trouble.clock.SPEED, trouble.clock.LONGEST_SLEEP = 50.0, 1.0  # so that they land within the wait
+    trouble = make_trouble(delay=0.8, cancel_poll=FOREVER)
+    trouble.clock.speed, trouble.clock.moment = 20.0, 2.0  # so that they land within the wait
     requests = write_requests(Path("r.jsonl"), 20)
     trouble.submit(requests)
     while trouble.run("poll", requests, "--once").out != "in_progress\n":
@@ -139,11 +139,11 @@ def test_a_download_soon_after_a_cancel_waits_until_the_output_no_longer_grows(m
 
     assert trouble.clock.now() - cancelled_at >= 30
     (batch,) = trouble.oracle.batches()
-    assert batch["cancelling_at"]
-    assert told["completed"] < batch["completed"], "nothing landed after the cancel"
-    assert downloaded.facts["results"] == batch["completed"]
-    assert downloaded.facts["missing"] == ({"cancelled": 20 - batch["completed"]} if batch["completed"] < 20 else {})
-    assert downloaded.code == (0 if batch["completed"] == 20 else 9)
+    assert batch.cancelled
+    assert told["completed"] < batch.completed, "nothing landed after the cancel"
+    assert downloaded.facts["results"] == batch.completed
+    assert downloaded.facts["missing"] == ({"cancelled": 20 - batch.completed} if batch.completed < 20 else {})
+    assert downloaded.code == (0 if batch.completed == 20 else 9)
 
 
 def test_ids_that_are_not_in_the_job_are_counted_left_out_and_exit_9(trouble: Trouble) -> None:
@@ -171,3 +171,21 @@ def test_the_record_is_as_before_when_a_finished_job_is_downloaded_again(trouble
 
     assert json.loads(Path("r.job/record.json").read_text())["attempts"] == record["attempts"]
     assert len(trouble.proxy.requests("content")) == content, "what was fetched whole was fetched again"
+
+
+def test_a_batch_that_ends_while_a_partial_download_runs_leaves_the_results_themselves(trouble: Trouble) -> None:
+    """The first look finds it running; by the time its lines have come it has ended."""
+    requests = finished(trouble, 5)
+
+    def still_running(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        exchange.send(answer.with_body(answer.body.replace(b'"completed", "', b'"in_progress", "')))
+
+    record = Path("r.job/record.json")
+    record.write_text(record.read_text().replace('"status": "completed"', '"status": "in_progress"'))
+    trouble.strike(Fault("running", "batch"), running=still_running)
+    ran = trouble.run("download", requests, "--partial", "--json")
+    assert trouble.proxy.hits["running"] == 1
+    assert (ran.code, ran.facts["results"]) == (0, 5), ran.err
+    assert not PARTIAL.exists()
+    assert_all_there(5)

@@ -14,7 +14,7 @@ from doubleword.job import begin
 from doubleword.job.job import Job
 from doubleword.results import reuse
 from local_server.app import LocalServer
-from support.crash.oracle import read
+from support.oracle import read
 from support.running import FastClock, chat_line, json_lines, run, write_requests
 
 

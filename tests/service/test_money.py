@@ -11,10 +11,10 @@ import pytest
 
 from local_server.app import LocalServer
 from local_server.settings import REHEARSAL_PRICE, FailRule, ModelSpec
-from support.faults.exchange import Fault
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
-from support.faults.http_message import Answer
+from support.proxy.exchange import Fault
+from support.proxy.http_message import Answer
 from support.running import chat_line, run, write_requests
 
 ALWAYS = 100_000
@@ -128,7 +128,7 @@ def test_the_estimate_is_of_the_window_that_was_chosen(trouble: Trouble, window:
     assert trouble.run("run_batch", priced(), "--completion-window", window, "--max-cost", "1").code == 0
 
     assert {seen.target.split("completion_window=")[1] for seen in trouble.proxy.requests("estimate")} == {window}
-    assert [batch["completion_window"] for batch in trouble.oracle.batches()] == [window]
+    assert [batch.window for batch in trouble.oracle.batches()] == [window]
 
 
 def test_without_credit_it_is_exit_4_in_the_servers_words(trouble: Trouble) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from support.faults.exchange import Effect, Exchange, Fault, Seen
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
-from support.faults.http_message import text
 from support.faults.kinds import busy
+from support.proxy.exchange import Effect, Exchange, Fault
+from support.proxy.http_message import Request, text
 from support.running import json_lines, write_requests
 
 ALWAYS = 100_000
@@ -80,9 +80,9 @@ def test_a_round_costs_at_most_one_request_and_one_for_each_101_parts(make_troub
     assert len({round(pause, 3) for pause in pauses}) > 1, "no jitter"
 
 
-def in_rounds(log: list[Seen]) -> list[list[Seen]]:
+def in_rounds(log: list[Request]) -> list[list[Request]]:
     """Requests with less than 20 s of the script's time between them belong to one round."""
-    rounds: list[list[Seen]] = []
+    rounds: list[list[Request]] = []
     for seen in log:
         if rounds and seen.at - rounds[-1][-1].at < 20:
             rounds[-1].append(seen)

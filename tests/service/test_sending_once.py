@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from local_server.app import LocalServer
 from support.crash.child import Child
-from support.crash.oracle import answered_twice, judge_files, lives, twice_alive
-from support.crash.proxy import At, Drop, Instead, Moment, Proxy, Request
+from support.oracle import LocalOracle
+from support.proxy.exchange import At, Drop, First, Instead, Moment, drop
+from support.proxy.http_message import Answer, Request, text
+from support.proxy.proxy import Proxy
 from support.running import FastClock, Ran, run, write_requests
 
 REQUESTS = 10
@@ -34,40 +35,16 @@ def through(
         return run(*command, clock=clock)
 
 
-def judged(server: LocalServer, code: int) -> list[str]:
-    return [
-        *judge_files(server.database, Path.cwd(), IDS, code),
-        *twice_alive(server.database),
-        *answered_twice(server.database),
-    ]
-
-
-def batches(server: LocalServer) -> int:
-    return sum(len(found) for found in lives(server.database).values())
-
-
-class First:
-    """Does something at a moment of the first `times` requests of one kind."""
-
-    def __init__(self, moment: Moment, what: tuple[str, str], do: Callable[[Request], None], times: int = 1) -> None:
-        self._moment, self._what, self._do, self._left = moment, what, do, times
-        self.done = 0
-
-    def __call__(self, moment: Moment, request: Request) -> None:
-        if moment is self._moment and request.is_(*self._what) and self.done < self._left:
-            self.done += 1
-            self._do(request)
-
-
-def drop(_: Request) -> None:
-    raise Drop
-
-
 @pytest.mark.parametrize("what", [UPLOADS, SUBMISSIONS])
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("moment", [Moment.ARRIVED, Moment.ANSWERED, Moment.HALF])
 def test_an_answer_lost_on_the_way_is_found_out_and_nothing_is_sent_twice(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch, what: tuple[str, str], moment: Moment, times: int
+    server: LocalServer,
+    oracle: LocalOracle,
+    monkeypatch: pytest.MonkeyPatch,
+    what: tuple[str, str],
+    moment: Moment,
+    times: int,
 ) -> None:
     lost = First(moment, what, drop, times)
     done = through(server, monkeypatch, lost, *RUN_BATCH)
@@ -76,21 +53,21 @@ def test_an_answer_lost_on_the_way_is_found_out_and_nothing_is_sent_twice(
         assert times == 3, done
         done = run(*RUN_BATCH)
     assert done.code == 0, done
-    assert not judged(server, 0)
+    assert not oracle.judge(Path.cwd(), IDS, 0)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.03, 1.0])
 def test_a_post_carried_out_after_its_connection_was_dropped_never_makes_a_second_live_batch(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch, seconds: float
+    server: LocalServer, oracle: LocalOracle, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """The script's waits pass in hundredths of a second here: one second is after it gave up and sent anew."""
-    answers: list[bytes] = []
+    answers: list[Answer] = []
     late: list[threading.Thread] = []
 
     def later(request: Request) -> None:
         def send() -> None:
             time.sleep(seconds)
-            answers.append(proxy.send_later(request))
+            answers.append(proxy.carry_out(request))
 
         late.append(threading.Thread(target=send))
         late[-1].start()
@@ -101,13 +78,15 @@ def test_a_post_carried_out_after_its_connection_was_dropped_never_makes_a_secon
         done = run(*RUN_BATCH)
         late[0].join()
     assert done.code == 0, done
-    assert not judged(server, 0)
+    assert not oracle.judge(Path.cwd(), IDS, 0)
     if seconds == 1.0:  # the fence: its file was deleted, so it came to nothing
-        assert answers[0].startswith(b"HTTP/1.1 404")
-        assert batches(server) == 3
+        assert answers[0].status == 404
+        assert len(oracle.batches()) == 3
 
 
-def test_an_upload_carried_out_late_changes_nothing(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_carried_out_late_changes_nothing(
+    server: LocalServer, oracle: LocalOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept: list[Request] = []
 
     def keep(request: Request) -> None:
@@ -117,33 +96,33 @@ def test_an_upload_carried_out_late_changes_nothing(server: LocalServer, monkeyp
     with Proxy(server.port, First(Moment.ARRIVED, UPLOADS, keep)) as proxy, monkeypatch.context() as patch:
         patch.setenv("DOUBLEWORD_BASE_URL", proxy.base_url)
         assert run(*RUN_BATCH).code == 0
-        assert proxy.send_later(kept[0]).startswith(b"HTTP/1.1 201")
+        assert proxy.carry_out(kept[0]).status == 201
     assert run(*RUN_BATCH).code == 0
-    assert not judged(server, 0)
-    assert batches(server) == 3
+    assert not oracle.judge(Path.cwd(), IDS, 0)
+    assert len(oracle.batches()) == 3
 
 
-@pytest.mark.parametrize(("headers", "pause"), [("retry-after: 77\r\n", 77.0), ("", 30.0)])
+@pytest.mark.parametrize(("headers", "pause"), [({"retry_after": "77"}, 77.0), ({}, 30.0)])
 def test_a_429_is_waited_for_as_long_as_it_asks(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch, headers: str, pause: float
+    server: LocalServer, oracle: LocalOracle, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], pause: float
 ) -> None:
     def full(_: Request) -> None:
-        raise Instead("429 Too Many Requests", "Insufficient capacity", headers)
+        raise Instead(text(429, "Insufficient capacity", **headers))
 
     assert run("upload", "r.jsonl").code == 0
     clock, busy = FastClock(), First(Moment.ARRIVED, SUBMISSIONS, full, times=3)
     done = through(server, monkeypatch, busy, "create_batch", "r.jsonl", clock=clock)
     assert done.code == 0, done
     assert clock.slept.count(pause) == 3, clock.slept
-    assert batches(server) == 1
+    assert len(oracle.batches()) == 1
 
 
-@pytest.mark.parametrize("headers", ["retry-after: 77\r\n", ""])
+@pytest.mark.parametrize("headers", [{"retry_after": "77"}, {}])
 def test_a_429_without_end_is_exit_6_in_the_servers_words_and_leaves_no_intent(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch, headers: str
+    server: LocalServer, oracle: LocalOracle, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ) -> None:
     def full(_: Request) -> None:
-        raise Instead("429 Too Many Requests", "Insufficient capacity for 24h", headers)
+        raise Instead(text(429, "Insufficient capacity for 24h", **headers))
 
     assert run("upload", "r.jsonl").code == 0
     clock, busy = FastClock(), First(Moment.ARRIVED, SUBMISSIONS, full, times=1000)
@@ -152,36 +131,42 @@ def test_a_429_without_end_is_exit_6_in_the_servers_words_and_leaves_no_intent(
     assert "Insufficient capacity for 24h" in done.err
     assert 200 < sum(clock.slept) <= 300
     assert '"submission": null' in Path("r.job/record.json").read_text()
-    assert batches(server) == 0
+    assert len(oracle.batches()) == 0
 
 
 @pytest.mark.parametrize("acted", [False, True])
-@pytest.mark.parametrize("status", ["500 Internal Server Error", "502 Bad Gateway", "503 Service Unavailable"])
-@pytest.mark.parametrize("headers", ["retry-after: 20\r\n", ""])
+@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize("headers", [{"retry_after": "20"}, {}])
 def test_a_5xx_before_or_after_the_server_acted_makes_one_batch(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch, status: str, headers: str, acted: bool
+    server: LocalServer,
+    oracle: LocalOracle,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    headers: dict[str, str],
+    acted: bool,
 ) -> None:
     def refuse(request: Request) -> None:
         if acted:
-            proxy.send_later(request)
-        raise Instead(status, "try again", headers)
+            proxy.carry_out(request)
+        raise Instead(text(status, "try again", **headers))
 
     with Proxy(server.port, First(Moment.ARRIVED, SUBMISSIONS, refuse)) as proxy, monkeypatch.context() as patch:
         patch.setenv("DOUBLEWORD_BASE_URL", proxy.base_url)
         assert run(*RUN_BATCH).code == 0
-    assert not judged(server, 0)
-    assert batches(server) == 3
+    assert not oracle.judge(Path.cwd(), IDS, 0)
+    assert len(oracle.batches()) == 3
 
 
 def test_what_was_cancelled_before_it_was_uploaded_costs_nothing_in_the_estimate_of_the_next_attempt(
     server: LocalServer,
+    oracle: LocalOracle,
 ) -> None:
     submitted = threading.Event()
 
     def kill(moment: Moment, request: Request) -> None:
         if moment is Moment.DELIVERED and request.is_(*SUBMISSIONS):
             submitted.set()
-        if moment is Moment.ARRIVED and request.is_(*UPLOADS) and any(r.is_(*UPLOADS) for r in proxy.requests[:-1]):
+        if moment is Moment.ARRIVED and request.is_(*UPLOADS) and any(r.is_(*UPLOADS) for r in proxy.log[:-1]):
             assert submitted.wait(20)
             time.sleep(0.2)  # until the answer is written down
             child.kill()
@@ -190,8 +175,8 @@ def test_what_was_cancelled_before_it_was_uploaded_costs_nothing_in_the_estimate
     with Proxy(server.port, kill) as proxy:
         child = Child(Path.cwd(), (*RUN_BATCH, "--jobs", "1"), base_url=proxy.base_url)
         assert child.wait().killed
-    assert batches(server) == 1
+    assert len(oracle.batches()) == 1
     assert run("cancel_batch", "r.jsonl").code == 0
     assert run("retry_failed", "r.jsonl").code == 0
     assert run(*RUN_BATCH, "--max-cost", "5").code == 0
-    assert not judged(server, 0)
+    assert not oracle.judge(Path.cwd(), IDS, 0)

@@ -40,9 +40,9 @@ def test_validating_for_15_minutes_is_named_as_stuck_and_replaced_when_asked(mak
 
     assert replaced.code == 0, replaced.err
     torn, fresh = trouble.oracle.batches()
-    assert torn["cancelling_at"]
-    assert not fresh["cancelling_at"]
-    assert trouble.oracle.live_together() == []
+    assert torn.cancelled
+    assert not fresh.cancelled
+    assert trouble.oracle.ran_together() == []
 
 
 def test_nothing_is_replaced_that_is_not_stuck(make_trouble: MakeTrouble) -> None:
@@ -55,7 +55,7 @@ def test_nothing_is_replaced_that_is_not_stuck(make_trouble: MakeTrouble) -> Non
 
     assert replaced.code == 0
     assert "no batch is stuck" in replaced.err
-    assert [batch["cancelling_at"] for batch in trouble.oracle.batches()] == [None]
+    assert [batch.cancelled for batch in trouble.oracle.batches()] == [False]
 
 
 def test_cancelling_for_15_minutes_is_named_as_stuck(make_trouble: MakeTrouble) -> None:
@@ -92,7 +92,7 @@ def test_counts_that_stand_still_for_an_hour_are_named_and_what_was_answered_is_
 
     assert finished.code == 0, finished.err
     assert len(json_lines(Path("r.results.jsonl"))) == 6
-    assert trouble.oracle.live_together() == []
+    assert trouble.oracle.ran_together() == []
     assert trouble.oracle.answered_twice() == []
 
 

@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from doubleword.base.errors import BadInput
+from doubleword.job.job import Job
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.crash.child import Child
-from support.crash.oracle import answered_twice, judge_files, lives, twice_alive
-from support.crash.proxy import Moment, Proxy, Request
+from support.oracle import LocalOracle
+from support.proxy.exchange import First, Moment
+from support.proxy.http_message import Request
+from support.proxy.proxy import Proxy
 from support.running import SCRIPTS, Ran, run, write_requests
 
 REQUESTS = 10
@@ -43,38 +47,36 @@ def at_once(copies: int, *command: str, base_url: str | None = None) -> list[Ran
     return [Ran(p.returncode, out, err) for p, (out, err) in zip(started, outputs, strict=True)]
 
 
-def judged(server: LocalServer, code: int) -> list[str]:
-    return [
-        *judge_files(server.database, Path.cwd(), IDS, code),
-        *twice_alive(server.database),
-        *answered_twice(server.database),
-    ]
-
-
 @pytest.mark.parametrize("copies", [2, 4])
-def test_copies_of_run_batch_started_at_once_submit_each_part_once(server: LocalServer, copies: int) -> None:
+def test_copies_of_run_batch_started_at_once_submit_each_part_once(
+    server: LocalServer, oracle: LocalOracle, copies: int
+) -> None:
     write_requests(Path("r.jsonl"), REQUESTS)
     done = at_once(copies, *RUN_BATCH)
     assert {ran.code for ran in done} <= {0, 6}, done
     assert 0 in {ran.code for ran in done}, done
-    assert [len(batches) for batches in lives(server.database).values()] == [1, 1, 1]
-    assert not judged(server, 0)
+    assert [len(batches) for batches in oracle.by_content().values()] == [1, 1, 1]
+    assert not oracle.judge(Path.cwd(), IDS, 0)
 
 
 @pytest.mark.parametrize("copies", [2, 4])
-def test_copies_of_create_batch_started_at_once_print_the_same_ids(server: LocalServer, copies: int) -> None:
+def test_copies_of_create_batch_started_at_once_print_the_same_ids(
+    server: LocalServer, oracle: LocalOracle, copies: int
+) -> None:
     write_requests(Path("r.jsonl"), REQUESTS)
     assert run("upload", "r.jsonl", "--part-requests", "4").code == 0
     done = at_once(copies, "create_batch", "r.jsonl")
     assert {ran.code for ran in done} <= {0, 6}, done
     assert len({ran.out for ran in done if ran.code == 0}) == 1, done
-    assert sum(len(batches) for batches in lives(server.database).values()) == 3
+    assert len(oracle.batches()) == 3
     assert run(*RUN_BATCH).code == 0
-    assert not judged(server, 0)
+    assert not oracle.judge(Path.cwd(), IDS, 0)
 
 
 @pytest.mark.parametrize("copies", [2, 4])
-def test_copies_of_download_started_at_once_leave_whole_files(server: LocalServer, copies: int) -> None:
+def test_copies_of_download_started_at_once_leave_whole_files(
+    server: LocalServer, oracle: LocalOracle, copies: int
+) -> None:
     write_requests(Path("r.jsonl"), REQUESTS)
     assert run("upload", "r.jsonl", "--part-requests", "4").code == 0
     assert run("create_batch", "r.jsonl").code == 0
@@ -82,10 +84,10 @@ def test_copies_of_download_started_at_once_leave_whole_files(server: LocalServe
     done = at_once(copies, "download", "r.jsonl")
     assert {ran.code for ran in done} <= {0, 6}, done
     assert 0 in {ran.code for ran in done}, done
-    assert not judged(server, 0)
+    assert not oracle.judge(Path.cwd(), IDS, 0)
 
 
-def test_a_copy_that_finds_the_lock_taken_says_so_and_ends_with_6(server: LocalServer) -> None:
+def test_a_copy_that_finds_the_lock_taken_says_so_and_ends_with_6(server: LocalServer, oracle: LocalOracle) -> None:
     write_requests(Path("r.jsonl"), REQUESTS)
     assert run("upload", "r.jsonl").code == 0
     arrived, over = threading.Event(), threading.Event()
@@ -107,10 +109,12 @@ def test_a_copy_that_finds_the_lock_taken_says_so_and_ends_with_6(server: LocalS
     assert (second.code, second.out) == (6, ""), second
     assert "another copy is at work" in second.err
     assert first[0].code == 0, first
-    assert sum(len(batches) for batches in lives(server.database).values()) == 1
+    assert len(oracle.batches()) == 1
 
 
-def test_a_retry_is_not_planned_from_a_spool_that_a_download_is_writing(server: LocalServer) -> None:
+def test_a_retry_is_not_planned_from_a_spool_that_a_download_is_writing(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
     server.settings.fail[:] = [FailRule(re.compile("number 3"), 422)]
     write_requests(Path("r.jsonl"), REQUESTS)
     assert run("upload", "r.jsonl").code == 0
@@ -131,10 +135,42 @@ def test_a_retry_is_not_planned_from_a_spool_that_a_download_is_writing(server: 
         first = download.wait()
     assert (second.code, second.out) == (6, ""), second
     assert first.code == 9, first
-    assert not judged(server, 9)
+    assert not oracle.judge(Path.cwd(), IDS, 9)
     planned = run("retry_failed", "r.jsonl", "--include-permanent")
     assert planned.code == 0, planned
     assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_look_that_was_overtaken_by_another_copys_changes_nothing(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other copy polls to the end while the answer to this one's look, all still running, is on its way."""
+    server.settings.delay = 0.5
+    write_requests(Path("r.jsonl"), REQUESTS)
+    assert run("upload", "r.jsonl", "--part-requests", "4").code == 0
+    assert run("create_batch", "r.jsonl").code == 0
+    other: list[Ran] = []
+
+    def meanwhile(_: Request) -> None:
+        other.extend(at_once(1, "poll", "r.jsonl", "--interval-seconds", "0.2", base_url=server.base_url))
+
+    with Proxy(server.port, First(Moment.ANSWERED, ("GET", "/batches"), meanwhile)) as proxy:
+        monkeypatch.setenv("DOUBLEWORD_BASE_URL", proxy.base_url)
+        looked = run("poll", "r.jsonl", "--once")
+    assert [ran.code for ran in other] == [0], other
+    assert (looked.code, looked.out) == (0, "completed\n"), looked
+
+
+def test_files_that_another_copy_wrote_meanwhile_are_the_jobs_own(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+    assert run("upload", "r.jsonl").code == 0
+    read_before = Job.load(Path("r.jsonl"))
+    assert read_before is not None
+    assert run(*RUN_BATCH).code == 0
+    read_before.require_ours(Path("r.results.jsonl"))
+    Path("r.results.jsonl").write_text("notes of mine\n")
+    with pytest.raises(BadInput, match="was changed since this job wrote it"):
+        read_before.require_ours(Path("r.results.jsonl"))
 
 
 def copied(name: str) -> Path:
@@ -145,7 +181,7 @@ def copied(name: str) -> Path:
 
 
 def test_a_copied_job_run_later_on_another_machine_takes_the_batches_over(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, oracle: LocalOracle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_requests(Path("r.jsonl"), REQUESTS)
     assert run("upload", "r.jsonl", "--part-requests", "4").code == 0
@@ -155,11 +191,13 @@ def test_a_copied_job_run_later_on_another_machine_takes_the_batches_over(
     again = run(*RUN_BATCH)
     assert again.code == 0, again
     assert "took over batch" in again.err
-    assert [len(batches) for batches in lives(server.database).values()] == [1, 1, 1]
-    assert not judged(server, 0)
+    assert [len(batches) for batches in oracle.by_content().values()] == [1, 1, 1]
+    assert not oracle.judge(Path.cwd(), IDS, 0)
 
 
-def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_so(server: LocalServer) -> None:
+def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_so(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
     """Both have looked, both send: nothing can prevent it. The later batch is cancelled, and both have all results."""
     server.settings.delay = 1.0  # so that both are seen while they run
     write_requests(Path("r.jsonl"), REQUESTS)
@@ -175,12 +213,10 @@ def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_
         command = ("run_batch", "r.jsonl", "--interval-seconds", "1")
         machines = [Child(folder, command, base_url=proxy.base_url) for folder in folders]
         done = [machine.wait() for machine in machines]
-    batches = next(iter(lives(server.database).values()))
-    alive = [batch for batch in batches if batch[1] == float("inf")]
-    assert (len(batches), len(alive)) == (2, 1), batches
+    assert (len(oracle.batches()), len(oracle.live())) == (2, 1), oracle.batches()
     assert [ran.code for ran in done] == [0, 0], done
     assert any("has the same requests; it is now cancel" in ran.err for ran in done), done
     for folder in folders:
-        assert not judge_files(server.database, folder, IDS, 0)
+        assert not oracle.judge_files(folder, IDS, 0)
         record = json.loads((folder / "r.job/record.json").read_text())
-        assert record["attempts"][0]["parts"][0]["batch"]["id"] == alive[0][2]
+        assert record["attempts"][0]["parts"][0]["batch"]["id"] == oracle.live()[0].id

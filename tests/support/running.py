@@ -9,37 +9,20 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from doubleword.base.command import outcome
 from doubleword.base.errors import Clock
+from support.jumping_time import JumpingTime
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 COMMANDS = sorted(path.stem for path in SCRIPTS.glob("*.py"))
 
 
-class FastClock(Clock):
-    """A clock on which waits cost next to nothing: time jumps ahead, and the server gets a moment to work."""
-
-    def __init__(self, moment: float = 0.01) -> None:
-        """`moment`: real seconds a wait takes at most; a server with much to do needs more of them."""
-        self.moment = moment
-        self.ahead = 0.0
-        self.slept: list[float] = []
-
-    def now(self) -> float:
-        return time.time() + self.ahead
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.ahead += max(0.0, seconds)
-        time.sleep(min(seconds, self.moment))
+class FastClock(JumpingTime, Clock):
+    """A script's time in tests: see `JumpingTime`."""
 
 
 class Ran(NamedTuple):

@@ -279,15 +279,23 @@ class Job:
     def require_ours(self, *paths: Path) -> None:
         """Raises BadInput if a file is in the way that this job did not write, or that was changed since."""
         for path in paths:
-            if not os.path.lexists(path):
-                continue
-            written = self.record.outputs.get(self._output(path))
-            if written is None or not _is_still(path, written):
-                why = "was not written by this job" if written is None else "was changed since this job wrote it"
+            why = self._why_not_ours(path)
+            fresh = Job.load(self.folder) if why and not self._lock_depth else None
+            if fresh is not None:  # another copy may have written the file since this record was read
+                why = fresh._why_not_ours(path)
+            if why:
                 raise BadInput(
                     f"{safe(path)} is in the way: it {why}, and is never replaced",
                     f"move it away (mv {safe(path.name)} elsewhere), then the same command again",
                 )
+
+    def _why_not_ours(self, path: Path) -> str:
+        if not os.path.lexists(path):
+            return ""
+        written = self.record.outputs.get(self._output(path))
+        if written is None:
+            return "was not written by this job"
+        return "" if _is_still(path, written) else "was changed since this job wrote it"
 
     @contextmanager
     def writing(self, clock: Clock, *paths: Path) -> Iterator[None]:

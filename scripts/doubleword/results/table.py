@@ -96,6 +96,14 @@ class Table:
         return bool(may_skip) and not self.sampled and any(row.custom_id is None for row in self.source.read())
 
 
+Rows = Callable[[], Iterable[Joined]]  # from the first row, each time it is called
+
+
+def mode_of(table: Table) -> Path | None:
+    """What the table is made from: what is private there is private here."""
+    return Path(table.source.path) if table.source else None
+
+
 # --- planning ----------------------------------------------------------------------------------------
 
 

@@ -16,10 +16,9 @@ from ..rows.cells import text
 from ..rows.dialect import Dialect, RawRow
 from .answer import parsed_text
 from .guard import guarded
-from .table import Column, Joined, Table
+from .table import Column, Joined, Rows, Table, mode_of
 
 MARK = b"\xef\xbb\xbf"
-Rows = Callable[[], Iterable[Joined]]  # from the first row, each time it is called
 
 
 @dataclass
@@ -56,11 +55,6 @@ def write(table: Table, rows: Rows, path: Path | None) -> Written:
     written = _written(table, path, lambda written: _delimited(table, rows(), other, written))
     written.encoding = "utf-8"
     return written
-
-
-def mode_of(table: Table) -> Path | None:
-    """What the table is made from: what is private there is private here."""
-    return Path(table.source.path) if table.source else None
 
 
 def _written(table: Table, path: Path | None, made: Callable[[Written], Iterator[bytes]]) -> Written:

@@ -12,8 +12,7 @@ from ..base.errors import BadInput
 from ..base.files import whole_file
 from ..base.text import safe
 from ..rows.cells import is_empty, text
-from .table import Column, Table
-from .table_file import Rows, mode_of
+from .table import Column, Rows, Table, mode_of
 
 ROWS_AT_ONCE = 1000
 

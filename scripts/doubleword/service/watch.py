@@ -34,6 +34,7 @@ def look(api: Api, job: Job) -> None:
     listed: list[dict[str, Any]] = []
     single: dict[str, Any] | None = None
     gone: tuple[NotFound, str] | None = None
+    asked_at = api.clock.now()
     attempt, open_parts = _open(job)
     open_batches = [part.batch for part in open_parts if part.batch]
     if open_parts:
@@ -55,9 +56,9 @@ def look(api: Api, job: Job) -> None:
             stack.enter_context(job.locked(api.clock))
         except Temporary as error:
             say(f"{error.what}: the statuses are not written down this time")
-            _learn(api, job, fresh)
+            _learn(api, job, fresh, asked_at)
             return
-        if _learn(api, job, fresh):
+        if _learn(api, job, fresh, asked_at):
             job.save()
         if gone:
             _note_gone(job, gone, fresh)
@@ -100,11 +101,14 @@ def _note_gone(job: Job, gone: tuple[NotFound, str], fresh: dict[str, dict[str, 
             job.save()
 
 
-def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]]) -> bool:
-    """Takes the statuses into the record in memory; whether that changed it."""
+def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]], asked_at: float) -> bool:
+    """Takes the statuses into the record in memory; whether that changed it.
+
+    What was asked for before the lock was held may be older than what another copy has written down since.
+    """
     changed = False
     for part in job.submitted():
-        if part.batch and part.batch.id in fresh:
+        if part.batch and part.batch.id in fresh and part.batch.seen_at <= asked_at:
             changed = part.learn(seen(fresh[part.batch.id], api.clock, part.batch)) or changed
     return changed
 

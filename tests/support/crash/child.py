@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from support.crash.proxy import Drop, Moment, Request
+from support.proxy.exchange import Drop, Moment
+from support.proxy.http_message import Request
 from support.running import SCRIPTS
 
 PRELOAD = Path(__file__).parent / "preload"

@@ -18,8 +18,11 @@ from pathlib import Path
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.crash.child import Child
-from support.crash.oracle import answered_twice, judge_files, read, twice_alive
-from support.crash.proxy import Drop, Moment, Proxy, Request, send
+from support.oracle import LocalOracle
+from support.proxy import http_message
+from support.proxy.exchange import Drop, Moment
+from support.proxy.http_message import Request
+from support.proxy.proxy import Proxy
 from support.running import Ran, chat_line, run
 
 REQUESTS, IN_PART = 10, 4
@@ -50,6 +53,7 @@ class Scene:
 
     def __init__(self, server: LocalServer, folder: Path, tag: str) -> None:
         self.server, self.folder, self.tag = server, folder, tag
+        self.oracle = LocalOracle(server.database)
         self.ids = [f"{tag}-{n:02}" for n in range(1, REQUESTS + 1)]
         folder.mkdir()
         server.settings.delay = 0.0
@@ -97,12 +101,7 @@ class Scene:
         raise AssertionError(done)
 
     def judge(self, code: int) -> list[str]:
-        database = self.server.database
-        return [
-            *judge_files(database, self.folder, self.ids, code),
-            *twice_alive(database),
-            *answered_twice(database),
-        ]
+        return self.oracle.judge(self.folder, self.ids, code)
 
 
 class CreateBatchFile(Scene):
@@ -150,7 +149,7 @@ class SettleActed(SettleLost):
     def before(self) -> None:
         super().before()
         assert self.lost
-        assert send(self.server.port, self.lost).startswith(b"HTTP/1.1 201")
+        assert http_message.forward(self.lost, self.server.port).status == 201
 
 
 class SettleLate(SettleLost):
@@ -160,7 +159,7 @@ class SettleLate(SettleLost):
         super().before()
         assert self.lost
         seconds = random.Random(self.tag).uniform(0.1, 0.6)  # a script takes some 0.2 s to start
-        self._late = threading.Timer(seconds, send, (self.server.port, self.lost))
+        self._late = threading.Timer(seconds, http_message.forward, (self.lost, self.server.port))
         self._late.start()
 
     def finish(self) -> None:
@@ -196,7 +195,7 @@ class DownloadAnew(Download):
             "SELECT b.id, min(a.line) AS line FROM answers a JOIN requests r USING (seq)"
             " JOIN batches b ON b.seq = r.batch WHERE a.kind = 'output' AND r.custom_id LIKE ? GROUP BY b.id"
         )
-        for row in read(self.server.database, first, f"{self.tag}-__"):
+        for row in self.oracle.rows(first, f"{self.tag}-__"):
             Path("r.job/spool", f"{row['id']}.output.jsonl").write_bytes(row["line"] * 2)
 
 
@@ -229,12 +228,12 @@ class CancelBatch(CreateBatch):
         """A batch cancelled before its population began stays `cancelling` for good, which is another story."""
         query = "SELECT count(*) FROM requests WHERE custom_id IN (?, ?) AND state = 'in_progress'"
         deadline = time.monotonic() + 20
-        while read(self.server.database, query, self.ids[0], self.ids[-1])[0][0] < 2:
+        while self.oracle.rows(query, self.ids[0], self.ids[-1])[0][0] < 2:
             assert time.monotonic() < deadline, "the batches do not start"
             time.sleep(0.005)
 
     def finish(self) -> None:
-        left = read(self.server.database, "SELECT id FROM batches WHERE cancelled_at IS NULL AND completed_at IS NULL")
+        left = self.oracle.rows("SELECT id FROM batches WHERE cancelled_at IS NULL AND completed_at IS NULL")
         assert not left, "a batch of a cancelled job runs"
         with within(self.folder):
             refused = run("run_batch", "r.jsonl")

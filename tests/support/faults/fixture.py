@@ -12,13 +12,12 @@ import pytest
 
 from local_server.app import LocalServer
 from local_server.settings import User
-from support.faults.clock import FaultClock
-from support.faults.exchange import Effect, Fault
 from support.faults.kinds import KINDS
-from support.faults.oracle import Oracle
-from support.faults.proxy import FaultProxy
-from support.faults.trial import KEY, SERVER
-from support.running import Ran, run
+from support.faults.trial import KEY, SERVER, fault_clock
+from support.oracle import LocalOracle
+from support.proxy.exchange import Effect, Fault
+from support.proxy.proxy import Proxy
+from support.running import FastClock, Ran, run
 
 
 @dataclass
@@ -26,9 +25,9 @@ class Trouble:
     """What a case works with. Faults are added to `proxy.faults`, of the known kinds or of its own."""
 
     server: LocalServer
-    proxy: FaultProxy
-    clock: FaultClock
-    oracle: Oracle
+    proxy: Proxy
+    clock: FastClock
+    oracle: LocalOracle
 
     def run(self, command: str, *arguments: str | Path) -> Ran:
         """A script in this process, on the shared clock."""
@@ -57,11 +56,11 @@ def make_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ma
         def make(**settings: Any) -> Trouble:
             server = LocalServer(tmp_path / "server", **(SERVER | {"users": [User(KEY)]} | settings))
             stack.enter_context(server)
-            clock = FaultClock()
-            proxy = stack.enter_context(FaultProxy(server.port, clock, [], dict(KINDS)))
+            clock = fault_clock()
+            proxy = stack.enter_context(Proxy(server.port, kinds=KINDS, clock=clock))
             monkeypatch.setenv("DOUBLEWORD_BASE_URL", proxy.base_url)
             monkeypatch.setenv("DOUBLEWORD_API_KEY", KEY)
-            return Trouble(server, proxy, clock, Oracle(server.database))
+            return Trouble(server, proxy, clock, LocalOracle(server.database))
 
         yield make
 

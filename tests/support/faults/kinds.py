@@ -13,9 +13,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from support.faults.exchange import Effect, Exchange
-from support.faults.http_message import Answer, text
-from support.faults.proxy import ROUTES
+from support.proxy.exchange import Effect, Exchange
+from support.proxy.http_message import Answer, text
+from support.proxy.proxy import ROUTES
 
 DEFINITE = (400, 401, 402, 403, 413, 422)
 DOUBTFUL = (404, 408, 409, 499, 500, 502, 503, 504)

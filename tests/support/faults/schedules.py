@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from support.faults.exchange import Fault
 from support.faults.kinds import KINDS, ROUTES_OF
+from support.proxy.exchange import Fault
 
 # The routes of the job under test, with how many requests it makes on each: a fault must have something to hit.
 REQUESTS_ON = {

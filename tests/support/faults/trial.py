@@ -10,16 +10,18 @@ from typing import Any
 
 from local_server.app import LocalServer
 from local_server.settings import FailRule
-from support.faults.clock import FaultClock
 from support.faults.kinds import KINDS
-from support.faults.oracle import Oracle, outcome_of_files
-from support.faults.proxy import FaultProxy
 from support.faults.schedules import Schedule
-from support.running import Ran, chat_line, run
+from support.oracle import LocalOracle, outcome_of_files
+from support.proxy.proxy import Proxy
+from support.running import FastClock, Ran, chat_line, run
 
-# The server runs as fast as the clock jumps (FaultClock.SPEED). Its loops are kept from spinning.
+# A thousand of the script's seconds pass in one; the server runs at that speed, and so keeps up.
+SPEED = 1000.0
+LONGEST_SLEEP = 0.03
+# Its loops are kept from spinning.
 SERVER: dict[str, Any] = {
-    "speed": FaultClock.SPEED,
+    "speed": SPEED,
     "claim_interval": 10.0,
     "finalizer_interval": 40.0,
     "late_fraction": 0.1,
@@ -42,15 +44,19 @@ EXCUSES = {
 }
 
 
+def fault_clock() -> FastClock:
+    return FastClock(LONGEST_SLEEP, SPEED)
+
+
 class Trial:
     """Runs one schedule in a folder; `problems` holds what was wrong, `hits` which faults came to pass."""
 
     def __init__(self, server: LocalServer, folder: Path, schedule: Schedule) -> None:
         self.schedule = schedule
         self.folder = folder
-        self.oracle = Oracle(server.database)
-        self.clock = FaultClock()
-        self.proxy = FaultProxy(server.port, self.clock, list(schedule.faults), KINDS)
+        self.oracle = LocalOracle(server.database)
+        self.clock = fault_clock()
+        self.proxy = Proxy(server.port, faults=schedule.faults, kinds=KINDS, clock=self.clock)
         self.problems: list[str] = []
         self.ran: list[tuple[str, int]] = []
         self.held = 0
@@ -116,7 +122,7 @@ class Trial:
 
     def _judge(self, command: str, ran: Ran, hits: Counter[str]) -> None:
         where = f"{command} (run {len(self.ran)}, exit {ran.code})"
-        found = list(self.oracle.live_together())
+        found = list(self.oracle.ran_together())
         found += self._exit_code(command, ran, hits)
         if KEY in ran.out + ran.err + self._texts():
             found.append("the key was shown")
@@ -159,7 +165,7 @@ class Trial:
             found.append(f"the last exit code is {code}")
         elif (lines := _lines(self.folder / "r.results.jsonl")) != self._expected_lines(expected):
             found.append(f"{len(lines)} lines of results are not the server's for {len(expected)} requests")
-        found += self.oracle.live_together()
+        found += self.oracle.ran_together()
         if not self._beyond_the_protocol():
             found += self.oracle.answered_twice()
         self.problems += [f"at the end: {text}" for text in found]

@@ -21,7 +21,16 @@ GOOD_TIME = 8.0
 
 
 def on_local_server(name: str, speed: float, skip: frozenset[str]) -> Report:
-    """One scenario on a local server of its own."""
+    """One scenario on a local server of its own.
+
+    A moment missed on a busy machine looks like a difference: where there is one, it has to show at the recording's own
+    speed, too.
+    """
+    report = _once_on_local_server(name, speed, skip)
+    return _once_on_local_server(name, 1.0, skip) if report.differences else report
+
+
+def _once_on_local_server(name: str, speed: float, skip: frozenset[str]) -> Report:
     arranged = arrangement(name)
     with (
         tempfile.TemporaryDirectory(prefix="replay-") as folder,

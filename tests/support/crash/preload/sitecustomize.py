@@ -23,7 +23,7 @@ LOG = os.open(os.environ.get("DWB_CRASH_STEPS", os.devnull), os.O_WRONLY | os.O_
 NO_LOCKS = "DWB_CRASH_NO_LOCKS" in os.environ
 # Of each event, where the path stands among its arguments. Writing and fsync raise no event: the proxy cuts there.
 PATHS = {"open": 0, "os.rename": 1, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.truncate": 0, "os.link": 1}
-SLEEP_SECONDS = 0.01  # what a wait of any length really takes
+TESTS = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 numbers = itertools.count(1)  # next() on it is atomic: uploads run in threads
 
 
@@ -55,27 +55,12 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
-_now, _monotonic, _sleep = time.time, time.monotonic, time.sleep
-
-
-class _FastTime:
-    """Time that jumps ahead instead of being waited for."""
-
-    ahead = 0.0
-
-    def now(self) -> float:
-        return _now() + self.ahead
-
-    def monotonic(self) -> float:
-        return _monotonic() + self.ahead
-
-    def sleep(self, seconds: float) -> None:
-        self.ahead += max(0.0, seconds)
-        _sleep(min(seconds, SLEEP_SECONDS))
-
-
 if "DWB_CRASH_REAL_TIME" not in os.environ:
-    # All that is patched. contract.Clock is written in these three; the sockets' time-outs are the system's.
-    _fast = _FastTime()
+    # All that is patched. The scripts' Clock is written in these three; the sockets' time-outs are the system's.
+    sys.path.append(TESTS)
+    from support.jumping_time import JumpingTime
+
+    sys.path.remove(TESTS)
+    _fast = JumpingTime()
     time.time, time.monotonic, time.sleep = _fast.now, _fast.monotonic, _fast.sleep  # type: ignore[assignment]
 sys.addaudithook(_hook)

@@ -10,35 +10,41 @@ import json
 import threading
 from typing import Any
 
-from support.faults.http_message import Answer, text
+from support.proxy.http_message import Answer, text
 from support.running import FastClock
 
 
 class ServerTime:
-    def __init__(self, clock: FastClock) -> None:
+    def __init__(self, clock: FastClock | None) -> None:
+        """Without a clock the script runs in the server's time, and everything is shown as it comes."""
         self._clock = clock
         self._shifted: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
         self.hidden_until: dict[str, float] = {}  # batch id -> by the script's clock
 
     def shown(self, route: str, answer: Answer) -> Answer:
+        if self._clock is None:
+            return answer
+        # What is not sent as it came has no `date`, which would be of the server's time.
+        answer = answer.with_body(answer.body)
         if route not in ("submit", "list_batches", "batch", "cancel") or not 200 <= answer.status < 300:
             return answer
         found = json.loads(answer.body)
         if route == "list_batches":
-            found["data"] = [self._shift(batch) for batch in found["data"] if not self._hidden(batch)]
-        elif route == "batch" and self._hidden(found):
+            shown = (batch for batch in found["data"] if not self._hidden(batch, self._clock))
+            found["data"] = [self._shift(batch, self._clock) for batch in shown]
+        elif route == "batch" and self._hidden(found, self._clock):
             return text(404, f"Batch with ID {found['id']} not found")
         else:
-            found = self._shift(found)
+            found = self._shift(found, self._clock)
         return answer.with_body(json.dumps(found).encode())
 
-    def _hidden(self, batch: dict[str, Any]) -> bool:
-        return self._clock.now() < self.hidden_until.get(batch["id"], 0.0)
+    def _hidden(self, batch: dict[str, Any], clock: FastClock) -> bool:
+        return clock.now() < self.hidden_until.get(batch["id"], 0.0)
 
-    def _shift(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def _shift(self, batch: dict[str, Any], clock: FastClock) -> dict[str, Any]:
         with self._lock:
             for name, value in batch.items():
                 if name.endswith("_at") and isinstance(value, int):
-                    batch[name] = self._shifted.setdefault((batch["id"], name), int(value + self._clock.ahead))
+                    batch[name] = self._shifted.setdefault((batch["id"], name), int(value + clock.ahead))
         return batch

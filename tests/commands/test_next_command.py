@@ -1,0 +1,59 @@
+"""`next`, followed word for word, leads to the answers; and it keeps what the user asked for."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from local_server.app import LocalServer
+from support.jobs import cancelled_half_way, follow, made_from_rows
+from support.oracle import LocalOracle
+from support.running import FastClock, run, write_requests
+
+
+def test_next_leads_to_the_answers_word_for_word_and_keeps_the_cost_limit_and_the_csv(server: LocalServer) -> None:
+    made_from_rows()
+    done = run("create_batch_file", "r.jsonl", "--input", "rows.csv", "--model", "echo", "--prompt", "{text}", "--json")
+    seen = []
+    done = follow(done)  # upload
+    done = run("create_batch", "r.jsonl", "--max-cost", "3", "--json")
+    for _ in range(5):
+        if done.facts["next"] is None:
+            break
+        seen.append(done.facts["next"])
+        done = follow(done)
+    assert done.facts["results"] == 20
+    assert [Path(shlex.split(step)[1]).name for step in seen] == ["run_batch.py"]
+    assert seen[0].endswith("--max-cost 3")
+    assert run("download", "r.jsonl", "--output", "out.csv").code == 0
+    assert "out.csv is of an earlier download" in run("download", "r.jsonl").err
+
+
+def test_after_a_retry_was_planned_an_early_download_does_not_hide_its_answers(portioned_server: LocalServer) -> None:
+    requests = Path("r.jsonl")
+    cancelled_half_way(portioned_server, requests)
+    assert run("download", requests).code in (7, 9)  # early: nothing of the new attempt was sent
+    assert run("upload", requests).code == 0
+    assert run("create_batch", requests).code == 0
+    polled = run("poll", requests, "--json", clock=FastClock(moment=0.1))
+    assert polled.code == 0
+    assert "download.py" in polled.facts["next"]
+    assert follow(polled).facts["results"] == 60
+
+
+def test_a_refused_upload_is_asked_for_again_before_money_is_spent(server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 3, model="no-such-model")
+    assert run("upload", requests).code == 3
+    refused = run("create_batch", requests)
+    assert refused.code == 5
+    assert "upload.py" in refused.err
+
+
+def test_next_keeps_the_completion_window_and_a_csv_is_checked_before_anything_is_paid(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
+    requests = write_requests(Path("r.jsonl"), 3)
+    uploaded = run("upload", requests, "--completion-window", "1h", "--json")
+    assert uploaded.facts["next"].endswith("r.jsonl --completion-window 1h")
+    assert run("run_batch", requests, "--output", "out.xlsx").code == 2
+    assert oracle.batches() == []

@@ -1,0 +1,56 @@
+"""Flags, paths and settings that cannot be meant: refused before anything is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local_server.app import LocalServer
+from support.jobs import made_from_rows
+from support.running import run, write_requests
+
+
+def test_a_missing_file_is_bad_input_everywhere(server: LocalServer) -> None:
+    for command in ("upload", "create_batch", "poll", "download", "run_batch", "retry_failed", "cancel_batch"):
+        done = run(command, "nosuch.jsonl")
+        assert done.code == 3, command
+        assert "no file nosuch.jsonl" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("upload", "r.jsonl", "--jobs", "0"),
+        ("run_batch", "r.jsonl", "--part-requests", "-1"),
+        ("run_batch", "r.jsonl", "--timeout-seconds", "nan"),
+        ("list_batches", "--limit", "-1"),
+    ],
+)
+def test_a_number_out_of_range_is_wrong_usage(arguments: tuple[str, ...]) -> None:
+    write_requests(Path("r.jsonl"), 1)
+    assert run(*arguments).code == 2
+
+
+def test_a_base_url_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", "some-key")
+    monkeypatch.setenv("DOUBLEWORD_BASE_URL", "https://[abc")
+    assert run("list_models").code == 2
+
+
+def test_a_prompt_without_a_column_a_wrong_id_column_and_rows_in_place_of_requests_are_said_plainly(
+    server: LocalServer,
+) -> None:
+    made_from_rows()
+    same = ["--input", "rows.csv", "--model", "echo", "--prompt", "One word", "--max-tokens", "5"]
+    warned = run("create_batch_file", "same.jsonl", *same, "--json")
+    assert warned.code == 0
+    assert "all 20 requests ask the same" in warned.facts["warnings"][0]
+    wrong = run(
+        "create_batch_file", "x.jsonl", "--input", "rows.csv", "--model", "m", "--prompt", "{text}", "--id-column", "nr"
+    )
+    assert wrong.code == 3
+    assert "no column 'nr' for --id-column; there are: id, text" in wrong.err
+    refused = run("upload", "rows.csv")
+    assert refused.code == 3
+    assert "create_batch_file.py rows.jsonl --input rows.csv" in refused.err

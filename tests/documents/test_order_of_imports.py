@@ -1,0 +1,120 @@
+"""Each room of scripts/doubleword imports only what stands below it, and inside a room there is no circle."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from support.documents import ROOT
+
+# From the bottom up: a room may import those before it. `commands` are scripts/*.py, `engine` is one file.
+ROOMS = ("base", "rows", "request_file", "job", "service", "results", "engine", "commands")
+PACKAGE = "doubleword"
+
+
+class Arrow(NamedTuple):
+    """One import of ours: files without their ending, from the folder of scripts, and the line it stands on."""
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    line: int
+
+    def __str__(self) -> str:
+        return f"{'/'.join(self.source)}.py line {self.line} imports {'.'.join(self.target)}"
+
+
+def room(file: tuple[str, ...]) -> str:
+    return file[1] if file[0] == PACKAGE and len(file) > 1 else "commands"
+
+
+def exists(scripts: Path, file: tuple[str, ...]) -> bool:
+    path = scripts.joinpath(*file)
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def arrows(scripts: Path) -> Iterator[Arrow]:
+    """Every import of a file of ours, wherever in the code it stands, also one for types alone."""
+    for path in sorted(scripts.rglob("*.py")):
+        source = path.relative_to(scripts).with_suffix("").parts
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            for target in targets(node, source):
+                # `from .api import Api` names something in a file, `from . import api` the file.
+                while target and not exists(scripts, target):
+                    target = target[:-1]
+                if target and target != (PACKAGE,):
+                    yield Arrow(source, target, node.lineno)  # type: ignore[attr-defined]
+
+
+def targets(node: ast.AST, source: tuple[str, ...]) -> list[tuple[str, ...]]:
+    if isinstance(node, ast.Import):
+        return [tuple(alias.name.split(".")) for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = source[: len(source) - node.level] if node.level else ()
+    base += tuple(node.module.split(".")) if node.module else ()
+    return [(*base, alias.name) for alias in node.names]
+
+
+def violations(scripts: Path) -> list[str]:
+    found = list(arrows(scripts))
+    unknown = {room(arrow.source) for arrow in found} | {room(arrow.target) for arrow in found}
+    problems = [f"{name} is no room" for name in sorted(unknown - set(ROOMS))]
+    if problems:
+        return problems
+    inside: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for arrow in found:
+        here, there = (ROOMS.index(room(file)) for file in (arrow.source, arrow.target))
+        if (
+            there > here
+            or arrow.target[:2] == (PACKAGE, ROOMS[here]) == arrow.target
+            or here == there == len(ROOMS) - 1
+        ):
+            problems.append(str(arrow))
+        elif here == there:
+            inside.setdefault(arrow.source, set()).add(arrow.target)
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as error:
+        problems.append(f"a circle: {' -> '.join('/'.join(file) for file in error.args[1])}")
+    return problems
+
+
+def test_imports_run_downwards_only() -> None:
+    assert len(list(arrows(ROOT / "scripts"))) > 100, "the test does not see the imports"
+    assert violations(ROOT / "scripts") == []
+
+
+PLANTED = {
+    "up by a relative import": ("doubleword/base/text.py", "from ..rows.cells import anything"),
+    "up by the folder": ("doubleword/rows/cells.py", "from .. import results"),
+    "up within a function": ("doubleword/job/record.py", "def late():\n    from ..service.api import Api"),
+    "up for a type alone": ("doubleword/request_file/lines.py", "if False:\n    from ..job.job import Job"),
+    "up by its whole name": ("doubleword/service/api.py", "import doubleword.results.merge"),
+    "to a command": ("doubleword/results/merge.py", "import run_batch"),
+    "from a command to another": ("poll.py", "from run_batch import main"),
+    "a room itself": ("doubleword/service/api.py", "from . import submit"),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_an_arrow_that_goes_up_or_a_circle_is_found(tmp_path: Path, planted: str) -> None:
+    file, line = PLANTED[planted]
+    scripts = shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    with (scripts / file).open("a", encoding="utf-8") as code:
+        code.write(f"\n{line}\n")
+    (problem,) = violations(scripts)
+    assert file.removesuffix(".py") in problem
+
+
+def test_the_picture_in_the_readme_has_the_rooms_from_the_top_down() -> None:
+    picture = re.findall(r"^(\w+)/ +\w[\w ]*$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    folders = {path.parent.name for path in (ROOT / "scripts" / PACKAGE).glob("*/__init__.py")}
+    assert picture == [name for name in reversed(ROOMS) if name in folders]
+    assert len(picture) == len(folders)

@@ -1,0 +1,40 @@
+"""Batches the server knows no more: of another key, of another server, or deleted there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from local_server.app import LocalServer
+from support.jobs import forget_batch
+from support.running import run, write_requests
+
+
+def test_a_server_that_knows_nothing_of_the_job_is_exit_5_and_nothing_is_planned(server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 3)
+    assert run("upload", requests).code == 0
+    (batch,) = run("create_batch", requests).lines
+    assert run("poll", requests).code == 0
+    forget_batch(server, batch)
+    for command in ("download", "retry_failed"):
+        refused = run(command, requests)
+        assert refused.code == 5, refused.err
+        assert refused.out == ""
+    assert not Path("r.job/attempt-2.jsonl").exists()
+    assert not Path("r.results.jsonl").exists()
+
+
+def test_one_deleted_batch_holds_up_neither_the_others_nor_their_cancelling(server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 30)
+    assert run("upload", requests, "--part-requests", "10").code == 0
+    first, *_ = run("create_batch", requests).lines
+    forget_batch(server, first)
+    record = json.loads(Path("r.job/record.json").read_text())
+    for part in record["attempts"][0]["parts"]:
+        part["batch"]["created_at"] -= 1000  # old enough not to be a lag of the server's
+    Path("r.job/record.json").write_text(json.dumps(record))
+    assert run("cancel_batch", requests).code == 0
+    assert run("poll", requests).code == 7
+    downloaded = run("download", requests, "--json")
+    assert downloaded.code == 9, downloaded.err
+    assert downloaded.facts["results"] + sum(downloaded.facts["missing"].values()) == 30

@@ -1,0 +1,74 @@
+"""The same requests in another job: a copy of the folder, a job made from an id, a file submitted by its id."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_server.app import LocalServer
+from support.jobs import cancelled_half_way
+from support.oracle import LocalOracle
+from support.running import FastClock, json_lines, run, write_requests
+
+
+def test_a_job_made_from_a_batch_id_elsewhere_does_not_pay_for_what_its_home_has_submitted(
+    portioned_server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Path("r.jsonl").absolute()
+    batch = cancelled_half_way(portioned_server, requests)
+
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert run("retry_failed", batch).code == 0  # a plan is free
+
+    assert run("run_batch", requests, clock=FastClock(moment=0.1)).code == 0  # at home the second attempt runs
+    refused = run("run_batch", f"batch-{batch}.jsonl")
+    assert refused.code == 4, refused.err
+    assert "another copy of this job submitted an attempt of its own" in refused.err
+
+
+def test_home_does_not_pay_for_what_a_job_made_from_its_batch_id_has_submitted(
+    portioned_server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Path("r.jsonl").absolute()
+    batch = cancelled_half_way(portioned_server, requests)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert run("retry_failed", batch).code == 0
+    assert run("run_batch", f"batch-{batch}.jsonl", clock=FastClock(moment=0.1)).code == 0
+    refused = run("run_batch", requests)
+    assert refused.code == 4, refused.err
+    assert len(json_lines(Path(f"batch-{batch}.results.jsonl"))) == 60
+
+
+@pytest.mark.parametrize("first", ["raw", "job"])
+def test_one_uploaded_file_is_not_submitted_by_its_id_and_by_its_job(
+    server: LocalServer, oracle: LocalOracle, first: str
+) -> None:
+    requests = write_requests(Path("r.jsonl"), 3)
+    (file_id,) = run("upload", requests).lines
+    targets: list[str | Path] = [file_id, requests] if first == "raw" else [requests, file_id]
+    assert run("create_batch", targets[0]).code == 0
+    refused = run("create_batch", targets[1])
+    assert refused.code == 4, refused.err
+    assert len(oracle.batches()) == 1
+
+
+def test_a_raw_batch_id_whose_record_was_half_written_is_not_submitted_again(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
+    requests = write_requests(Path("r.jsonl"), 3)
+    assert run("upload", requests).code == 0
+    (batch,) = run("create_batch", requests).lines
+    assert run("poll", requests).code == 0
+    Path("elsewhere").mkdir()
+    assert run("download", batch).code == 0
+    record_path = Path(f"batch-{batch}.job/record.json")
+    record: dict[str, Any] = json.loads(record_path.read_text())
+    record["attempts"][0]["parts"][0]["batch"] = None
+    record_path.write_text(json.dumps(record))
+    assert run("download", batch).code == 0
+    assert len(oracle.batches()) == 1

@@ -80,22 +80,26 @@ def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> 
 def _judge_swallowed(line: int, cells: list[str], delimiter: str, tally: Tally) -> None:
     """Doubts a quoted cell whose further lines have the form of this table's rows."""
     for column, cell in enumerate(cells):
-        if "\n" not in cell:
+        # The last line is cut at `column` if it is a row, so most texts of many lines need no splitting.
+        last = cell.rfind("\n")
+        if last < 0 or cell.count(delimiter, last) != column:
             continue
         first, *more = cell.split("\n")
-        shape = _shape(first.split(delimiter)[0] if column == 0 else cells[0])
-        if _like_rows(shape, column, len(cells), more, delimiter):
+        known = first.split(delimiter)[0] if column == 0 else cells[0]
+        if _like_rows(known, column, len(cells), more, delimiter):
             tally.doubt(SWALLOWED, line)
 
 
-def _like_rows(shape: str, column: int, width: int, lines: list[str], delimiter: str) -> bool:
-    """Whether lines could be rows: as many cells, the first like those of that column, the last one cut at `column`."""
+def _like_rows(known: str, column: int, width: int, lines: list[str], delimiter: str) -> bool:
+    """Whether lines could be rows: as many cells, the first like the `known` one, the last line cut at `column`."""
     *inner, last = lines
-    if last.count(delimiter) != column or len(inner) < (0 if column else 20 if width == 1 else 1):
+    if len(inner) < (0 if column else 20 if width == 1 else 1):
         return False
     # Delimiters are counted before anything is split: texts of many lines are common, and read twice as fast so.
-    alike = all(text.count(delimiter) == width - 1 for text in inner)
-    alike = alike and all(_shape(text.split(delimiter)[0]) == shape for text in inner)
+    if not all(text.count(delimiter) == width - 1 for text in inner):
+        return False
+    shape = _shape(known)
+    alike = all(_shape(text.split(delimiter)[0]) == shape for text in inner)
     return alike and (column == 0 or _shape(last.split(delimiter)[0]) == shape)
 
 

@@ -165,7 +165,7 @@ def test_what_a_model_or_a_server_wrote_runs_nothing(chromium: Any) -> None:
     outcomes: list[Any] = [
         HOSTILE,
         HOSTILE + "b",
-        Failed(HOSTILE, HOSTILE),
+        Failed("constructor", HOSTILE),
         "x",
         HOSTILE,
         "</textarea><script>alert(1)",
@@ -174,6 +174,7 @@ def test_what_a_model_or_a_server_wrote_runs_nothing(chromium: Any) -> None:
     for button in range(6):
         tab.page.locator("#body button").nth(button).click()
     tab.page.fill("#search", "onerror=")
+    assert tab.page.inner_text("#body [data-row='3'] .tag") == "constructor", "no name that every object has"
     assert tab.page.title().startswith("reviews.jsonl")
     assert tab.page.locator("img, main style, #table script, main script").count() == 0
     assert tab.page.locator("svg[onload]").count() == 0

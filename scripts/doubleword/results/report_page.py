@@ -9,7 +9,8 @@ from pathlib import Path
 from string import Template as Slots
 
 from ..base.files import whole_file
-from ..base.text import next_command, utc
+from ..base.text import utc
+from ..job.next_step import next_step
 from . import report_ran
 from .report import Report
 from .report_answers import ROW_FIELDS
@@ -22,6 +23,7 @@ from .report_words import KIND_NAMES, advice, kind_name, verdict
 FILES = Path(__file__).parent / "page"
 PROMPT_CHARACTERS = 8_000
 REPEATED_SHOWN = 10
+CUT = "Cut short: the answer ends at the token limit. A new job with a higher --max-tokens, or a briefer task, helps."
 SHORTEST_SECONDS = 10  # what is over sooner has no course to draw
 BY_FREQUENCY = "Answers by frequency"
 
@@ -82,7 +84,7 @@ def _head(report: Report) -> Html:
             tag("h1", _name(report)),
             tag("p", verdict(report), class_="verdict"),
         ),
-        _section("Requests", tag("div", outcome_bar(kinds))),
+        _section("Requests", tag("div", outcome_bar(kinds)), tag("p", CUT, class_="note") if counts.cut else ""),
     )
 
 
@@ -137,8 +139,9 @@ def _errors(report: Report) -> Html:
         ]
         title = tag("h3", f"{found.count:,} × {kind_name(found.kind)} ", tag("code", found.kind))  # noqa: RUF001
         blocks.append(tag("div", title, tag("p", advice(found.kind)), tag("ul", *examples), class_="kind-of-error"))
-    retry = next_command("retry_failed.py", report.job.request_file())
-    return _section("Errors", tag("div", *blocks), tag("p", "To try again what can succeed: ", tag("code", retry)))
+    step = next_step(report.job)
+    ahead = tag("p", "The next step, when this page was made: ", tag("code", step)) if step else ""
+    return _section("Errors", tag("div", *blocks), ahead)
 
 
 def _answers(report: Report) -> Html:

@@ -18,6 +18,10 @@
     return made;
   }
 
+  function kindName(kind) {
+    return Object.hasOwn(data.kinds, kind) ? data.kinds[kind] : kind;
+  }
+
   function whole(count) {
     return count.toLocaleString("en");
   }
@@ -94,7 +98,7 @@
 
   function notes(row) {
     const found = [];
-    if (row.kind) found.push(element("span", { class: "tag bad" }, data.kinds[row.kind] || row.kind));
+    if (row.kind) found.push(element("span", { class: "tag bad" }, kindName(row.kind)));
     if (row.cut) found.push(note("cut short"));
     if (row.repeated) found.push(note("same prompt, other answers"));
     return found;
@@ -137,7 +141,7 @@
       {},
       ...text("Id", row.id),
       ...text("Prompt", ...prompt),
-      ...text(row.kind ? data.kinds[row.kind] || row.kind : "Answer", ...answer),
+      ...text(row.kind ? kindName(row.kind) : "Answer", ...answer),
       ...text("Facts", facts.join(", ")),
     );
     const box = element("td", { role: "cell", colspan: String(columns.length) }, list);
@@ -206,7 +210,7 @@
     for (const [key, title] of [["failed", "Without an answer"], ["cut", "Cut short"], ["repeated", "Same prompt, other answers"]]) {
       if (has(SHOWN[key])) shows.push([key, `${title} (${whole(has(SHOWN[key]))})`]);
     }
-    for (const [kind, count] of kindsFound()) shows.push([`kind ${kind}`, `${data.kinds[kind] || kind} (${whole(count)})`]);
+    for (const [kind, count] of kindsFound()) shows.push([`kind ${kind}`, `${kindName(kind)} (${whole(count)})`]);
     options(by("show"), shows);
     const fields = data.fields.map((name, i) => [`value ${i}`, name]);
     options(by("where"), [["", "every column"], ["prompt", "the prompt"], ["answer", "the answer"], ["id", "the id"], ...fields]);

@@ -219,15 +219,15 @@ def sync_folder(folder: Path) -> None:
 
 def own_folder(path: Path, mode_of: Path | None = None) -> Path:
     """Makes a folder of the job's own, no more open than `mode_of`. Raises BadInput if a link or a file is there."""
+    mode = 0o777
+    with suppress(OSError):
+        readable = os.stat(mode_of).st_mode & 0o066 if mode_of else 0o066
+        mode = 0o700 | readable | (readable & 0o044) >> 2  # who may read may look into the folder
     try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        mode = 0o777
-        with suppress(OSError):
-            readable = os.stat(mode_of).st_mode & 0o066 if mode_of else 0o066
-            mode = 0o700 | readable | (readable & 0o044) >> 2  # who may read may look into the folder
         os.mkdir(path, mode)
         return path
+    except FileExistsError:  # perhaps made by another copy this very moment
+        found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
         kind = "a link" if stat.S_ISLNK(found.st_mode) else "a file"
         raise BadInput(f"{safe(path)} is {kind}; the job keeps a folder there", "move it away")

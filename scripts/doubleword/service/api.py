@@ -8,20 +8,23 @@ call takes an idempotency key, so a POST that may have been carried out is never
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 import random
 import re
-import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from ..base.errors import VERSION, BadInput, Clock, NotAllowed, NotFound, Temporary, WrongUsage
+from ..base.errors import BadInput, Clock, NotAllowed, NotFound, Temporary
 from ..base.text import safe
-from .refusals import DEFAULT_BASE_URL, RETRY_AFTER_CAP_SECONDS, Cut, Unclear, failure_of, nothing_sent, reason
+from .base_url import base_url, is_local
+from .exchange import Line, Watch, require_plain_body
+from .refusals import DEFAULT_BASE_URL, RETRY_AFTER_CAP_SECONDS, Cut, Unclear, Young, failure_of
+from .server_objects import amount_of, batch_of, file_of, model_of, object_of
 
 if TYPE_CHECKING:
     import requests
@@ -35,21 +38,38 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 
 
+# A whole exchange, the reading of its answer included. Content and uploads are as long as their bytes: so much, and a
+# second more for each so many bytes.
+EXCHANGE_SECONDS = 75.0
+SLOWEST_BYTES_A_SECOND = 4096
+
+
 # requests uses the connect time-out for each write, too. A server that stores while it reads may pause a stream for
 # longer than 10 s; and its answer to an upload comes only after everything is stored.
 UPLOAD_SECONDS = (60.0, 900.0)
 
 
+# An exchange may take so long even if the time given to the whole command is over: it looks at least once. A call that
+# changes something has longer, since one that is broken off must be looked for.
+AT_LEAST_SECONDS, CHANGE_AT_LEAST_SECONDS = 5.0, 30.0
+
+
 RETRIES = 5
 
 
-RETRY_WITHIN_SECONDS = 120.0
+RETRY_WITHIN_SECONDS = 120.0  # the time of the tries included; what the server asks to wait for is not
+
+
+YOUNG_SECONDS = 300.0  # what was made so lately may be unknown to a replica of the server's database
 
 
 PAGE_LIMIT = 101  # the server's own cap; larger values are cut to it silently
 
 
 CONTENT_BLOCK_BYTES = 16 * 1024  # a body of known length that is cut loses the block that was being read
+
+
+CONTENT_LINE_BYTES = 16 * 1024 * 1024  # an answer of the longest context that any model has is a tenth of it
 
 
 Found = TypeVar("Found")
@@ -68,13 +88,6 @@ def bare_id(text: str) -> str | None:
         return text if prefixed and re.fullmatch(r"[A-Za-z0-9_-]+", text) else None
 
 
-def _with_id(found: Any, doing: str) -> dict[str, Any]:
-    """What the server sent, if it is an object with an id; raises Unclear otherwise."""
-    if not isinstance(found, dict) or not isinstance(found.get("id"), str) or not found["id"]:
-        raise Unclear(f"{doing}: the answer has no id", "the same command again later")
-    return found
-
-
 def _segment(text: str) -> str:
     """An id as one segment of a path: an edited record must not reach other paths."""
     if text in (".", ".."):  # these stay what they are, however they are quoted
@@ -82,37 +95,16 @@ def _segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def base_url() -> str:
-    """The configured base URL. Raises WrongUsage for one the key must not be sent to."""
-    url = (os.environ.get("DOUBLEWORD_BASE_URL") or DEFAULT_BASE_URL).strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise WrongUsage(
-            f"DOUBLEWORD_BASE_URL is {safe(url)!r}", f"expected a URL such as {DEFAULT_BASE_URL}"
-        ) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise WrongUsage(f"DOUBLEWORD_BASE_URL is {safe(url)!r}", f"expected a URL such as {DEFAULT_BASE_URL}")
-    if parts.username or parts.password:
-        raise WrongUsage("DOUBLEWORD_BASE_URL holds a user name or password", "the key goes into DOUBLEWORD_API_KEY")
-    if parts.scheme == "http" and not _loopback(parts.hostname):
-        raise WrongUsage(f"the key is not sent over plain http to {safe(parts.hostname)}", "use https")
-    return url
-
-
-def _loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
 class Api:
     """One configured connection. Raises NotAllowed without a key or without the requests package."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, deadline: float = math.inf) -> None:
+        """`deadline` by clock.monotonic(): no exchange and no wait for a retry goes far beyond it."""
         self.clock = clock
         self.retries = RETRIES
-        self.deadline = math.inf  # by clock.monotonic(): no wait for a retry goes beyond it
+        self.deadline = deadline
         self.base = base_url()
-        self.is_loopback = _loopback(urlsplit(self.base).hostname or "")
+        self.is_loopback = is_local(self.base)
         key = os.environ.get("DOUBLEWORD_API_KEY", "").strip()
         if not key:
             raise NotAllowed(
@@ -125,117 +117,102 @@ class Api:
                 "DOUBLEWORD_API_KEY holds blanks, line breaks or characters that no key has",
                 "ask the user to set it anew; quotes and dots of a text program may have come with it",
             )
-        self._key = key
-        try:
-            import requests
-        except ImportError:
-            raise NotAllowed(
-                f"the Python package requests is not installed for {sys.executable}",
-                f"{sys.executable} -m pip install requests (where pip is refused: in a virtual environment; or uv run)",
-            ) from None
-        self._requests = requests
-        self._session = self._new_session()
+        self._line = Line(self.base, key)
+        self._made: dict[str, float] = {}  # id -> when, by clock.monotonic()
 
-    def _new_session(self) -> requests.Session:
-        key = self._key
+    def made_lately(self, made_id: str) -> None:
+        """For a thing that this job made in the last minutes: for as long as it is young, a 404 on it is temporary."""
+        self._made[made_id] = self.clock.monotonic()
 
-        class Key(self._requests.auth.AuthBase):  # type: ignore[name-defined,misc]
-            # As a header the key would be replaced by a ~/.netrc entry for the host; as an AuthBase it is not.
-            def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-                request.headers["Authorization"] = f"Bearer {key}"
-                return request
-
-        session = self._requests.Session()
-        session.auth = Key()
-        session.headers["User-Agent"] = f"doubleword-batches/{VERSION}"
-        # A loopback server is plain http: a proxy from the environment would see the key.
-        session.trust_env = not self.is_loopback
-        return session
+    def _is_young(self, made_id: str) -> bool:
+        return self.clock.monotonic() - self._made.get(made_id, -math.inf) < YOUNG_SECONDS
 
     # --- sending ---
 
-    def _send(self, method: str, path: str, fresh: bool = False, **options: Any) -> requests.Response:
-        """One request, no retry, no redirect. Raises Temporary if nothing was sent, Unclear if it may have been."""
-        options.setdefault("timeout", (CONNECT_SECONDS, READ_SECONDS))
-        # A connection kept alive may have been closed by the server: a POST on it would fail in the unclear way.
-        session = self._new_session() if fresh else self._session
-        try:
-            return session.request(method, self.base + path, allow_redirects=False, **options)
-        except self._requests.RequestException as error:
-            text = f"{method} {path.split('?')[0]}: {reason(error)}"
-            if nothing_sent(error):
-                raise Temporary(f"cannot reach {safe(self.base)}: {text}", "check the network and the URL") from None
-            raise Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later") from None
+    def _seconds(self, most: float, least: float | None = None) -> float:
+        """How long an exchange may take that begins now."""
+        return max(AT_LEAST_SECONDS if least is None else least, min(most, self.deadline - self.clock.monotonic()))
 
-    def _retried(self, call: Callable[[], Found]) -> Found:
-        """A call that may be repeated: 5 retries within 120 s; a Retry-After is waited for, up to 300 s."""
-        own_waits, asked_waits = 0.0, 0.0
+    def _retried(self, call: Callable[[float], Found]) -> Found:
+        """A call that may be repeated, given its seconds: 5 retries within 120 s, the time of the tries included; a
+        Retry-After is waited for, up to 300 s."""
+        started, asked_waits = self.clock.monotonic(), 0.0
         for attempt in itertools.count():
+            left = started + asked_waits + RETRY_WITHIN_SECONDS - self.clock.monotonic()
             try:
-                return call()
+                return call(self._seconds(min(EXCHANGE_SECONDS, left)))
             except Temporary as error:
                 failure = error
             if attempt >= self.retries:
                 raise failure
             asked = failure.retry_after
             pause = asked if asked is not None else min(2.0**attempt, 30) * (0.5 + random.random())  # noqa: S311
-            own_waits += 0.0 if asked is not None else pause
             asked_waits += asked or 0.0
-            late = self.clock.monotonic() + pause > self.deadline
-            if late or own_waits > RETRY_WITHIN_SECONDS or asked_waits > RETRY_AFTER_CAP_SECONDS:
+            then = self.clock.monotonic() + pause
+            late = then > self.deadline or then > started + asked_waits + RETRY_WITHIN_SECONDS
+            if late or asked_waits > RETRY_AFTER_CAP_SECONDS:
                 raise failure
             self.clock.sleep(pause)
         raise AssertionError("unreachable")
 
-    def _accepted(self, method: str, path: str, doing: str, **options: Any) -> requests.Response:
-        """One request whose answer is a 2xx; anything else is raised."""
-        response = self._send(method, path, **options)
-        failure = failure_of(response, doing, self.base, self.clock)
-        if failure:
-            response.close()
-            raise failure
-        return response
+    def _opened(
+        self, method: str, path: str, doing: str, seconds: float, **options: Any
+    ) -> tuple[ExitStack, requests.Response, Watch]:
+        """One request whose answer is a 2xx, its body still to be read within the stack; anything else is raised."""
+        with ExitStack() as stack:
+            response, watch = stack.enter_context(self._line.exchange(method, path, seconds, **_timed(options)))
+            failure = failure_of(response, doing, self.base, self.clock)
+            if failure:
+                raise failure
+            return stack.pop_all(), response, watch
+        raise AssertionError("unreachable")
 
-    def _read(self, path: str, doing: str, **query: Any) -> dict[str, Any]:
-        return self._retried(lambda: self._object(self._accepted("GET", path, doing, params=query), doing))
+    def _accepted(self, method: str, path: str, doing: str, seconds: float, **options: Any) -> dict[str, Any]:
+        """The JSON object of a 2xx answer; anything else is raised."""
+        stack, response, _ = self._opened(method, path, doing, seconds, **options)
+        with stack:
+            return object_of(response, doing)
 
-    def _identified(self, path: str, doing: str) -> dict[str, Any]:
-        """What a GET of one thing gives: an object with an id."""
-        return self._retried(lambda: _with_id(self._object(self._accepted("GET", path, doing), doing), doing))
+    def _read(self, path: str, doing: str, thing: str = "", **query: Any) -> dict[str, Any]:
+        """An object by GET, retried. `thing` is the id that it is of: a 404 is temporary while that is young."""
+
+        def read(seconds: float) -> dict[str, Any]:
+            try:
+                return self._accepted("GET", path, doing, seconds, params=query)
+            except NotFound as error:
+                if not self._is_young(thing):
+                    raise
+                raise Young(f"{error.what} (it was made a moment ago)", "the same command again later") from None
+
+        return self._retried(read)
 
     def _page(self, path: str, doing: str, **query: Any) -> dict[str, Any]:
         """A page of a listing. One that is not a list of things with ids is no answer: taken for an empty list it
         would say that a batch does not exist."""
 
-        def read() -> dict[str, Any]:
-            page = self._object(self._accepted("GET", path, doing, params=query), doing)
+        def read(seconds: float) -> dict[str, Any]:
+            page = self._accepted("GET", path, doing, seconds, params=query)
             if not isinstance(page.get("data"), list):
                 raise Unclear(f"{doing}: the answer has no list", "the same command again later")
-            for item in page["data"]:
-                _with_id(item, doing)
+            known = {"/files": file_of, "/batches": batch_of}.get(path, model_of)
+            page["data"] = [known(item, doing) for item in page["data"]]
             return page
 
         return self._retried(read)
 
-    def _object(self, response: requests.Response, doing: str) -> dict[str, Any]:
-        try:
-            found = json.loads(response.content)
-        except (ValueError, self._requests.RequestException):
-            found = None
-        if not isinstance(found, dict):
-            raise Unclear(f"{doing}: the answer is no JSON object", "the same command again later")
-        return found
-
-    def _changed(self, method: str, path: str, doing: str, **options: Any) -> dict[str, Any]:
+    def _changed(
+        self, method: str, path: str, doing: str, seconds: float = EXCHANGE_SECONDS, **options: Any
+    ) -> dict[str, Any]:
         """A call that changes something: sent once. A definite no is raised as such, all else as Unclear."""
-        response = self._send(method, path, fresh=True, **options)
-        failure = failure_of(response, doing, self.base, self.clock)
-        # 404, 408, 409, 499 and redirects can come from something in between after the server has acted.
-        if failure and (response.status_code < 400 or response.status_code in (404, 408, 409, 499)):
-            failure = Unclear(failure.what, failure.next_step)
-        if failure:
-            raise failure
-        return _with_id(self._object(response, doing), doing)
+        seconds = self._seconds(seconds, CHANGE_AT_LEAST_SECONDS)
+        with self._line.exchange(method, path, seconds, fresh=True, **_timed(options)) as (response, _):
+            failure = failure_of(response, doing, self.base, self.clock)
+            # 404, 408, 409, 499 and redirects can come from something in between after the server has acted.
+            if failure and (response.status_code < 400 or response.status_code in (404, 408, 409, 499)):
+                failure = Unclear(failure.what, failure.next_step)
+            if failure:
+                raise failure
+            return object_of(response, doing)
 
     # --- endpoints ---
 
@@ -248,10 +225,15 @@ class Api:
         """POST /files. The answer comes after the server has stored everything. Uploads are free."""
         form = _MultipartFile(name, body)
         headers = {"Content-Type": f"multipart/form-data; boundary={form.boundary}"}
-        return self._changed("POST", "/files", f"upload {name}", data=form, headers=headers, timeout=UPLOAD_SECONDS)
+        doing, seconds = f"upload {name}", sum(UPLOAD_SECONDS) + len(form) / SLOWEST_BYTES_A_SECOND
+        options = {"data": form, "headers": headers, "timeout": UPLOAD_SECONDS}
+        file = file_of(self._changed("POST", "/files", doing, seconds, **options), doing)
+        self.made_lately(file["id"])
+        return file
 
     def file(self, file_id: str) -> dict[str, Any]:
-        return self._identified(f"/files/{_segment(file_id)}", f"file {file_id}")
+        doing = f"file {file_id}"
+        return file_of(self._read(f"/files/{_segment(file_id)}", doing, file_id), doing)
 
     def files_named(self, name: str) -> list[dict[str, Any]]:
         """The input files uploaded under exactly this name, newest first."""
@@ -262,7 +244,8 @@ class Api:
         """DELETE /files/{id}: cancels its live batches and makes every later POST on it fail. Gone already is fine."""
         path, doing = f"/files/{_segment(file_id)}", f"delete file {file_id}"
         try:
-            self._retried(lambda: self._accepted("DELETE", path, doing)).close()
+            self._retried(lambda seconds: self._opened("DELETE", path, doing, seconds))[0].close()
+            self._made.pop(file_id, None)
         except NotFound as error:
             # Something in between can say so, too, while the file is there and a delayed POST on it still works.
             if self.has_file(file_id):
@@ -278,7 +261,9 @@ class Api:
 
     def estimate(self, file_id: str, window: str) -> dict[str, Any]:
         """The server's guess of a file's cost: {total_requests, total_estimated_cost: "0.1", ...}; "0" = no price."""
-        return self._read(f"/files/{_segment(file_id)}/cost-estimate", "cost estimate", completion_window=window)
+        path = f"/files/{_segment(file_id)}/cost-estimate"
+        found = self._read(path, "cost estimate", file_id, completion_window=window)
+        return found | {"total_estimated_cost": amount_of(found.get("total_estimated_cost"))}
 
     def create_batch(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> dict[str, Any]:
         """POST /batches: spends money, so it is sent once and never repeated here."""
@@ -288,10 +273,14 @@ class Api:
             "completion_window": window,
             "metadata": metadata,
         }
-        return self._changed("POST", "/batches", "create batch", json=body)
+        doing = "create batch"
+        batch = batch_of(self._changed("POST", "/batches", doing, json=body), doing)
+        self.made_lately(batch["id"])
+        return batch
 
     def batch(self, batch_id: str) -> dict[str, Any]:
-        return self._identified(f"/batches/{_segment(batch_id)}", f"batch {batch_id}")
+        doing = f"batch {batch_id}"
+        return batch_of(self._read(f"/batches/{_segment(batch_id)}", doing, batch_id), doing)
 
     def batches(self, pages: int, **query: Any) -> Iterator[dict[str, Any]]:
         """GET /batches, newest first, at most so many pages of 101."""
@@ -313,12 +302,12 @@ class Api:
     def analytics(self, batch_id: str) -> dict[str, Any]:
         """GET /batches/{id}/analytics, sent once: {total_cost: "0.1" in USD where there is a price, ...}."""
         path, doing = f"/batches/{_segment(batch_id)}/analytics", f"cost of batch {batch_id}"
-        return self._object(self._accepted("GET", path, doing), doing)
+        return self._accepted("GET", path, doing, self._seconds(EXCHANGE_SECONDS))
 
     def cancel(self, batch_id: str) -> dict[str, Any]:
         """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""
         path, doing = f"/batches/{_segment(batch_id)}/cancel", f"cancel batch {batch_id}"
-        return self._retried(lambda: _with_id(self._object(self._accepted("POST", path, doing), doing), doing))
+        return self._retried(lambda seconds: batch_of(self._accepted("POST", path, doing, seconds), doing))
 
     def content(self, file_id: str, skip: int) -> Iterator[bytes]:
         """GET /files/{id}/content from line `skip`; raises Cut when the body breaks off.
@@ -327,13 +316,28 @@ class Api:
         """
         doing, query = f"content of file {file_id}", {"skip": skip, "offset": skip} if skip else {}
         path = f"/files/{_segment(file_id)}/content"
-        response = self._retried(lambda: self._accepted("GET", path, doing, params=query, stream=True))
+        stack, response, watch = self._retried(lambda seconds: self._opened("GET", path, doing, seconds, params=query))
+        length = 0  # of the line that is coming in
         try:
-            yield from response.iter_content(CONTENT_BLOCK_BYTES)
-        except self._requests.RequestException as error:
-            raise Cut(f"{doing}: the body was cut: {reason(error)}", "the same command again later") from None
-        finally:
-            response.close()
+            with stack:
+                require_plain_body(response)
+                for block in response.iter_content(CONTENT_BLOCK_BYTES):
+                    yield block
+                    watch.until = min(watch.until + max(len(block), 1) / SLOWEST_BYTES_A_SECOND, self._latest())
+                    last = block.rfind(b"\n")
+                    length = length + len(block) if last < 0 else len(block) - last - 1
+                    if length > CONTENT_LINE_BYTES:
+                        raise BadInput(f"{doing}: a line of more than {CONTENT_LINE_BYTES} bytes", "ask for support")
+        except Temporary as error:
+            raise Cut(f"{doing}: the body was cut: {error.what}", "the same command again later") from None
+
+    def _latest(self) -> float:
+        """When an exchange must be over, by time.monotonic()."""
+        return time.monotonic() + self._seconds(math.inf)
+
+
+def _timed(options: dict[str, Any]) -> dict[str, Any]:
+    return {"timeout": (CONNECT_SECONDS, READ_SECONDS)} | options
 
 
 class _MultipartFile:

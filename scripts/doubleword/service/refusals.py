@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import email.utils
-import json
 import math
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..base.errors import BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, WrongUsage
+from ..base.json_text import read_json
 from ..base.text import safe
 
 if TYPE_CHECKING:
@@ -22,12 +22,19 @@ DEFAULT_BASE_URL = "https://api.doubleword.ai/v1"
 RETRY_AFTER_CAP_SECONDS = 300.0  # a server that asks for an hour would look like a script that hangs
 
 
+WORDS_BYTES = 16 * 1024  # of an error's text
+
+
 # Besides 5xx: time-outs and "try again" of the server, and of what stands before it (425, 499).
 TEMPORARY_STATUSES = {408, 409, 425, 429, 499}
 
 
 class Unclear(Temporary):
     """No usable answer to a call that changes something: the server may or may not have acted."""
+
+
+class Young(Temporary):
+    """A 404 on a thing that was made a moment ago: a replica of the server's database lags."""
 
 
 class Cut(Unclear):
@@ -82,16 +89,22 @@ def failure_of(response: requests.Response, doing: str, base: str, clock: Clock)
 
 def words(response: requests.Response) -> str:
     """The server's own words in an error answer, cleaned: plain text mostly, JSON in three shapes for the rest."""
-    try:
-        text = next(iter(response.iter_content(16 * 1024)), b"").decode("utf-8", "replace")
-    except OSError:  # requests' exceptions are OSErrors: the error's body was cut
-        return ""
+    raw = b""
+    if response.headers.get("content-encoding", "identity") == "identity":
+        try:
+            for block in response.iter_content(4096):
+                raw += block
+                if len(raw) > WORDS_BYTES:
+                    break
+        except OSError:  # requests' exceptions are OSErrors: the error's body was cut
+            pass
     if response.headers.get("content-type", "").startswith("text/html"):
         return "(a web page)"
     try:
-        found = json.loads(text)
+        found = read_json(raw)
     except ValueError:
-        return safe(text)
+        # What was cut off may be the rest of the key.
+        return safe(raw[:WORDS_BYTES].decode("utf-8", "replace"), cut=len(raw) > WORDS_BYTES)
     if isinstance(found, dict):
         inner = found.get("error")
         found = inner.get("message") if isinstance(inner, dict) else found.get("message") or inner or found
@@ -102,17 +115,55 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
     """The error, what urllib3 wrapped in it, and so on inwards."""
     while error is not None:
         yield error
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error.__cause__
-        error = inner
+        inside = (
+            getattr(error, "reason", None),
+            getattr(error, "original_error", None),
+            *error.args[:1],
+            error.__cause__,
+        )
+        error = next((inner for inner in inside if isinstance(inner, BaseException)), None)
+
+
+def _names(error: BaseException) -> set[str]:
+    return {type(e).__name__ for e in _chain(error)}
 
 
 def nothing_sent(error: BaseException) -> bool:
-    """Whether the request cannot have reached the server: name look-up, connect or TLS certificate failed."""
-    names = {type(e).__name__ for e in _chain(error)}
+    """Whether the request cannot have reached the server: name look-up, connect, proxy or TLS certificate failed."""
     return bool(
-        names & {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "SSLCertVerificationError"}
+        _names(error)
+        & {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ConnectTimeout", "ProxyError"}
+        or certificate_refused(error)
+        or no_url(error)
+    )
+
+
+def certificate_refused(error: BaseException) -> bool:
+    return "SSLCertVerificationError" in _names(error) or "CertificateError" in _names(error)
+
+
+def tls_refused(error: BaseException) -> bool:
+    """Whether the two sides have no TLS in common, or the other speaks none. One that broke off is not meant."""
+    text = " ".join(str(e) for e in _chain(error))
+    return "SSLError" in _names(error) and re.search(
+        r"WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|HANDSHAKE_FAILURE|RECORD_LAYER|UNKNOWN_PROTOCOL|HTTP_REQUEST"
+        r"|ALERT_PROTOCOL_VERSION|NO_CIPHERS|not available",
+        text,
+    ) is not None  # fmt: skip
+
+
+def proxy_refused(error: BaseException) -> bool:
+    """Whether the proxy is at fault, and not the way behind it (a 5xx of the proxy's)."""
+    if not _names(error) & {"ProxyError", "InvalidProxyURL", "ProxySchemeUnknown", "SOCKSHTTPSConnectionPool"}:
+        return False
+    return re.search(r"Tunnel connection failed: 5\d\d", " ".join(str(e) for e in _chain(error))) is None
+
+
+def no_url(error: BaseException) -> bool:
+    """Whether no request can be made of the URL."""
+    return bool(
+        _names(error) & {"InvalidURL", "MissingSchema", "InvalidSchema", "LocationParseError", "LocationValueError"}
+        or isinstance(error, UnicodeError)
     )
 
 

@@ -1,0 +1,113 @@
+"""JSON from elsewhere (a server, a record, a source), read through one door: bounded, and with one verdict.
+
+Python's own reader takes NaN, halves of surrogate pairs and any number of digits, and gives up on deep nesting with an
+error of its own; orjson, where it is installed, differs in each. What passes here is the same with and without it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment,unused-ignore]
+
+DEPTH = 200  # the server reads requests of 127 levels, and wraps its answers in a few more
+AT_MOST_BYTES = 32 * 1024 * 1024
+
+
+class NotJson(ValueError):
+    """What was read is no JSON, or none that is read here; says why."""
+
+
+def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = False) -> Any:
+    """The value of a JSON text: UTF-8, at most so many bytes and 200 levels, integers beyond 64 bits as floats.
+
+    Raises NotJson (a ValueError) for everything else: NaN, Infinity, numbers beyond 1.8e308, halves of surrogate
+    pairs. `halves` lets those pass: our own record writes the bytes of a file name so that are no text.
+    """
+    if len(text) > at_most:
+        raise NotJson(f"more than {at_most} bytes")
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    try:
+        value = orjson.loads(raw) if orjson is not None and not halves else _plainly(raw, halves)
+    except RecursionError:
+        raise NotJson(f"more than {DEPTH} levels of brackets") from None
+    except ValueError as error:
+        raise NotJson(str(error)) from None
+    # A text with fewer brackets than that has no more levels.
+    if raw.count(b"[") + raw.count(b"{") > DEPTH and _deeper(value, DEPTH):
+        raise NotJson(f"more than {DEPTH} levels of brackets")
+    return value
+
+
+def _plainly(raw: bytes, halves: bool) -> Any:
+    value = _READER.decode(raw.decode("utf-8"))
+    if not halves and b"\\u" in raw:
+        json.dumps(value, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError
+    return value
+
+
+def _integer(literal: str) -> int | float:
+    if len(literal) > 20:
+        return _number(literal)
+    value = int(literal)
+    return value if -(1 << 63) <= value < 1 << 64 else float(literal)
+
+
+def _number(literal: str) -> float:
+    value = float(literal)
+    if math.isinf(value):
+        raise NotJson("a number beyond 1.8e308")
+    return value
+
+
+def _constant(literal: str) -> Any:
+    raise NotJson(f"{literal} is no number")
+
+
+_READER = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=_constant)
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether a value has more than so many levels of objects and arrays."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    while level:
+        levels -= 1
+        if levels < 0:
+            return True
+        inside = (member for found in level for member in (found.values() if isinstance(found, dict) else found))
+        level = [member for member in inside if isinstance(member, (dict, list))]
+    return False
+
+
+def written(value: object) -> bytes:
+    """A value as JSON in UTF-8, on one line; halves of surrogate pairs as escapes, which `read_json` can take back."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+# --- fields of objects that were read ---
+
+
+def count(value: object) -> int:
+    """A count: a whole number from 0 on; 0 for anything that is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else 0
+
+
+def moment(value: object) -> float:
+    """A time in Unix seconds; 0 for anything that is none, or none of this age."""
+    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e11
+    return float(value) if sound else 0.0  # type: ignore[arg-type]
+
+
+def words(value: object) -> str:
+    """A text; "" for anything that is none."""
+    return value if isinstance(value, str) else ""
+
+
+def fields(value: object) -> dict[str, Any]:
+    """An object; {} for anything that is none."""
+    return value if isinstance(value, dict) else {}

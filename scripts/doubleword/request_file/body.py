@@ -83,7 +83,7 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     body: dict[str, Any] = {"model": asked.model} | _question(asked, put, source is None)
     columns = asked.image_columns or (("file",) if source and source.format == "images" else ())
     if columns:
-        found = [_column(name, source) for name in columns]
+        found = [_column(name, source, "--image-column") for name in columns]
         for name, column in zip(columns, found, strict=True):
             if column is None:
                 raise BadInput(f"there is no column {safe(name)} for --image-column", _headers(source))
@@ -103,11 +103,11 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     return Composed(line.write, source and source.using(list(used)), notes)
 
 
-def _column(name: str, source: Source | None) -> str | None:
-    """The column that a name in braces means, or None."""
+def _column(name: str, source: Source | None, flag: str = "") -> str | None:
+    """The column that a name means, in braces or given by a flag, or None."""
     if source is None:
         return name if name == "text" else None
-    return source.column_named(name)
+    return source.column_named(name, flag)
 
 
 def _with_id_column(source: Source) -> Source:

@@ -48,10 +48,6 @@ class Tally:
         """How many of each reason."""
         return {reason: places.count for reason, places in self._left_out.items()}
 
-    @property
-    def skipped(self) -> Mapping[str, int]:
-        return {reason: places.count for reason, places in self._skipped.items()}
-
     def notes(self) -> list[str]:
         """What a person must hear of it, a line each."""
         lines = [f"left out: {places.count} x {reason} ({places})" for reason, places in self._left_out.items()]

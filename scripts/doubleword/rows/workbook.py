@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime, time
 from importlib import import_module
@@ -29,7 +30,9 @@ class _Workbook:
                 self._book = calamine.CalamineWorkbook.from_path(path)
                 self.sheets: list[str] = list(self._book.sheet_names)
             else:
-                self._book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of what it does not need to know: validations, styles
+                    self._book = openpyxl.load_workbook(path, read_only=True, data_only=True)
                 self.sheets = [sheet.title for sheet in self._book.worksheets]
         except Exception as error:  # noqa: BLE001 - each package has a dozen of its own
             raise BadInput(

@@ -112,7 +112,7 @@ def test_after_a_trial_the_answers_are_shown_and_the_rest_is_not_called_missing(
     assert (facts["answered"], facts["waiting"], facts["missing"], facts["errors"]) == (2, 2_998, 0, {})
     page = page_of(requests)
     assert [row["number"] for row in page.rows] == [701, 2_101]
-    assert "All 2 requests have an answer. 2,998 further requests have not been sent yet." in page.words
+    assert "All 2 requests have an answer. Not sent yet: 2,998." in page.words
 
 
 def test_a_whole_job_on_a_server_becomes_a_page(server: LocalServer) -> None:

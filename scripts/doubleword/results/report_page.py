@@ -224,7 +224,8 @@ def _rows_note(report: Report) -> str:
     shown, total = len(report.rows.written), report.counts.requests - report.counts.waiting
     note = "Open a row for its whole text."
     if shown == total:
-        return f"All {total:,} rows{' that were sent' if report.counts.waiting else ''}. {note}"
+        sent = " that were sent" if report.counts.waiting else ""
+        return f"All {total:,} rows{sent}. {note}" if total > 1 else note
     left_out = report.rows.errors_left_out
     errors = f"all but {left_out:,} of the errors" if left_out else "every error"
     return f"{shown:,} of {total:,} rows ({percent(shown, total)}): an even sample, and {errors}. {note}"

@@ -74,5 +74,5 @@ def verdict(report: Report) -> str:
         if getattr(counts, kind)
     ]
     said += f" Without one: {', '.join(parts)}." if parts else ""
-    said += f" {counts.cut:,} answers end at the token limit." if counts.cut else ""
-    return said + (f" {counts.waiting:,} further requests have not been sent yet." if counts.waiting else "")
+    said += f" Cut short at the token limit: {counts.cut:,}." if counts.cut else ""
+    return said + (f" Not sent yet: {counts.waiting:,}." if counts.waiting else "")

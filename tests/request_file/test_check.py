@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -482,6 +484,34 @@ def test_duplicates_far_apart_are_all_counted(tmp_path: Path, monkeypatch: pytes
     report = verdict(content, tmp_path)
     assert report.counts == {"duplicate_id": 100}
     assert [p.line for p in report.problems] == list(range(1001, 1021))
+
+
+@given(
+    items=st.lists(st.sampled_from([bytes([65 + n]) for n in range(12)]), max_size=60),
+    block=st.sampled_from([1, 3, 7, 99]),
+)
+def test_what_occurs_again_is_counted_in_any_order_and_block(items: list[bytes], block: int) -> None:
+    found = repeats.Repeats()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repeats.Repeats, "BLOCK", block)
+        for item in items:
+            found.add(item)
+    times = Counter(items)
+    assert found.suspects() == {hash(item) for item, count in times.items() if count > 1}
+    assert found.extra == len(items) - len(times)
+    assert found.repeated == sum(count > 1 for count in times.values())
+
+
+def test_equal_strings_take_no_more_memory_than_different_ones() -> None:
+    tracemalloc.start()
+    found = repeats.Repeats()
+    for _ in range(300_000):
+        found.add(b"the same")
+    found.suspects()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.extra, found.repeated) == (299_999, 1)
+    assert peak < 6_000_000
 
 
 def test_equal_hashes_of_different_ids_are_no_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,13 @@ def test_rows_in_place_of_requests_are_told_with_the_command(
     assert (made.code, made.out.count("\n")) == (0, 1), made.err
 
 
+def test_a_request_that_is_cut_off_is_no_row() -> None:
+    Path("r.jsonl").write_text(chat_line("a", "hi")[:60])
+    err = run("create_batch_file", "--check", "r.jsonl").err
+    assert "these are rows" not in err
+    assert "mend the lines named" in err
+
+
 def test_a_bad_id_column_is_mended_in_the_flags() -> None:
     Path("t.csv").write_text("id,text\na,x\na,y\n")
     ran = run(

@@ -129,6 +129,8 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         missing = "no request file named" + ("" if args.input or args.prompt else ", and no source")
         raise WrongUsage(missing, "for example:" + _examples())
     if args.fix or args.check is not None:
+        if args.dry_run:
+            raise WrongUsage("--dry-run is of making requests; --check writes nothing either, and --fix only OUT")
         return _existing(existing, args)
     if args.input == "":
         raise WrongUsage("--input is empty", "name a file, a folder, or - for stdin")
@@ -214,7 +216,7 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
     source = _source(path, args, tally)
     if args.dry_run:
         report, preview = write.preview(asked, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
-        report.require(path if source is None else Path(source.path), rows=source is not None)
+        report.require(path if source is None else Path(source.path), rows=source is not None and not asked.rewrites)
         answer([*map(_line, preview)], _summary(path, report, "not written, would be sound", preview=preview))
         return ExitCode.DONE
     report, job = begin.build(path, asked, source, limits, clock, tally)

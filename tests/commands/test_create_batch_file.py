@@ -23,7 +23,7 @@ from support.running import Ran, run
 REVIEWS = Path(__file__).parent.parent / "data" / "reviews.csv"
 PROMPT = "Label this review: {text}"
 KEYS = {"request_file", "requests", "bytes", "parts", "models", "endpoint", "input_tokens", "notes", "warnings"}
-KEYS |= {"preview", "fixed", "job", "next"}
+KEYS |= {"preview", "fixed", "job", "reused", "next"}
 
 
 def create(*arguments: str | Path, **flags: Any) -> Ran:

@@ -111,6 +111,27 @@ def test_rows_in_place_of_requests_are_told_with_the_command(
     assert (made.code, made.out.count("\n")) == (0, 1), made.err
 
 
+def test_requests_that_are_the_source_are_mended_as_requests() -> None:
+    Path("theirs.jsonl").write_text(chat_line("a", "x") + chat_line("a", "y"))
+    err = run("create_batch_file", "r.jsonl", "--input", "theirs.jsonl", "--model", "n").err
+    assert "theirs.jsonl --fix " in err
+    assert "--id-column" not in err
+
+
+def test_an_empty_file_and_a_line_too_long_for_a_part_say_what_to_do() -> None:
+    Path("r.jsonl").write_text("\n")
+    assert "next: put requests into it" in run("create_batch_file", "--check", "r.jsonl").err
+    Path("r.jsonl").write_text(chat_line("a", "x"))
+    err = run("create_batch_file", "--check", "r.jsonl", "--part-bytes", "10").err
+    assert "(--part-bytes)" in err
+
+
+def test_a_dry_run_goes_neither_with_a_check_nor_with_a_fix() -> None:
+    Path("r.jsonl").write_text(chat_line("a", "x"))
+    assert run("create_batch_file", "r.jsonl", "--fix", "out.jsonl", "--dry-run").code == ExitCode.USAGE
+    assert not Path("out.jsonl").exists()
+
+
 def test_a_request_that_is_cut_off_is_no_row() -> None:
     Path("r.jsonl").write_text(chat_line("a", "hi")[:60])
     err = run("create_batch_file", "--check", "r.jsonl").err

@@ -46,6 +46,15 @@ def test_a_template_is_filled_in_one_pass_and_other_braces_stay(template: str, r
     assert filled(template, **columns) == result
 
 
+def test_what_stays_in_its_braces_is_known() -> None:
+    written = 'As {"a": {"b": 1}} or {!} {{text}} {text}; {text'
+    assert Template(written, lambda name: name if name == "text" else None, list).kept == [
+        '{"b": 1}',
+        "{!}",
+        "{text…, which is never closed",
+    ]
+
+
 @pytest.mark.parametrize("name", ["texts", "Text", "a.c", "no such", "x_y", "0"])
 def test_an_unknown_name_is_refused_with_the_headers_that_exist(name: str) -> None:
     with pytest.raises(BadInput) as failure:

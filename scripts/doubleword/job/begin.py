@@ -43,7 +43,9 @@ def build(
                     raise BadInput(
                         f"{safe(source.path)} changed while it was read", "wait until whatever writes it is done"
                     )
-                report.require(path if source is None else Path(source.path), rows=source is not None)
+                report.require(
+                    path if source is None else Path(source.path), rows=source is not None and not asked.rewrites
+                )
                 _make_way(path, report)
                 # Another copy may be uploading the file that is there: what was allowed is asked again under its lock,
                 # which is held until the new file and its record are in place.

@@ -73,6 +73,8 @@ class Report:
             step = "mend the rows named, or change the flags"
             if set(self.counts) <= {"custom_id", "duplicate_id"}:
                 step = "mend the ids named, name another --id-column, or leave it out: the rows are numbered then"
+        elif set(self.counts) == {"empty"}:
+            step = "put requests into it, one a line; create_batch_file.py --input ROWS makes them of rows"
         elif self.rows and self.rows == sum(span.requests for span in self.spans):
             what += ": these are rows, no requests"
             step = _making(path)

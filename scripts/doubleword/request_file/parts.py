@@ -59,7 +59,10 @@ class Cutter:
             self._close()
         if self._first is None:
             if len(raw) > self._size:
-                raise BadInput(f"line {number} alone has {len(raw)} bytes; a part may have {self._size}")
+                raise BadInput(
+                    f"line {number} alone has {len(raw)} bytes; a part may have {self._size} (--part-bytes)",
+                    "make that request smaller, or the limit larger",
+                )
             self._first = line._replace(raw=b"")
         elif self._with_blanks is not None:
             self._hash, self._with_blanks = self._with_blanks, None

@@ -52,6 +52,7 @@ class Template:
         self.columns: list[str] = []
         self.kept: list[str] = []  # what stays in its braces
         doubled: list[bool] = []  # for each open brace, whether it was written twice
+        opened: list[int] = []  # and where
         position = 0
         while found := _BRACES.search(written, position):
             literal, name = found[0], found[1]
@@ -62,14 +63,17 @@ class Template:
                     continue
             elif literal[0] == "{":
                 doubled.append(len(literal) == 2)
+                opened.append(found.start())
                 literal = "{"
             elif doubled:
                 if len(literal) == 2 and not doubled[-1]:
                     position -= 1  # two single braces close here, one after the other
                 doubled.pop()
+                opened.pop()
                 literal = "}"
             self.literals[-1] += literal
         self.literals[-1] += written[position:]
+        self.kept += [f"{written[place : place + 20]}…, which is never closed" for place in opened]
 
     def _put(self, name: str, column: Callable[[str], str | None], headers: Callable[[], Iterable[str]]) -> bool:
         """Takes `{name}` for a column, or keeps it as it is."""

@@ -21,6 +21,7 @@ TEXTS = [
     ("something piped into a shell", r"(?:curl|wget)\b[^\n]*\|\s*(?:ba|z|da)?sh\b"),
     ("a command that deletes folders", r"\brm\s+-\w*[rf]"),
     ("an address without TLS that is not loopback", r"http://(?!127\.0\.0\.1|localhost|\[::1\])\w"),
+    ("code written as numbers", r"(?:\\x[0-9a-fA-F]{2}){6,}"),
     ("a shortened address", r"https?://(?:bit\.ly|tinyurl\.com|t\.co|goo\.gl|is\.gd)/"),
 ]
 CALLS = {"eval", "exec", "compile", "__import__"}
@@ -74,6 +75,7 @@ def test_no_script_holds_anything_that_the_scan_flags() -> None:
         "rm -rf ~/.openclaw/workspace/skills/x",
         "http://example.com/v1",
         "https://bit.ly/x",
+        r'b"\xd0\xcf\x11\xe0\xa1\xb1"',
     ],
 )
 def test_the_patterns_find_what_they_are_for(text: str) -> None:

@@ -48,7 +48,7 @@ _CONVERT_IMAGE = "convert it: magick FILE FILE.png"
 _OFFICE = "save it as .xlsx or .csv, or for a document: pandoc FILE -o FILE.txt"
 _SIGNS = (
     (b"PAR1", Kind("parquet", "a Parquet file", "--format parquet")),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _other("an Office file of the old kind, or a protected one", _OFFICE)),
+    (b"\xd0\xcf\x11\xe0", _other("an Office file of the old kind, or a protected one", _OFFICE)),
     (b"{\\rtf", _other("an RTF document", "pandoc FILE -o FILE.txt")),
     (b"\x1f\x8b", _other("compressed (gzip)", "gunzip -k FILE")),
     (b"BZh", _other("compressed (bzip2)", "bunzip2 -k FILE")),

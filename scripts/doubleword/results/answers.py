@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..base.errors import BadInput
-from ..base.text import safe
 from ..job.job import Job
 from ..request_file.expected import Expected
 from ..request_file.lines import request_ids
@@ -31,35 +29,47 @@ class Answer(NamedTuple):
         return self.said.reasoning or split_thinking(self.said.text)[0]
 
 
-def in_order(job: Job, results: Path, errors: Path, expected: Expected | None) -> Iterator[Answer]:
-    """The answer to every request, in the order of the request file: both files are in that order."""
+Find = Callable[[str], Answer | None]  # the answer of a custom_id; None where there is none to be had
+
+
+def in_order(results: Path, errors: Path, expected: Expected | None) -> Find:
+    """The answers, if they are asked for in the order of the request file: both files are in that order."""
     good, bad = _lines(results), _lines(errors)
     result, error = next(good, None), next(bad, None)
-    for custom_id in requested(job):
+
+    def find(custom_id: str) -> Answer | None:
+        nonlocal result, error
         if result is not None and result["custom_id"] == custom_id:
-            yield _answer(result, expected)
-            result = next(good, None)
-        elif error is not None and error["custom_id"] == custom_id:
-            yield _failure(error)
-            error = next(bad, None)
-        else:
-            raise BadInput(
-                f"{safe(results.name)} and {safe(errors.name)} do not fit the job at {safe(custom_id, 64)}",
-                "run download.py again",
-            )
+            found, result = _answer(result, expected), next(good, None)
+            return found
+        if error is not None and error["custom_id"] == custom_id:
+            found, error = _failure(error), next(bad, None)
+            return found
+        return None
+
+    return find
 
 
-def by_id(ids: Iterable[str], results: Path, errors: Path, expected: Expected | None) -> Iterator[Answer]:
-    """The answer of each id, in the order of the ids. Memory holds where the lines are."""
+def by_id(results: Path, errors: Path, expected: Expected | None) -> Find:
+    """The answers, in any order. Memory holds where the lines are."""
     places = _places(results)
     failures = {line["custom_id"]: _failure(line) for line in _lines(errors)}
-    with results.open("rb") as file:
-        for custom_id in ids:
-            if custom_id in places:
-                file.seek(places[custom_id])
-                yield _answer(outcome.loads(file.readline()), expected)
-            else:
-                yield failures.get(custom_id) or Answer(custom_id, error=NOT_IN_JOB)
+
+    def find(custom_id: str) -> Answer | None:
+        if custom_id not in places:
+            return failures.get(custom_id) or Answer(custom_id, error=NOT_IN_JOB)
+        start, length = places[custom_id]
+        with results.open("rb", buffering=0) as file:
+            file.seek(start)
+            return _answer(outcome.loads(file.read(length)), expected)
+
+    return find
+
+
+def unanswered(job: Job) -> Find:
+    """Of each request, in order, that it has no answer: for a table that is made before there are any."""
+    ids = requested(job)
+    return lambda custom_id: Answer(custom_id) if next(ids, None) == custom_id else None
 
 
 def requested(job: Job) -> Iterator[str]:
@@ -85,12 +95,12 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield outcome.loads(line)
 
 
-def _places(path: Path) -> dict[str, int]:
-    """Where in a file of results the line of each custom_id begins."""
-    found: dict[str, int] = {}
+def _places(path: Path) -> dict[str, tuple[int, int]]:
+    """Where in a file of results the line of each custom_id begins, and how long it is."""
+    found: dict[str, tuple[int, int]] = {}
     start = 0
     with path.open("rb") as file:
         for line in file:
-            found[outcome.loads(line)["custom_id"]] = start
+            found[outcome.loads(line)["custom_id"]] = start, len(line)
             start += len(line)
     return found

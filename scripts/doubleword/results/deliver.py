@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,6 @@ from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
 from . import answers, asked, merge, shown, spool, table, table_file, told
-from .answers import Answer
 from .table import Table
 from .table_file import Written
 from .wanted import Wanted as Wanted
@@ -82,10 +81,10 @@ class Delivered(NamedTuple):
         }
 
 
-def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> None:
-    """Raises WrongUsage or BadInput for everything about the outputs that could fail after the answers are paid.
+def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table | None:
+    """The table to be. Raises WrongUsage or BadInput for everything that could fail after the answers are paid.
 
-    With `rehearse` the whole table is made, but for the answers, and not written.
+    With `rehearse` all of the table is made, but for the answers, and not written.
     """
     if wanted.show < 0:
         raise WrongUsage(f"--show {wanted.show}: a number of answers was expected", "for example --show 5")
@@ -101,14 +100,15 @@ def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> None:
         table.require_common_ids(planned, set(answers.requested(job)))
     elif planned and rehearse:
         found = planned.with_errors()
-        table_file.write(found, lambda: table.joined(found, map(Answer, answers.requested(job))), None)
+        _write(job, found, lambda: answers.unanswered(job), None)
+    return planned
 
 
 def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     """Fetches and writes; nothing under the final names while a batch still runs."""
     if not job.submitted() and not job.reused:
         raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
-    require_writable(job, wanted, rehearse=False)  # before the download, which may be long
+    planned = require_writable(job, wanted, rehearse=False)  # before the download, which may be long
     watch.look(api, job)
     if _under_way(job) and not wanted.partial:
         return _nothing_yet(job)
@@ -124,8 +124,8 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         ours += [wanted.output] if wanted.output else []
         with job.writing(api.clock, *ours):
             summary = merge.write(job, files.results, files.errors)
-            if wanted.output:
-                written = _write_table(job, wanted, files, summary, running)
+            if planned:
+                written = _write_table(job, planned, wanted, files, summary, running)
             if not running:
                 partial_file.unlink(missing_ok=True)
     paths = [path for path in ours if path.exists()]
@@ -154,25 +154,28 @@ def _nothing_yet(job: Job) -> Delivered:
     return Delivered([], watch.status_word(job))
 
 
-def _write_table(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> Written:
-    found = table.planned(job, wanted)
+def _write_table(
+    job: Job, found: Table, wanted: Wanted, files: Files, summary: merge.Summary, running: bool
+) -> Written:
     if not running and not wanted.columns:
         lacking = summary.errors or summary.missing or found.leaves_rows_out(answers.requested(job))
         found = found.with_errors() if lacking else found
-    return table_file.write(found, lambda: table.joined(found, _answers(job, found, files), running), found.path)
+    how = answers.in_order if found.prefix is None else answers.by_id
+    return _write(job, found, lambda: how(*files, found.expected), found.path, running)
 
 
-def _answers(job: Job, found: Table, files: Files) -> Iterator[Answer]:
-    if found.prefix is None or found.source is None:
-        return answers.in_order(job, *files, found.expected)
-    prefix = found.prefix
-    ids = (prefix + row.custom_id for row in found.source.read() if row.custom_id is not None)
-    return answers.by_id(ids, *files, found.expected)
+def _write(
+    job: Job, found: Table, finder: Callable[[], answers.Find], path: Path | None, partial: bool = False
+) -> Written:
+    """Writes a table; a reading of its rows begins with a new finder of answers."""
+    return table_file.write(found, lambda: table.joined(found, answers.requested(job), finder(), partial), path)
 
 
 def _pairs(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> list[dict[str, str]]:
     of = summary.results if running else summary.requests
-    return shown.pairs(job, answers.in_order(job, *files, asked.expected(job)), wanted.show, of, running)
+    find = answers.in_order(*files, asked.expected(job))
+    came = (found for custom_id in answers.requested(job) if (found := find(custom_id)) is not None)
+    return shown.pairs(job, came, wanted.show, of, running)
 
 
 def _estimated(job: Job) -> Decimal | None:

@@ -99,9 +99,11 @@ def _read(spool: Path, expected: Expected | None) -> list[Outcome]:
     with spool.open("rb", buffering=1 << 20) as file:
         for raw in file:
             outcome = outcome_of(raw, spool, offset, expected)
-            if outcome.brief:  # one text for all that are equal
-                known = briefs.setdefault(outcome.brief, outcome.brief) if len(briefs) < BRIEFS else ""
-                outcome = outcome._replace(brief=known)
+            brief = outcome.brief
+            if brief and len(briefs) >= BRIEFS and brief not in briefs:
+                outcome = outcome._replace(brief="")
+            elif brief and briefs.setdefault(brief, brief) is not brief:
+                outcome = outcome._replace(brief=briefs[brief])  # one text for all that are equal
             found.append(outcome)
             offset += len(raw)
     return found

@@ -34,12 +34,11 @@ def read(body: dict[str, Any]) -> Said:
         return Said(failure=failure)
     for key, reader in _READERS.items():
         if body.get(key):
-            prompt, completion = _tokens(body)
-            return reader(body)._replace(prompt_tokens=prompt, completion_tokens=completion)
+            return reader(body, *_tokens(body.get("usage")))
     if isinstance(body.get("content"), (str, list)) and body.get("type") == "message":
-        return _message(body | {"content": []})  # an empty answer is one
+        return _message(body | {"content": []}, *_tokens(body.get("usage")))  # an empty answer is one
     if isinstance(body.get("output"), list):
-        return _response(body)
+        return _response(body, *_tokens(body.get("usage")))
     return Said(failure=("no_answer", f"no choices, output, data or content in {safe(body, 200)}"))
 
 
@@ -71,10 +70,11 @@ def word(name: object) -> str:
 # --- one endpoint each -------------------------------------------------------------------------------
 
 
-def _choices(body: dict[str, Any]) -> Said:
-    choice = next(iter(_dicts(body["choices"])), None)
-    if choice is None:
-        return Said(failure=("no_answer", f"no choice in {safe(body['choices'], 200)}"))
+def _choices(body: dict[str, Any], prompt: int, completion: int) -> Said:
+    choices = body["choices"]
+    choice = choices[0] if isinstance(choices, list) else None
+    if not isinstance(choice, dict):
+        return Said(failure=("no_answer", f"no choice in {safe(choices, 200)}"))
     finish = _text(choice.get("finish_reason"))
     message = choice.get("message")
     if isinstance(message, dict):
@@ -87,13 +87,13 @@ def _choices(body: dict[str, Any]) -> Said:
         text, calls, reasoning = choice["text"], [], ""
     else:
         return Said(failure=("no_answer", f"no message in {safe(choice, 200)}"))
-    failure = _error(choice.get("error"))
+    failure = _error(choice.get("error")) if "error" in choice else None
     if finish in ("error", "content_filter"):
         failure = finish, (failure[1] if failure else f"finish_reason {finish}" + (text and f": {safe(text, 200)}"))
-    return Said(text, calls, [], reasoning, finish, finish == "length", failure=failure)
+    return Said(text, calls, [], reasoning, finish, finish == "length", prompt, completion, failure)
 
 
-def _response(body: dict[str, Any]) -> Said:
+def _response(body: dict[str, Any], prompt: int, completion: int) -> Said:
     status, items = _text(body.get("status")), _dicts(body["output"])
     details = body.get("incomplete_details")
     finish = _text(details.get("reason")) if isinstance(details, dict) else ""
@@ -106,22 +106,22 @@ def _response(body: dict[str, Any]) -> Said:
     calls = [item for item in items if str(item.get("type")).endswith("_call")]
     thoughts = [item for item in items if item.get("type") == "reasoning"]
     reasoning = "".join(_joined(item.get("summary")) or _joined(item.get("content")) for item in thoughts)
-    return Said(text, calls, [], reasoning, finish or status, status == "incomplete")
+    return Said(text, calls, [], reasoning, finish or status, status == "incomplete", prompt, completion)
 
 
-def _embeddings(body: dict[str, Any]) -> Said:
+def _embeddings(body: dict[str, Any], prompt: int, completion: int) -> Said:
     vectors = [item["embedding"] for item in _dicts(body["data"]) if item.get("embedding")]
     if not vectors:
         return Said(failure=("no_answer", f"no embedding in {safe(body, 200)}"))
-    return Said(vectors=vectors)
+    return Said(vectors=vectors, prompt_tokens=prompt, completion_tokens=completion)
 
 
-def _message(body: dict[str, Any]) -> Said:
+def _message(body: dict[str, Any], prompt: int, completion: int) -> Said:
     content = body["content"]
     finish = _text(body.get("stop_reason"))
     calls = [item for item in _dicts(content) if item.get("type") == "tool_use"]
     reasoning = "".join(_text(item.get("thinking")) for item in _dicts(content))
-    return Said(_joined(content), calls, [], reasoning, finish, finish == "max_tokens")
+    return Said(_joined(content), calls, [], reasoning, finish, finish == "max_tokens", prompt, completion)
 
 
 _READERS = {"choices": _choices, "output": _response, "data": _embeddings, "content": _message}
@@ -145,14 +145,11 @@ def _joined(content: Any) -> str:
     return "".join(_text(part.get("text")) or _text(part.get("refusal")) for part in _dicts(content))
 
 
-def _tokens(body: dict[str, Any]) -> tuple[int, int]:
-    """(prompt, completion) of the answer's own `usage`, under either family of names; zeros where it says nothing."""
-    usage = body.get("usage")
+def _tokens(usage: Any) -> tuple[int, int]:
+    """(prompt, completion) of an answer's own `usage`, under either family of names; zeros where it says nothing."""
     if not isinstance(usage, dict):
         return 0, 0
-
-    def count(*names: str) -> int:
-        found = next((usage[name] for name in names if isinstance(usage.get(name), int)), 0)
-        return max(0, int(found))
-
-    return count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens")
+    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
+    completion = usage.get("completion_tokens", usage.get("output_tokens"))
+    return (prompt if isinstance(prompt, int) and prompt > 0 else 0,
+            completion if isinstance(completion, int) and completion > 0 else 0)  # fmt: skip

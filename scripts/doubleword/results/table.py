@@ -14,9 +14,9 @@ from ..job.job import Job
 from ..request_file.expected import Expected
 from ..rows.cells import value
 from ..rows.located import located
-from ..rows.source import Source
+from ..rows.source import Row, Source
 from . import asked
-from .answers import NOT_IN_JOB, Answer
+from .answers import NOT_IN_JOB, Answer, Find
 from .wanted import Wanted
 
 FORMS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -50,10 +50,14 @@ class Column:
 
 
 class Joined(NamedTuple):
-    """A row of the source with its answer; without one the row is not in the table."""
+    """A row of the source with its answer; without one the row is not in the table.
+
+    `raw`: its text and line end, where the table keeps the form of the source; a blank line has no cells.
+    """
 
     cells: dict[str, Any]
     answer: Answer | None
+    raw: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,14 @@ class Table:
     def own(self) -> list[Column]:
         """The columns that are not the source's."""
         return [column for column in self.columns if column.of != "source"]
+
+    @property
+    def keeps_form(self) -> bool:
+        """Whether it is written as its source is: a TSV from a TSV, a CSV from a table without tabs."""
+        ending = self.path.suffix.lower()
+        if self.source is None or self.source.format != "csv" or ending not in (".csv", ".tsv"):
+            return False
+        return (self.source.delimiter == "\t") == (ending == ".tsv")
 
     @property
     def sampled(self) -> bool:
@@ -219,28 +231,40 @@ def require_common_ids(table: Table, requested: set[str]) -> None:
 # --- rows --------------------------------------------------------------------------------------------
 
 
-def joined(table: Table, answers: Iterable[Answer], partial: bool = False) -> Iterator[Joined]:
+def joined(table: Table, requested: Iterable[str], find: Find, partial: bool = False) -> Iterator[Joined]:
     """Every row of the source, in order, with its answer; `partial`: only those that have one are in the table.
 
-    `answers`: one for each row with a request, in the order of the rows. A job without a source (prompts from the
-    command line, a file made elsewhere) has its requests as rows.
+    A job without a source (prompts from the command line, a file made elsewhere) has its requests as rows, which
+    `requested` names.
     """
-    for cells, answer in _pairs(table, iter(answers)):
-        yield Joined(cells, None if partial and answer is not None and answer.value is None else answer)
-
-
-def _pairs(table: Table, answers: Iterator[Answer]) -> Iterator[tuple[dict[str, Any], Answer | None]]:
     if table.source is None:
-        for answer in answers:
-            yield {}, answer
+        yield from (Joined({}, _kept(_found(find, custom_id, custom_id), partial)) for custom_id in requested)
         return
-    for row in table.source.read():
-        if row.custom_id is None:
-            yield row.cells, None if table.sampled else Answer("", error=NOT_IN_JOB)
+    prefix = table.prefix or ""
+    for row, raw in _rows(table.source, table.keeps_form):
+        if row is None:
+            yield Joined({}, None, raw)
             continue
-        found = next(answers, None)
-        if found is None or found.custom_id != (table.prefix or "") + row.custom_id:
-            raise BadInput(
-                f"row {row.line} of the source has no request in this job", "the source or the request file changed"
-            )
-        yield row.cells, found
+        if row.custom_id is None:
+            found = None if table.sampled else Answer("", error=NOT_IN_JOB)
+            yield Joined(row.cells, _kept(found, partial), raw)
+            continue
+        found = _found(find, prefix + row.custom_id, f"row {row.line} of the source")
+        yield Joined(row.cells, _kept(found, partial), raw)
+
+
+def _found(find: Find, custom_id: str, what: str) -> Answer:
+    found = find(custom_id)
+    if found is None:
+        raise BadInput(
+            f"{safe(what, 80)} has no request in this job, or not in this order", "the rows or the request file changed"
+        )
+    return found
+
+
+def _rows(source: Source, as_written: bool) -> Iterator[tuple[Row | None, str]]:
+    return source.read_written() if as_written else ((row, "") for row in source.read())
+
+
+def _kept(answer: Answer | None, partial: bool) -> Answer | None:
+    return None if partial and answer is not None and answer.value is None else answer

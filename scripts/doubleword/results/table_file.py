@@ -13,7 +13,10 @@ from ..base.errors import BadInput
 from ..base.files import whole_file
 from ..base.text import safe
 from ..rows.cells import text
-from ..rows.dialect import Dialect, RawRow
+from ..rows.dialect import Dialect
+from ..rows.records import Record, line_end, records, split_raw
+from ..rows.source import Source
+from ..rows.tally import Tally
 from .answer import parsed_text
 from .guard import guarded
 from .table import Column, Joined, Rows, Table, mode_of
@@ -74,7 +77,7 @@ def _written(table: Table, path: Path | None, made: Callable[[Written], Iterator
 
 def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Iterator[bytes]:
     sparse = table.source is not None and table.source.format in ("jsonl", "json")  # a row may lack a key
-    for cells, answer in rows:
+    for cells, answer, _ in rows:
         if answer is None:
             continue
         found: dict[str, Any] = {}
@@ -113,25 +116,19 @@ def _plain(cell: Any) -> Any:
 # --- CSV and TSV -------------------------------------------------------------------------------------
 
 
-def _keeps(table: Table) -> bool:
-    """Whether the table is written as its source is: a TSV from a TSV, a CSV from a table without tabs."""
-    tabs = table.path.suffix.lower() == ".tsv"
-    return table.source is not None and table.source.format == "csv" and (table.source.delimiter == "\t") == tabs
-
-
 def _dialect(table: Table) -> Dialect:
     delimiter = "\t" if table.path.suffix.lower() == ".tsv" else ","
     if table.source is None or table.source.format != "csv":
         return Dialect("utf-8", b"", delimiter, "\n", False)
     own = table.source.dialect
-    if _keeps(table):
+    if table.keeps_form:
         return own
     return Dialect(own.encoding, own.mark, delimiter, own.line_end, own.quotes_all)
 
 
 def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[bytes]:
     """The header, then a row each; the first begins with the mark."""
-    made = _as_it_stands(table, rows, dialect, written) if _keeps(table) else _anew(table, rows, dialect, written)
+    made = _as_it_stands(table, rows, dialect, written) if table.keeps_form else _anew(table, rows, dialect, written)
     held = dialect.encoding.startswith("utf")
     mark = dialect.mark
     for line in made:
@@ -147,7 +144,7 @@ def _anew(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Writt
         return dialect.text([dialect.quoted(cell) for cell in cells]) + dialect.line_end
 
     yield line(column.name for column in table.columns)
-    for cells, answer in rows:
+    for cells, answer, _ in rows:
         if answer is not None:
             yield line(_text(column, column.cell(cells, answer), table, written) for column in table.columns)
             written.rows += 1
@@ -157,46 +154,41 @@ def _as_it_stands(table: Table, rows: Iterable[Joined], dialect: Dialect, writte
     """Every cell of the source as it is written there, with its line end; blank lines, too, if no row is left out."""
     if table.source is None:
         raise AssertionError("there is no source to keep the form of")
-    raw_rows = table.source.raw_rows()
-    before = []
-    for header in raw_rows:
-        if header.cells:
-            break
-        before.append(header.end)
-    else:
-        raise BadInput(f"{safe(table.source.path)} is empty; a line of headers was expected")
+    before, header = _head(table.source)
     places = {name: place for place, name in enumerate(table.source.columns)}
-    yield "".join(before) + _raw_line(table, header, header.cells, places, dialect, lambda column: column.name)
-    following = iter(rows)
-    for raw in raw_rows:
-        if not raw.cells:
-            if not table.sampled:
-                yield raw.end
-            continue
-        cells, answer = next(following)
+    own = [(column, places.get(column.key, -1) if column.of == "source" else -1) for column in table.columns]
+    if table.all_source:
+        own = own[len(places) :]
+    width, delimiter = len(header.cells), dialect.delimiter
+
+    def line(raw: str, cells: list[str]) -> str:
+        """The record with the cells that are not its own."""
+        end = line_end(raw)
+        stands = raw[: len(raw) - len(end)]
+        if table.all_source and width == len(places):
+            return delimiter.join((stands, *cells)) + end
+        there = split_raw(stands, delimiter)
+        first = [*there, *[""] * (width - len(there))] if table.all_source else []
+        rest = [there[place] if place >= 0 else cell for (_, place), cell in zip(own, cells, strict=True)]
+        return dialect.text([*first, *rest]) + end
+
+    yield "".join(before) + line(header.raw, [dialect.quoted(column.name) for column, _ in own])
+    for cells, answer, raw in rows:
         if answer is not None:
-            yield _raw_line(
-                table, header, raw.cells, places, dialect,
-                lambda column: _text(column, column.cell(cells, answer), table, written),  # noqa: B023
-            ) + raw.end  # fmt: skip
+            yield line(raw, [dialect.quoted(_text(c, c.cell(cells, answer), table, written)) for c, _ in own])
             written.rows += 1
+        elif not cells and not table.sampled:
+            yield raw
 
 
-def _raw_line(
-    table: Table,
-    header: RawRow,
-    raw: list[str],
-    places: dict[str, int],
-    dialect: Dialect,
-    added: Callable[[Column], str],
-) -> str:
-    own = table.own if table.all_source else table.columns
-    line = [*raw, *[""] * (len(header.cells) - len(raw))] if table.all_source else []
-    for column in own:
-        place = places.get(column.key, -1) if column.of == "source" else -1
-        line.append(raw[place] if place >= 0 else dialect.quoted(added(column)))
-    end = header.end if raw is header.cells else ""
-    return dialect.text(line) + end
+def _head(source: Source) -> tuple[list[str], Record]:
+    """What stands before the header, and the header."""
+    before: list[str] = []
+    for record in records(source, Tally(), keep=True):
+        if record.cells:
+            return before, record
+        before.append(record.raw)
+    raise BadInput(f"{safe(source.path)} is empty; a line of headers was expected")
 
 
 def _text(column: Column, cell: Any, table: Table, written: Written) -> str:

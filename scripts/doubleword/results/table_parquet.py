@@ -62,7 +62,7 @@ def write_parquet(table: Table, rows: Rows, path: Path | None) -> int:
     import pyarrow.parquet
 
     kinds = {column.name: Kind() for column in table.columns}
-    for cells, answer in rows():
+    for cells, answer, _ in rows():
         if answer is not None:
             for column in table.columns:
                 kinds[column.name].see(column.cell(cells, answer))
@@ -71,7 +71,7 @@ def write_parquet(table: Table, rows: Rows, path: Path | None) -> int:
     schema = pyarrow.schema(list(types.items()))
     found = (
         {column.name: _fitted(column, column.cell(cells, answer), own, kinds) for column in table.columns}
-        for cells, answer in rows()
+        for cells, answer, _ in rows()
         if answer is not None
     )
     try:

@@ -18,17 +18,27 @@ from .tally import Tally
 
 def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, cells by header) of each row. A header line is needed; blank lines are left out."""
-    found = records(form, tally, keep=False)
+    return ((line, cells) for line, cells, _ in _rows(form, tally, keep=False) if cells)
+
+
+def written_rows(form: Form) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """The same, each with its text and line end as it stands in the file. A blank line has no cells."""
+    return _rows(form, Tally(), keep=True)
+
+
+def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str, Any], str]]:
+    found = records(form, tally, keep)
     headers, width = _header(form, found, tally)
-    for line, cells, _ in found:
+    for line, cells, raw in found:
         if len(cells) == width:
             if len(headers) < width and any(cells[len(headers) :]):
                 raise _no_header(form, line, len(headers), cells)
-            yield line, dict(zip(headers, cells, strict=False))
+            yield line, dict(zip(headers, cells, strict=False)), raw
         elif not cells:
             tally.leave_out("blank line", line)
+            yield line, {}, raw
         elif len(headers) <= len(cells) < width:  # the empty columns at the end are not even there
-            yield line, dict(zip(headers, cells, strict=False))
+            yield line, dict(zip(headers, cells, strict=False)), raw
         else:
             raise BadInput(
                 f"{safe(form.path)} line {line}: {len(cells)} cells where the header has {width}",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
-from . import dialect, folder, formats, parquet
+from . import delimited, dialect, folder, formats, parquet
 from .cells import Unreadable, is_empty, text, value
 from .dialect import Dialect, RawRow
 from .form import Form
@@ -134,9 +134,36 @@ class Source(Form):
         `tally` is told what is left out, and why.
         """
         tally = tally or Tally()
+        return self._read(self._rows(tally), tally, requests_only)
+
+    def read_written(self) -> Iterator[tuple[Row | None, str]]:
+        """Of a CSV or TSV: every row of `read`, and its text with its line end as it stands in the file.
+
+        What stands between rows, blank lines, has no row. What stands before the first row is not there.
+        """
+        between: list[str] = []
+        latest = ""
+
+        def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+            nonlocal latest
+            for line, cells, raw in delimited.written_rows(self):
+                if cells:
+                    latest = raw
+                    yield line, cells
+                else:
+                    between.append(raw)
+
+        for row in self._read(rows(), Tally(), requests_only=False):
+            if between:
+                yield from ((None, blank) for blank in between)
+                between.clear()
+            yield row, latest
+        yield from ((None, blank) for blank in between)
+
+    def _read(self, rows: Iterator[tuple[int, dict[str, Any]]], tally: Tally, requests_only: bool) -> Iterator[Row]:
         used, skipped = self.used if self.empty == "skip" else (), frozenset(self.skipped)
         chance, left, needed = random.Random(self.seed), self.rows or 0, self.sample or 0  # noqa: S311
-        for number, (line, cells) in enumerate(self._rows(tally), 1):
+        for number, (line, cells) in enumerate(rows, 1):
             tally.rows = number
             wanted = self.limit is None or number <= self.limit
             if self.sample is not None:  # each row with the chance that fills the sample exactly by the last one

@@ -1,0 +1,104 @@
+"""A download of 50,000 answers with a table in each form, against one without, on a fast server.
+
+python tests/bench/table.py [BYTES_OF_A_ROW]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from fast_server import BATCH, ERRORS, OUTPUT
+from measure import REQUESTS, SCRIPTS, WORDS, bench_folder, compare
+
+DOWNLOAD = """
+import contextlib, io, json, shutil, sys, time
+from pathlib import Path
+record = Path(sys.argv[1])
+shutil.rmtree(record.with_name("spool"), ignore_errors=True)
+text = json.loads(record.read_text())
+text["attempts"][0]["parts"][0]["batch"]["fetched"] = None
+record.write_text(json.dumps(text))
+import download
+from doubleword.base.command import outcome
+with contextlib.redirect_stdout(io.StringIO()):
+    assert outcome(download.main, [str(record), "--quiet", *sys.argv[2:]]) == 0
+"""
+FORMS = ("csv", "tsv", "jsonl", "parquet")
+LIMIT = 1.3
+
+
+def prepare(folder: Path, size: int) -> Path:
+    """The rows, their requests, what the server would send, and the record of a batch that has ended."""
+    sys.path.insert(0, str(SCRIPTS))
+    from doubleword.base.errors import Clock
+    from doubleword.job.job import Job
+    from doubleword.job.record import seen
+
+    chance, words = random.Random(1), [word.strip() or "and" for word in WORDS]
+    rows = folder / "rows.csv"
+    with rows.open("w", encoding="utf-8", newline="") as file:
+        file.write("id,text,rating\r\n")
+        for number in range(1, REQUESTS + 1):
+            text = " ".join(chance.choices(words, k=size // 6)).replace('"', "'").replace(",", "")
+            file.write(f'{number},"{text}, and so on",{number % 5}\r\n')
+    requests = folder / "bench.jsonl"
+    made = [str(SCRIPTS / "create_batch_file.py"), str(requests), "--input", str(rows), "--model", "m", "--quiet"]
+    subprocess.run([sys.executable, *made, "--prompt", "The mood of: {text}"], check=True, stdout=subprocess.DEVNULL)
+    with (folder / "bench.output").open("w", encoding="utf-8", newline="\n") as file:
+        numbers = list(range(1, REQUESTS + 1))
+        chance.shuffle(numbers)
+        for number in numbers:
+            message = {"content": chance.choice(["positive", "negative", "mixed"]), "role": "assistant"}
+            choice = {"finish_reason": "stop", "index": 0, "message": message}
+            usage = {"completion_tokens": 20, "prompt_tokens": 900, "total_tokens": 920}
+            body = {"choices": [choice], "id": f"resp_{number:032x}", "usage": usage}
+            line: dict[str, object] = {"id": f"batch_req_{number:032x}", "custom_id": f"row-{number:06d}"}
+            line |= {"response": {"status_code": 200, "request_id": None, "body": body}, "error": None}
+            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+    job = Job.need(requests)
+    counts = {"total": REQUESTS, "completed": REQUESTS, "failed": 0}
+    batch = {"id": BATCH, "status": "completed", "request_counts": counts, "created_at": 1.0}
+    batch |= {"output_file_id": OUTPUT, "error_file_id": ERRORS}
+    with job.locked(Clock()):
+        job.latest.parts[0].batch = seen(batch, Clock())
+        job.save()
+    return job.path
+
+
+def main(size: int) -> int:
+    with bench_folder() as folder:
+        # In a process of its own: the peak memory of a child is never reported below that of the parent it came from.
+        subprocess.run([sys.executable, __file__, str(size), str(folder)], check=True)
+        record, output = folder / "bench.job/record.json", folder / "bench.output"
+        command = [sys.executable, str(Path(__file__).with_name("fast_server.py")), str(output), str(REQUESTS)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+            os.environ |= {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_API_KEY": "k" * 20}
+            try:
+                contenders: dict[str, tuple[str, list[str | Path]]] = {"without a table": (DOWNLOAD, [record])}
+                for form in FORMS:
+                    contenders[form] = (DOWNLOAD, [record, "--output", folder / f"out.{form}"])
+                fine = compare(
+                    f"download of {REQUESTS} answers, rows of {size} bytes, ratio to one without a table",
+                    contenders,
+                    dict.fromkeys(FORMS, LIMIT),
+                )
+            finally:
+                server.kill()
+                shutil.rmtree(record.parent, ignore_errors=True)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    row_bytes = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    if len(sys.argv) > 2:
+        prepare(Path(sys.argv[2]), row_bytes)
+    else:
+        raise SystemExit(main(row_bytes))

@@ -21,8 +21,6 @@ from .table import Table
 from .table_file import Written
 from .wanted import Wanted as Wanted
 
-TALLIED = 20  # kinds of answers in the --json object
-
 
 class Files(NamedTuple):
     """The results and errors that a merge writes: those of an unfinished job have other names."""
@@ -53,8 +51,6 @@ class Delivered(NamedTuple):
     def facts(self, job: Job) -> dict[str, Any]:
         """The --json object: the same keys every time."""
         found = self.summary or merge.Summary(requests=job.requests.requests)
-        tally = sorted(found.tally.items(), key=lambda item: (-item[1], item[0]))
-        whole = sum(found.tally.values()) == found.results
         paths = set(self.paths)
         return {
             "job": str(job.folder),
@@ -66,7 +62,7 @@ class Delivered(NamedTuple):
             "unexpected": found.unexpected,
             "cut": found.cut,
             "empty": found.empty,
-            "answers": dict(tally[:TALLIED]) if whole and len(tally) <= TALLIED else {},
+            "answers": found.tallied,
             "vectors": {str(numbers): count for numbers, count in found.vectors.items()},
             "prompt_tokens": found.prompt_tokens,
             "completion_tokens": found.completion_tokens,

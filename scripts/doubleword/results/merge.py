@@ -35,6 +35,9 @@ INPUT_DELETED = "input_deleted"
 PERMANENT = frozenset({"http_400", "http_401", "http_403", "http_413", "http_422", INPUT_DELETED})
 
 
+TALLIED = 20  # kinds of answers that are counted
+
+
 class Covered(NamedTuple):
     """One request of the job with its outcome; without one, `missing` says why."""
 
@@ -64,12 +67,20 @@ class Summary:
     cut: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    tally: dict[str, int] = field(default_factory=dict)  # of short answers; whole if it adds up with `results`
+    tally: dict[str, int] = field(default_factory=dict)  # of short answers, see `tallied`
     vectors: dict[int, int] = field(default_factory=dict)  # how many of how many numbers
 
     @property
     def empty(self) -> int:
         return self.errors.get("empty", 0)
+
+    @property
+    def tallied(self) -> dict[str, int]:
+        """How often each answer came, most often first; {} where answers are long, too many, or all different."""
+        kinds = len(self.tally)
+        if sum(self.tally.values()) != self.results or kinds > TALLIED or 1 < kinds == self.results:
+            return {}
+        return dict(sorted(self.tally.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def incomplete(self) -> bool:

@@ -14,7 +14,6 @@ from .merge import Summary
 from .table_file import Written
 
 KINDS_SHOWN = 8
-ANSWERS_SHOWN = 20
 OPEN = ("running", "not_submitted")  # what is still to come, while a job is under way
 
 
@@ -52,9 +51,9 @@ def _tell_open(summary: Summary) -> None:
 
 
 def _tell_answers(summary: Summary) -> None:
-    tally = sorted(summary.tally.items(), key=lambda item: (-item[1], item[0]))
-    if tally and sum(summary.tally.values()) == summary.results and len(tally) <= ANSWERS_SHOWN:
-        say(f"answers: {', '.join(f'{count} {safe(answer, 60)}' for answer, count in tally)}")
+    tally = summary.tallied
+    if tally:
+        say(f"answers: {', '.join(f'{count} {safe(answer, 60)}' for answer, count in tally.items())}")
     for numbers, count in sorted(summary.vectors.items()):
         say(f"vectors: {count} of {numbers} numbers")
 

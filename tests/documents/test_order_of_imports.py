@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -39,24 +40,27 @@ def exists(scripts: Path, file: tuple[str, ...]) -> bool:
     return path.is_dir() or path.with_suffix(".py").exists()
 
 
+@cache
+def imports(code: str) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def arrows(scripts: Path) -> Iterator[Arrow]:
     """Every import of a file of ours, wherever in the code it stands, also one for types alone."""
     for path in sorted(scripts.rglob("*.py")):
         source = path.relative_to(scripts).with_suffix("").parts
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in imports(path.read_text("utf-8")):
             for target in targets(node, source):
                 # `from .api import Api` names something in a file, `from . import api` the file.
                 while target and not exists(scripts, target):
                     target = target[:-1]
                 if target and target != (PACKAGE,):
-                    yield Arrow(source, target, node.lineno)  # type: ignore[attr-defined]
+                    yield Arrow(source, target, node.lineno)
 
 
-def targets(node: ast.AST, source: tuple[str, ...]) -> list[tuple[str, ...]]:
+def targets(node: ast.Import | ast.ImportFrom, source: tuple[str, ...]) -> list[tuple[str, ...]]:
     if isinstance(node, ast.Import):
         return [tuple(alias.name.split(".")) for alias in node.names]
-    if not isinstance(node, ast.ImportFrom):
-        return []
     base = source[: len(source) - node.level] if node.level else ()
     base += tuple(node.module.split(".")) if node.module else ()
     return [(*base, alias.name) for alias in node.names]

@@ -77,7 +77,12 @@ class KillInTheMiddle:
 
 
 def test_a_download_begun_while_the_batch_runs_then_killed_is_resumed_and_whole(real: Case) -> None:
-    expected = real.write(REQUESTS, 150, "[[rand 5 3000]] {n}")
+    with real.model("fifteen-at-a-time", batch_capacity=15) as model:  # it lasts ten claims, one a second
+        resumed_and_whole(real, model)
+
+
+def resumed_and_whole(real: Case, model: str) -> None:
+    expected = real.write(REQUESTS, 150, "[[rand 5 900]] {n}", model)
     batch_id = real.submit(REQUESTS)
     grown: list[int] = []
     while len([count for count in grown if count]) < 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -54,6 +55,37 @@ def test_an_answer_lost_on_the_way_is_found_out_and_nothing_is_sent_twice(
         done = run(*RUN_BATCH)
     assert done.code == 0, done
     assert not oracle.judge(Path.cwd(), IDS, 0)
+
+
+def test_what_is_about_to_be_sent_is_on_disk_before_the_server_has_it(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of an upload, the intent to submit, and that a ticket is being torn up; and each id once it is known."""
+    seen: list[str] = []
+
+    def look(moment: Moment, request: Request) -> None:
+        if moment is not Moment.ARRIVED or request.route not in ("upload", "submit", "delete_file", "batch"):
+            return
+        seen.append(request.route)
+        (part,) = json.loads(Path("r.job/record.json").read_text())["attempts"][0]["parts"]
+        if request.route == "upload":
+            assert part["upload"]["name"].encode() in request.body()
+            return
+        assert part["upload"]["file_id"]
+        if request.route == "submit":
+            assert json.loads(request.body())["metadata"]["dwb_submission"] == part["submission"]["id"]
+            if seen.count("submit") == 1:
+                raise Drop  # lost: the ticket is torn up, and another is made
+        elif request.route == "delete_file":
+            assert part["submission"]["tearing"]
+            assert request.path.endswith(part["upload"]["file_id"])
+        else:
+            assert request.path.endswith(part["batch"]["id"])
+
+    done = through(server, monkeypatch, look, "run_batch", "r.jsonl", "--interval-seconds", "1")
+    assert done.code == 0, done
+    assert {"upload", "submit", "delete_file", "batch"} == set(seen)
+    assert seen.count("submit") == 2
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.03, 1.0])

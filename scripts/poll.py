@@ -44,7 +44,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.service.api import Api
 
     deadline = clock.monotonic() + args.timeout_seconds
-    done = engine.wait(Api(clock), args.target, args.interval_seconds, deadline, args.once)
+    done = engine.wait(Api(clock, deadline), args.target, args.interval_seconds, deadline, args.once)
     answer(done.lines, done.facts)
     return done.code
 

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     )
     job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
     waiting = engine.Waiting(args.interval_seconds, deadline, next_command("run_batch.py", *arguments))
-    done = engine.run(Api(clock), job, terms, wanted, waiting, args.trial)
+    done = engine.run(Api(clock, deadline), job, terms, wanted, waiting, args.trial)
     answer(done.lines, done.facts)
     return done.code
 

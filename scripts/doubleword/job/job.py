@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import BadInput, Clock, NotFound
 from ..base.files import digest, own_folder, read_own, state_of, sync_folder, whole_file
+from ..base.json_text import read_json
 from ..base.lock import lock
-from ..base.text import next_command, safe, without_key
+from ..base.text import next_command, safe
 from ..rows.source import Source
 from .record import (
     RECORD_VERSION,
@@ -95,14 +96,12 @@ class Job:
         folder = cls.folder_of(request_file)
         path = folder / "record.json"
         try:
-            text = read_own(path, RECORD_BYTES).decode()
+            text = read_own(path, RECORD_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             _refuse_older(folder)
             return None
-        except UnicodeDecodeError:
-            text = ""
         try:
-            found = json.loads(text)
+            found = read_json(text, RECORD_BYTES, halves=True)
             version = found.get("version") if isinstance(found, dict) else None
             if not isinstance(version, int):
                 raise Damaged("version: expected a whole number")
@@ -113,7 +112,7 @@ class Job:
                 )
             record = from_dict(Record, found)
             require_sound(record)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             adopt = next_command("create_batch.py", _file_in(request_file, folder), "--adopt")
             raise BadInput(
                 f"{safe(path)} is damaged ({safe(error, 100)}); it is the memory of this job",
@@ -331,7 +330,9 @@ class Job:
         if not self._lock_depth:
             raise AssertionError("the record is written only under its lock")
         with self._mutex, whole_file(self.path, self.request_file()) as file:
-            text = without_key(json.dumps(to_dict(self.record), indent=1, ensure_ascii=False))
+            # Bytes of file names that are no text stand there as escapes. What is foreign was blotted where it came in:
+            # a key that is an ordinary word must not damage the record.
+            text = json.dumps(to_dict(self.record), indent=1, ensure_ascii=False)
             file.write(text.encode("utf-8", "backslashreplace"))
 
     @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get
 
 from ..base.errors import Clock
 from ..base.files import state_of
+from ..base.json_text import count, moment
 from ..base.text import safe
 from ..request_file.lines import Span
 from ..rows.source import Source
@@ -313,17 +314,6 @@ def _require_sound_part(part: Part, where: str) -> None:
 
 
 # --- what the server sent ------------------------------------------------------------------------
-
-
-def count(value: object) -> int:
-    """A count that the server sent: 0 for anything that is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62 else 0
-
-
-def moment(value: object) -> float:
-    """A time that the server sent, in Unix seconds: 0 for anything that is none."""
-    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e11
-    return float(value) if sound else 0.0  # type: ignore[arg-type]
 
 
 def _file_id(value: object) -> str | None:

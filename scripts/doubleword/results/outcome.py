@@ -7,10 +7,10 @@ server counts a web page, an event stream or an empty body as completed, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..base.json_text import read_json
 from ..base.text import safe
 from ..request_file.expected import Expected
 from . import response_body
@@ -21,25 +21,7 @@ BRIEF = 40  # characters of an answer that is counted word by word
 BRIEFS = 1000  # of so many different ones in a batch nothing is told by counting
 
 
-def _standard(raw: bytes) -> Any:
-    """What orjson says of a line, by the standard library: UTF-8, no NaN, no half of a surrogate pair."""
-    found = json.loads(raw.decode(), parse_constant=_refused)
-    if b"\\u" in raw:
-        json.dumps(found, ensure_ascii=False).encode()
-    return found
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(constant)
-
-
-loads: Callable[[bytes], Any]
-try:
-    import orjson  # 197 MB of answers: 0.6 s instead of 1.5 s
-
-    loads = orjson.loads
-except ImportError:
-    loads = _standard
+loads = read_json
 
 
 class Outcome(NamedTuple):

@@ -6,7 +6,6 @@ of lines right (seen on the real server), so a batch is whole only when its *dis
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from ..base.console import say
 from ..base.errors import BadInput, Clock, NotFound
 from ..base.files import open_own, own_folder, sync, sync_folder
+from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.progress import Progress
 from ..base.text import safe
@@ -121,7 +121,7 @@ def line_id(line: bytes) -> bytes:
     if found:
         return found[1] + b" " + found[2]
     try:
-        parsed = json.loads(line)
+        parsed = read_json(line)
         ids = parsed["id"], parsed["custom_id"]
         return " ".join(ids).encode() if ids[0] else line
     except (ValueError, KeyError, TypeError, RecursionError):

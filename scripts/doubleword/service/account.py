@@ -10,10 +10,11 @@ from typing import Any
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock, Failure
+from ..base.json_text import moment
 from ..base.text import next_command, safe, utc
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..job.record import Batch, Part, metadata_of, moment, seen
+from ..job.record import Batch, Part, metadata_of, seen
 from .api import PAGE_LIMIT, Api
 from .watch import status_word
 

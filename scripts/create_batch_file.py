@@ -118,8 +118,15 @@ def _require_texts(args: Namespace) -> None:
                 raise WrongUsage(f"{flag} {safe(text, 60)}: not UTF-8", "write it in UTF-8")
             if name in ("prompt", "system") and not text.strip():
                 raise WrongUsage(f"{flag} is empty; a text was expected")
-            if name in ("prompt", "system") and text[0] == "@" and (len(text.split()) == 1 or Path(text[1:]).is_file()):
+            if name in ("prompt", "system") and _names_file(text):
                 raise WrongUsage(f"{flag} {safe(text, 80)} would be sent as it is", f"{flag}-file {safe(text[1:])}")
+
+
+def _names_file(text: str) -> bool:
+    """Whether a text is `@` and a file, as other tools take it."""
+    if text[0] != "@" or "{" in text or len(text) > 250:
+        return False
+    return len(text.split()) == 1 or Path(text[1:]).is_file()
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:

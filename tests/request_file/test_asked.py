@@ -294,6 +294,8 @@ def test_a_prompt_that_names_a_file_is_refused_with_the_way_on() -> None:
     Path("my prompt.txt").write_text("x")
     assert "--prompt-file p.txt" in refused(prompt="@p.txt")
     assert "--prompt-file my prompt.txt" in refused(prompt="@my prompt.txt")
+    assert body(prompt="@{text}")["messages"][0]["content"] == "@good"
+    assert body(prompt="@all " + "word " * 200)["messages"][0]["content"].startswith("@all word")
     assert body(prompt="@everyone: {text}")["messages"][0]["content"] == "@everyone: good"
 
 

@@ -71,6 +71,7 @@ class Table:
     expected: Expected | None
     guard: bool
     prefix: str | None  # rows find their answers by id: this and the id column; None: by their order
+    made_from: Path  # what is private there is private here
 
     def with_errors(self) -> Table:
         """The same with a column for errors, unless it has one."""
@@ -111,11 +112,6 @@ class Table:
 Rows = Callable[[], Iterable[Joined]]  # from the first row, each time it is called
 
 
-def mode_of(table: Table) -> Path | None:
-    """What the table is made from: what is private there is private here."""
-    return Path(table.source.path) if table.source else None
-
-
 # --- planning ----------------------------------------------------------------------------------------
 
 
@@ -134,7 +130,9 @@ def planned(job: Job, wanted: Wanted) -> Table:
         whole = Column(wanted.answer_column, "answer", "")
         columns = tuple(_column(name, source, columns, whole) for name in chosen)
     every = bool(source) and columns[: len(own)] == tuple(own)
-    return Table(wanted.output, source, columns, every, expected, wanted.guard, job.record.options.id_prefix)
+    made_from = Path(source.path) if source else job.request_file()
+    prefix = job.record.options.id_prefix
+    return Table(wanted.output, source, columns, every, expected, wanted.guard, prefix, made_from)
 
 
 def _require_form(out: Path) -> None:

@@ -19,7 +19,7 @@ from ..rows.source import Source
 from ..rows.tally import Tally
 from .answer import parsed_text
 from .guard import guarded
-from .table import Column, Joined, Rows, Table, mode_of
+from .table import Column, Joined, Rows, Table
 
 MARK = b"\xef\xbb\xbf"
 
@@ -66,7 +66,7 @@ def _written(table: Table, path: Path | None, made: Callable[[Written], Iterator
         for _ in made(written):
             pass
         return written
-    with whole_file(path, mode_of(table)) as file:
+    with whole_file(path, table.made_from) as file:
         for block in made(written):
             file.write(block)
     return written

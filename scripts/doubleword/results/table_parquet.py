@@ -12,7 +12,7 @@ from ..base.errors import BadInput
 from ..base.files import whole_file
 from ..base.text import safe
 from ..rows.cells import is_empty, text
-from .table import Column, Rows, Table, mode_of
+from .table import Column, Rows, Table
 
 ROWS_AT_ONCE = 1000
 
@@ -77,7 +77,7 @@ def write_parquet(table: Table, rows: Rows, path: Path | None) -> int:
     try:
         if path is None:
             return sum(batch.num_rows for batch in _batches(found, schema))
-        with whole_file(path, mode_of(table)) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        with whole_file(path, table.made_from) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
             count = 0
             for batch in _batches(found, schema):
                 writer.write_batch(batch)

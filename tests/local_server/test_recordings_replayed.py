@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import fcntl
+import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +54,16 @@ CHANCE = {
 
 
 @pytest.fixture(scope="module")
-def reports() -> dict[str, Report]:
-    return all_on_local_servers(MOST_SPEED, frozenset(EXCEPTIONS))
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """Made once for all processes of a test run: the replay keeps a machine busy for many seconds."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "replayed"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            shared.write_bytes(pickle.dumps(all_on_local_servers(MOST_SPEED, frozenset(EXCEPTIONS))))
+    found: dict[str, Report] = pickle.loads(shared.read_bytes())
+    return found
 
 
 @pytest.mark.parametrize("scenario", [scenario.name for scenario in scenarios()])

@@ -189,3 +189,20 @@ def test_a_batch_that_ends_while_a_partial_download_runs_leaves_the_results_them
     assert (ran.code, ran.facts["results"]) == (0, 5), ran.err
     assert not PARTIAL.exists()
     assert_all_there(5)
+
+
+def test_a_failed_batch_says_the_servers_reason(trouble: Trouble) -> None:
+    requests = write_requests(Path("r.jsonl"), 2)
+
+    def failed(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        found = json.loads(answer.body)
+        counts = {"total": 2, "completed": 0, "failed": 0}
+        reason = {"data": [{"message": "the model is no more", "line": None, "code": None}]}
+        found |= {"status": "failed", "request_counts": counts, "errors": reason, "output_file_id": None}
+        exchange.send(answer.with_body(json.dumps(found).encode()))
+
+    trouble.submit(requests)
+    trouble.strike(Fault("failed", "batch", times=100), failed=failed)
+    ran = trouble.run("download", requests)
+    assert (ran.code, "failed: the model is no more" in ran.err) == (7, True), ran.err

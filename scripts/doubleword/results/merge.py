@@ -76,9 +76,8 @@ class Summary:
 
     @property
     def tallied(self) -> dict[str, int]:
-        """How often each answer came, most often first; {} where answers are long, too many, or all different."""
-        kinds = len(self.tally)
-        if sum(self.tally.values()) != self.results or kinds > TALLIED or 1 < kinds == self.results:
+        """How often each answer came, most often first; {} where some are long, or there are too many kinds."""
+        if sum(self.tally.values()) != self.results or len(self.tally) > TALLIED:
             return {}
         return dict(sorted(self.tally.items(), key=lambda item: (-item[1], item[0])))
 

@@ -557,3 +557,20 @@ def test_the_notes_of_a_tally_name_the_first_places_and_count_the_rest() -> None
         tally.leave_out("blank line", line)
     assert tally.notes() == ["left out: 5 x blank line (1, 2, 3, …)"]
     assert json.dumps(dict(tally.left_out)) == '{"blank line": 5}'
+
+
+def test_a_tab_file_of_open_quotes_is_read_in_time() -> None:
+    lines = [f'{n}\t"I said {n}' for n in range(5000)]
+    source = describe(write("a.tsv", 'id\t"te\txt"\n' + "\n".join(lines)))
+    assert source.columns == ["id", "te\txt"]
+    found = [row.cells["te\txt"] for row in source.read()]
+    assert found == [line.partition("\t")[2] for line in lines]
+
+
+def test_a_line_longer_than_any_request_is_refused_with_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doubleword.rows.text_file.LINE_BYTES", 300_000)
+    content = "text\nshort\n" + "x" * 900_000 + "\n"
+    assert "line 3 is longer than 300000 bytes" in refusal("a.csv", content).what
+    assert "line 3 is longer" in refusal("a.txt", content).what
+    assert len(cells("a.json", json.dumps([{"a": "x" * 900_000}]))) == 1
+    assert len(cells("b.txt", "short\r" * 200_000)) == 200_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from ..base.errors import BadInput
 from ..base.files import LINE_BYTES
@@ -37,15 +37,16 @@ def records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
     """Every record, blank lines (no cells) too. With `keep` each has its raw text."""
     try:
         with opened(form, line_ends(form)) as file:
-            for record in (
-                _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
-            ):
-                if record.line > 1 or record.cells != _NAMES_DELIMITER:
-                    yield record
-                    continue
+            found = _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
+            for first in found:
+                if first.cells != _NAMES_DELIMITER:
+                    yield first
+                    break
                 tally.leave_out("line that names the delimiter", 1)
                 if keep:
-                    yield record._replace(cells=[])
+                    yield first._replace(cells=[])
+                break
+            yield from found
     except UnicodeError:
         raise undecodable(form.path, form.encoding) from None
 
@@ -112,56 +113,69 @@ def _shape(cell: str) -> str:
 ENCLOSED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 
 
+class _Line(NamedTuple):
+    """A line of a tab file that was read ahead."""
+
+    text: str
+    tabs: int
+    closes: bool  # a quote in it may end a cell
+
+
+_CLOSES = re.compile(r'"(?:\t|\r?\n|\r|\Z)')
+
+
 def _tab_records(lines: Iterable[str], tally: Tally) -> Iterator[Record]:
     """Records of a file with tabs. Spreadsheets write line ends into quoted cells; elsewhere quotes are characters."""
-    ahead = deque[str]()
-    rest = iter(lines)
+    ahead, rest = deque[_Line](), iter(lines)
     width = number = 0
 
-    def look(index: int) -> str | None:
+    def look(index: int) -> _Line | None:
         while len(ahead) <= index:
-            following = next(rest, None)
-            if following is None:
+            text = next(rest, None)
+            if text is None:
                 return None
-            ahead.append(following)
+            ahead.append(_Line(text, text.count("\t"), _CLOSES.search(text) is not None))
         return ahead[index]
 
-    while (text := look(0)) is not None:
+    while (text := ahead.popleft().text if ahead else next(rest, None)) is not None:
         number += 1
         bare = text[: len(text) - len(line_end(text))]
-        raw, taken = bare.split("\t"), 1
-        if '"' in bare:
-            raw, taken = _quoted(text, raw, width, look)
-            _judge_quotes(number, raw, taken, tally)
-        whole = "".join(ahead.popleft() for _ in range(taken))
-        yield Record(number, [_unquoted(cell) for cell in raw] if bare else [], whole)
-        number += taken - 1
-        width = width or (len(raw) if bare and raw != _NAMES_DELIMITER else 0)
+        cells = bare.split("\t") if bare else []
+        if bare.startswith('"') or '\t"' in bare:
+            cells, taken = _quoted(text, cells, width, look)
+            _judge_quotes(number, cells, taken, tally)
+            text += "".join(ahead.popleft().text for _ in range(taken))
+            yield Record(number, [_unquoted(cell) for cell in cells], text)
+            number += taken
+        else:
+            yield Record(number, cells, text)
+        width = width or (0 if cells == _NAMES_DELIMITER else len(cells))
 
 
-def _quoted(text: str, plain: list[str], width: int, look: Any) -> tuple[list[str], int]:
-    """(raw cells, lines taken) of a line with quotes in it, whose cells between tabs are `plain`."""
+def _quoted(text: str, plain: list[str], width: int, look: Callable[[int], _Line | None]) -> tuple[list[str], int]:
+    """(raw cells, further lines taken) of a line with quotes in it, whose cells between tabs are `plain`."""
     split = split_raw(text[: len(text) - len(line_end(text))], "\t")
     opens = any(cell.startswith('"') and not ENCLOSED.fullmatch(cell) for cell in split)
     if not opens or width <= 1:
-        return (split if len(split) == width or not width else plain), 1
-    joined, fits = text, len(plain) == width
-    for index in range(1, LOOK_AHEAD):
+        return (split if len(split) == width or not width else plain), 0
+    joined, fits = [text], len(plain) == width
+    for index in range(LOOK_AHEAD):
         following = look(index)
         if following is None:
             break
-        joined += following
-        fits = fits and following.count("\t") == width - 1
-        if '"' in following:
-            cells = split_raw(joined[: len(joined) - len(line_end(joined))], "\t")
+        joined.append(following.text)
+        fits = fits and following.tabs == width - 1
+        if following.closes:
+            whole = "".join(joined)
+            cells = split_raw(whole[: len(whole) - len(line_end(whole))], "\t")
             if all(not cell.startswith('"') or ENCLOSED.fullmatch(cell) for cell in cells):
                 # Where every line is a row by itself, the quotes are characters.
-                return (plain, 1) if fits or len(cells) != width else (cells, index + 1)
-    return plain, 1
+                return (plain, 0) if fits or len(cells) != width else (cells, index + 1)
+    return plain, 0
 
 
 def _judge_quotes(number: int, raw: list[str], taken: int, tally: Tally) -> None:
-    if taken > 1 or any("\t" in cell for cell in raw):
+    if taken or any("\t" in cell for cell in raw):
         tally.doubt(TAB_IN_QUOTES, number)
     elif any(cell.startswith('"') and not ENCLOSED.fullmatch(cell) for cell in raw):
         tally.doubt(OPEN_QUOTE, number)

@@ -17,11 +17,11 @@ Examples:
   report.py reviews.jsonl --text
 """
 
-from __future__ import annotations
-
+import os
 import sys
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and -P leave it out
 
 from collections.abc import Sequence
 from pathlib import Path

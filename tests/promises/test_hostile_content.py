@@ -217,7 +217,7 @@ def test_files_have_the_permissions_of_their_source_that_the_umask_leaves(
     finally:
         os.umask(before)
 
-    written = [path for path in Path().rglob("*") if path.is_file() and path != requests]
+    written = [path for path in Path().rglob("*") if path.is_file() and path != requests and "lock" not in path.name]
     assert {path.name for path in written} >= {"record.json", "r.results.jsonl", "out.csv"}
     for path in written:
         assert stat.S_IMODE(path.stat().st_mode) & ~(0o644 & ~mask) == 0, path

@@ -63,6 +63,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
             jobs.append(job)
     for line in lines:
         say(line.text)
+    failure = next((line.failure for line in lines if line.failure), None)
+    if failure:
+        raise failure
     facts = {
         "job": str(jobs[0].folder) if jobs[0].recorded else None,
         "cancelled": not args.resume,

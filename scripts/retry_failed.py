@@ -5,8 +5,8 @@
 # ///
 """Plan the next attempt of a job from the requests that failed, were cancelled, or are missing.
 
-Reads:   the job of the request file, or a raw batch id; its spool. The server is asked only for what download.py
-         has not fetched yet (DOUBLEWORD_API_KEY).
+Reads:   the job of the request file, or a raw batch id; its spool. The server is asked for what download.py has not
+         fetched yet, and whether every batch is as it was (DOUBLEWORD_API_KEY).
 Writes:  attempt-2.jsonl (then -3, ...) in the job folder, and the record. Nothing that succeeded is ever sent again.
 Stdout:  the path of the attempt's request file; --json: one object. Nothing to retry: no line.
 Money:   none: run_batch.py then runs the attempt.
@@ -50,12 +50,11 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.job.job import Job
     from doubleword.results import retry
     from doubleword.service import by_id
+    from doubleword.service.api import Api
 
     raw = by_id.id_in(args.requests)
     job = retry.job_of_raw(raw, clock) if raw else Job.need(Path(args.requests))
-    retry.fetch(job, clock)
-    with job.locked(clock):
-        plan = retry.plan(job, args.only, args.include_permanent, args.max_attempts)
+    plan = retry.planned(Api(clock), job, lambda: retry.plan(job, args.only, args.include_permanent, args.max_attempts))
     for kind, count in plan.left_out.items():
         say(f"left out: {plural(count, 'request')} ({kind})")
     if plan.path is None:

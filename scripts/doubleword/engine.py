@@ -20,7 +20,7 @@ from .job.job import Job
 from .job.next_step import command, next_step
 from .results import deliver as delivery
 from .results import retry
-from .results.merge import Summary, tokens_of
+from .results.merge import UNREAD, Summary, tokens_of
 from .results.wanted import Wanted
 from .service import by_id, cost, stuck, watch
 from .service import submit as submission
@@ -180,8 +180,11 @@ def _say_stuck(jobs: Sequence[Job]) -> list[str]:
 def deliver(api: Api, job: Job, wanted: Wanted) -> Done:
     """Fetches and writes what the user gets."""
     delivered = delivery.deliver(api, job, wanted)
+    found = delivered.summary
+    if found and UNREAD in found.missing:
+        raise retry.unread(job, found.missing[UNREAD])
     # Nothing was written: something is still to come.
-    code = exit_code([job], delivered.summary) if delivered.summary else ExitCode.STILL_RUNNING
+    code = exit_code([job], found) if found else ExitCode.STILL_RUNNING
     return Done(code, [str(path) for path in delivered.paths], delivered.facts(job) | {"next": next_step(job)})
 
 
@@ -218,9 +221,7 @@ def _plan_rest(api: Api, job: Job) -> bool:
     """After a trial, or where earlier jobs gave answers: plans what is in no attempt; whether there was any."""
     if not job.has_rest or job.unsubmitted():
         return False
-    retry.fetch(job, api.clock)
-    with job.locked(api.clock):
-        return job.has_rest and retry.plan_rest(job).path is not None
+    return retry.planned(api, job, lambda: retry.plan_rest(job)).path is not None
 
 
 def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done | None:

@@ -124,17 +124,18 @@ def test_a_job_of_which_everything_failed_is_whole_after_another_attempt(trouble
     assert ids(RESULTS) == ["id-0", "id-1"]
 
 
-def test_lines_the_server_never_sent_are_tried_again(trouble: Trouble) -> None:
+def test_lines_that_the_server_counts_and_did_not_send_are_never_paid_for_again(trouble: Trouble) -> None:
     requests = request_file("a", "b", "c")
     trouble.strike(Fault("first_only", "content", times=ALWAYS), first_only=first_line_only)
-    assert trouble.run("run_batch", requests).code == 9
-    assert [line["kind"] for line in json_lines(ERRORS)] == ["not_returned"] * 2
+    assert trouble.run("run_batch", requests).code == 6
+    assert [line["kind"] for line in json_lines(ERRORS)] == ["unread"] * 2
+
+    planned = trouble.run("retry_failed", requests)
+
+    assert (planned.code, planned.out) == (6, ""), planned.err
+    assert "download.py r.jsonl" in planned.err
+    assert len(trouble.oracle.batches()) == 1
     trouble.strike()
-
-    planned = trouble.run("retry_failed", requests, "--json")
-
-    # They are asked for once more first: what the server has is not paid for again.
-    assert planned.facts["request_file"] is None, planned.err
     assert trouble.run("download", requests).code == 0
     assert ids(RESULTS) == ["id-0", "id-1", "id-2"]
 

@@ -73,12 +73,15 @@ def test_lines_that_stay_away_are_reported_missing_and_a_later_download_brings_t
     requests = finished(trouble)
     trouble.strike(Fault("short_content", "content", times=ALWAYS))
 
-    short = trouble.run("download", requests, "--json")
+    short = trouble.run("download", requests)
 
-    assert (short.code, short.facts["results"], short.facts["missing"]) == (9, 29, {"not_returned": 1})
+    assert (short.code, short.out) == (6, "")
+    assert "next: " in short.err
+    assert "download.py r.jsonl" in short.err
+    assert len(json_lines(RESULTS)) == 29
     assert len(trouble.proxy.requests("content")) == 8, "once, and three passes anew, of two files"
     missing = json_lines(ERRORS)
-    assert [line["kind"] for line in missing] == ["not_returned"]
+    assert [line["kind"] for line in missing] == ["unread"]
     trouble.strike()
     assert trouble.run("download", requests).code == 0
     assert_all_there()
@@ -146,7 +149,7 @@ def test_a_download_soon_after_a_cancel_waits_until_the_output_no_longer_grows(m
     assert downloaded.code == (0 if batch.completed == 20 else 9)
 
 
-def test_ids_that_are_not_in_the_job_are_counted_left_out_and_exit_9(trouble: Trouble) -> None:
+def test_a_line_of_another_batch_in_the_place_of_one_is_fetched_again_and_named(trouble: Trouble) -> None:
     requests = finished(trouble, 3)
 
     def stranger(exchange: Exchange) -> None:
@@ -154,11 +157,30 @@ def test_ids_that_are_not_in_the_job_are_counted_left_out_and_exit_9(trouble: Tr
 
     trouble.strike(Fault("stranger", "content", times=ALWAYS), stranger=stranger)
 
+    ran = trouble.run("download", requests)
+
+    assert ran.code == 6, "the server counts an answer more than it sent"
+    assert "1 line of what it sent are not this batch's" in ran.err
+    assert len(json_lines(RESULTS)) == 2
+    trouble.strike()
+    assert trouble.run("download", requests).code == 0
+    assert len(json_lines(RESULTS)) == 3
+
+
+def test_a_line_too_many_is_counted_left_out_and_exit_9(trouble: Trouble) -> None:
+    requests = finished(trouble, 3)
+
+    def stranger(exchange: Exchange) -> None:
+        change_lines(exchange, lambda lines: [lines[0].replace(b"row-", b"cow-"), *lines] if lines else lines)
+
+    trouble.strike(Fault("stranger", "content", times=ALWAYS), stranger=stranger)
+
     ran = trouble.run("download", requests, "--json")
 
-    assert (ran.code, ran.facts["results"], ran.facts["unexpected"]) == (9, 2, 1), ran.err
-    assert sum(ran.facts["missing"].values()) == 1
-    assert len(json_lines(RESULTS)) == 2
+    assert (ran.code, ran.facts["results"], ran.facts["unexpected"]) == (9, 3, 1), ran.err
+    trouble.strike()
+    again = trouble.run("download", requests, "--json")
+    assert (again.code, again.facts["unexpected"]) == (0, 0), "what is not this batch's stayed"
 
 
 def test_the_record_is_as_before_when_a_finished_job_is_downloaded_again(trouble: Trouble) -> None:

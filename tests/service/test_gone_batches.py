@@ -10,12 +10,22 @@ from support.jobs import forget_batch
 from support.running import run, write_requests
 
 
+def age() -> None:
+    """Makes the job old enough for what the server does not know to be no lag of its own."""
+    record = json.loads(Path("r.job/record.json").read_text())
+    for part in record["attempts"][0]["parts"]:
+        part["submission"]["sent_at"] -= 1000
+    Path("r.job/record.json").write_text(json.dumps(record))
+
+
 def test_a_server_that_knows_nothing_of_the_job_is_exit_5_and_nothing_is_planned(server: LocalServer) -> None:
     requests = write_requests(Path("r.jsonl"), 3)
     assert run("upload", requests).code == 0
     (batch,) = run("create_batch", requests).lines
     assert run("poll", requests).code == 0
     forget_batch(server, batch)
+    assert run("download", requests).code == 6, "what was made a moment ago need not be known yet"
+    age()
     for command in ("download", "retry_failed"):
         refused = run(command, requests)
         assert refused.code == 5, refused.err
@@ -29,10 +39,7 @@ def test_one_deleted_batch_holds_up_neither_the_others_nor_their_cancelling(serv
     assert run("upload", requests, "--part-requests", "10").code == 0
     first, *_ = run("create_batch", requests).lines
     forget_batch(server, first)
-    record = json.loads(Path("r.job/record.json").read_text())
-    for part in record["attempts"][0]["parts"]:
-        part["batch"]["created_at"] -= 1000  # old enough not to be a lag of the server's
-    Path("r.job/record.json").write_text(json.dumps(record))
+    age()
     assert run("cancel_batch", requests).code == 0
     assert run("poll", requests).code == 7
     downloaded = run("download", requests, "--json")

@@ -173,6 +173,12 @@ def test_files_that_another_copy_wrote_meanwhile_are_the_jobs_own(server: LocalS
         read_before.require_ours(Path("r.results.jsonl"))
 
 
+def machine_of(folder: Path) -> Path:
+    made = folder.with_name(f"{folder.name}.machine")
+    made.mkdir()
+    return made
+
+
 def copied(name: str) -> Path:
     """The job's folder as another machine has it."""
     other = Path.cwd().parent / name
@@ -211,7 +217,7 @@ def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_
 
     with Proxy(server.port, meet) as proxy:
         command = ("run_batch", "r.jsonl", "--interval-seconds", "1")
-        machines = [Child(folder, command, base_url=proxy.base_url) for folder in folders]
+        machines = [Child(folder, command, base_url=proxy.base_url, machine=machine_of(folder)) for folder in folders]
         done = [machine.wait() for machine in machines]
     assert (len(oracle.batches()), len(oracle.live())) == (2, 1), oracle.batches()
     assert [ran.code for ran in done] == [0, 0], done
@@ -220,3 +226,31 @@ def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_
         assert not oracle.judge_files(folder, IDS, 0)
         record = json.loads((folder / "r.job/record.json").read_text())
         assert record["attempts"][0]["parts"][0]["batch"]["id"] == oracle.live()[0].id
+
+
+def test_one_file_in_two_folders_started_at_once_on_one_machine_makes_one_batch(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+    folders = [Path.cwd(), copied("other")]
+    (folders[1] / "r.jsonl").rename(folders[1] / "another name.jsonl")
+    second = threading.Event()
+    posts: list[Request] = []
+
+    def meet(moment: Moment, request: Request) -> None:
+        if moment is Moment.ARRIVED and request.is_("POST", "/batches"):
+            posts.append(request)
+            if len(posts) > 1:
+                second.set()
+            second.wait(2)
+
+    with Proxy(server.port, meet) as proxy:
+        names = ("r.jsonl", "another name.jsonl")
+        started = [
+            Child(folder, ("run_batch", name, "--interval-seconds", "1"), base_url=proxy.base_url)
+            for folder, name in zip(folders, names, strict=True)
+        ]
+        done = [child.wait() for child in started]
+    assert not second.is_set(), "both were sent at the same moment"
+    assert sorted(ran.code for ran in done) in ([0, 4], [0, 6]), done
+    assert len(oracle.batches()) == 1

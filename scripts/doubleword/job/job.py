@@ -7,11 +7,13 @@ does what is missing, and notes what it learnt.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.text import next_command, safe
 from ..rows.source import Source
+from . import journal
+from .journal import Journal
 from .record import (
     RECORD_VERSION,
     Attempt,
@@ -33,6 +37,7 @@ from .record import (
     Written,
     attempt_over_all,
     from_dict,
+    refresh,
     requests_of,
     require_sound,
     to_dict,
@@ -57,6 +62,8 @@ class Job:
         self.record = record
         self._mutex = threading.RLock()
         self._lock_depth = 0
+        self._journal = Journal(folder / "record.journal")
+        self._written: tuple[str, int] | None = None  # hash and size of the record as it lies on the disk
         self.frozen = False  # after an interruption: threads that still upload must not write without the lock
 
     # --- where things lie ---
@@ -96,12 +103,12 @@ class Job:
         folder = cls.folder_of(request_file)
         path = folder / "record.json"
         try:
-            text = read_own(path, RECORD_BYTES)
+            raw = read_own(path, RECORD_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             _refuse_older(folder)
             return None
         try:
-            found = read_json(text, RECORD_BYTES, halves=True)
+            found = read_json(raw, RECORD_BYTES, halves=True)
             version = found.get("version") if isinstance(found, dict) else None
             if not isinstance(version, int):
                 raise Damaged("version: expected a whole number")
@@ -111,6 +118,7 @@ class Job:
                     "use that version for this job",
                 )
             record = from_dict(Record, found)
+            unfolded = _with_journal(record, journal.entries(folder / "record.journal", raw))
             require_sound(record)
         except ValueError as error:
             adopt = next_command("create_batch.py", _file_in(request_file, folder), "--adopt")
@@ -120,6 +128,7 @@ class Job:
                 " batches by their content",
             ) from None
         job = cls(folder, record)
+        job._written = None if unfolded else (journal.hash_of(raw), len(raw))
         named = request_file != folder and request_file.parent != folder  # else by its folder or a file in that
         if named and request_file.name != record.requests.name:
             raise BadInput(
@@ -323,23 +332,46 @@ class Job:
 
     # --- writing ---
 
-    def save(self) -> None:
-        """Writes the record so that it is on disk when this returns. Only ever under the lock."""
+    def save(self, part: Part | None = None) -> None:
+        """Writes what was learnt, so that it is on disk when this returns: all, or `part` if nothing else has changed.
+
+        Only ever under the lock.
+        """
         if self.frozen:
             raise KeyboardInterrupt
         if not self._lock_depth:
             raise AssertionError("the record is written only under its lock")
-        with self._mutex, whole_file(self.path, self.request_file()) as file:
-            # Bytes of file names that are no text stand there as escapes. What is foreign was blotted where it came in:
-            # a key that is an ordinary word must not damage the record.
-            text = json.dumps(to_dict(self.record), indent=1, ensure_ascii=False)
-            file.write(text.encode("utf-8", "backslashreplace"))
+        with self._mutex:
+            attempt = self._attempt_of(part) if part else None
+            if part is None or attempt is None or self._written is None or self._journal.size > self._written[1]:
+                self._write_whole()
+            else:
+                known, _ = self._written
+                entry = {"attempt": attempt.attempt, "part": part.part, "is": dataclasses.asdict(part)}
+                self._journal.add(entry, known)
+
+    def _attempt_of(self, part: Part) -> Attempt | None:
+        found = (a for a in reversed(self.attempts) if part.part <= len(a.parts) and a.parts[part.part - 1] is part)
+        attempt = next(found, None)
+        if attempt is None:
+            raise AssertionError("this part is of a record that was read before the lock was held, or of none")
+        return attempt
+
+    def _write_whole(self) -> None:
+        # Bytes of file names that are no text stand there as escapes. What is foreign was blotted where it came in:
+        # a key that is an ordinary word must not damage the record.
+        text = json.dumps(to_dict(self.record), indent=1, ensure_ascii=False)
+        raw = text.encode("utf-8", "backslashreplace")
+        with whole_file(self.path, self.request_file()) as file:
+            file.write(raw)
+        self._written = journal.hash_of(raw), len(raw)
+        self._journal.end()
 
     @contextmanager
     def locked(self, clock: Clock) -> Iterator[None]:
         """Holds the lock on the record, for writing it and for sends; reads the record anew once it is held.
 
-        Parts and attempts taken from the job before are of the record as it was: take them anew.
+        What was taken of the job before is made to say what the record says now; what was *concluded* from it is not.
         Raises Temporary if another copy holds it for 10 s, BadInput where the file system has no locks.
         """
         if self._lock_depth:
@@ -353,18 +385,46 @@ class Job:
         with lock(self.folder / "lock", clock):
             fresh = Job.load(self.folder)
             if fresh is not None:
-                self.record = fresh.record
+                refresh(self.record, fresh.record)
+            self._written = fresh._written if fresh else None
+            self._journal = Journal(self.folder / "record.journal")
             self._lock_depth = 1
             try:
                 yield
             finally:
+                self._fold()
                 self._lock_depth = 0
+
+    def _fold(self) -> None:
+        """The lock is about to be released: people read the record, not the journal."""
+        if self.frozen:
+            return  # a thread may still upload; the journal is read with the record
+        with self._mutex, contextlib.suppress(OSError):  # a full disk: the journal has it all
+            if self._journal.size:
+                self._write_whole()
+            self._journal.close()
 
     def _make_folder(self) -> None:
         new = not os.path.lexists(self.folder)
         own_folder(self.folder, self.request_file())
         if new:
             sync_folder(self.folder.parent)
+
+
+def _with_journal(record: Record, found: Iterable[journal.Entry]) -> bool:
+    """Takes what a journal adds into the record; whether that was anything. Raises Damaged for what fits no part."""
+    changed = False
+    for entry in found:
+        try:
+            attempt = record.attempts[entry["attempt"] - 1]
+            place, told = entry["part"] - 1, entry["is"]
+            if not 0 <= place < len(attempt.parts):
+                raise IndexError
+        except (LookupError, TypeError):
+            raise Damaged("record.journal: it names no part of the record") from None
+        attempt.parts[place] = from_dict(Part, told, "record.journal")
+        changed = True
+    return changed
 
 
 def _is_still(path: Path, written: Written) -> bool:

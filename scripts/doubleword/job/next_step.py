@@ -34,6 +34,6 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     if job.has_rest:
         return command("run_batch.py", job)
     done = job.record.downloaded
-    if done is None or done.batches != len(submitted):
+    if done is None or done.batches != len(submitted) or "unread" in done.missing:
         return command("download.py", job)
     return command("retry_failed.py", job) if done.retryable else None

@@ -59,13 +59,23 @@ class Batch:
     error_file_id: str | None
     reason: str  # the server's own word of why it failed, "" if it gave none
     seen_at: float  # when it was last seen, by our clock; a round that changed nothing else is not written down
-    changed_at: float  # when status or counts were last seen to change, by our clock
-    cancel_seen_at: float | None = None  # when it was first seen cancelled or cancelling, by our clock
+    steady_at: float  # the same by the clock that is never set
+    still_seconds: float = 0.0  # for how long status and counts had not changed by then, as far as was seen
+    cancelled_seconds: float | None = None  # for how long it had been cancelled or cancelling by then; None: it is not
     fetched: Fetched | None = None
 
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    def newer_than(self, asked_at: float, clock: Clock) -> bool:
+        """Whether another copy has seen it since. A time that is still to come is of a clock that was set back."""
+        return asked_at < self.seen_at <= clock.now()
+
+    @property
+    def changed_at(self) -> float:
+        """When its status or counts were last seen to change, by our clock."""
+        return self.seen_at - self.still_seconds
 
     @property
     def running(self) -> bool:
@@ -80,6 +90,7 @@ class Upload:
     name: str  # "" for the user's own file, or when it is to be uploaded anew
     file_id: str | None
     given: bool = False  # the user's own file: never deleted
+    at: float = 0.0  # when the server answered with its id, by our clock
 
 
 @dataclass
@@ -228,6 +239,9 @@ class Record:
     attempts: list[Attempt]
 
 
+_CHANGING = (Batch, Upload, Submission, Part, Attempt, Requests, Options, Record)
+
+
 # --- in and out ----------------------------------------------------------------------------------
 
 
@@ -284,6 +298,33 @@ def to_dict(record: Record) -> dict[str, Any]:
     return dataclasses.asdict(record)
 
 
+def refresh(held: object, read: object) -> bool:
+    """Makes `held` what was just `read`, in place, so that whoever took a part before the lock holds the present one.
+
+    Batches are told apart by their ids, all else by its place. Returns False where the two are different things.
+    """
+    if type(held) is not type(read) or getattr(held, "id", None) != getattr(read, "id", None):
+        return False
+    if isinstance(held, list) and isinstance(read, list):
+        held[:] = [
+            old if place < len(held) and _in_place(old := held[place], new) else new for place, new in enumerate(read)
+        ]
+        return True
+    for field_of in dataclasses.fields(held):  # type: ignore[arg-type]
+        name = field_of.name
+        old, new = getattr(held, name), getattr(read, name)
+        if not _in_place(old, new):
+            setattr(held, name, new)
+    return True
+
+
+def _in_place(old: object, new: object) -> bool:
+    """Whether `old` stays, made to say what `new` does."""
+    if isinstance(old, list) and isinstance(new, list):
+        return refresh(old, new)
+    return dataclasses.is_dataclass(old) and type(old) in _CHANGING and refresh(old, new)
+
+
 def require_sound(record: Record) -> None:
     """Raises Damaged if an edited record contradicts what the scripts rely on."""
     if len(record.job) != 32 or record.job.strip("0123456789abcdef"):
@@ -330,7 +371,7 @@ def _reason(batch: dict[str, Any]) -> str:
 
 def seen(batch: dict[str, Any], clock: Clock, before: Batch | None = None) -> Batch:
     """What the record keeps of a batch object from the server, with when it was last seen to change."""
-    counts, now = batch.get("request_counts"), clock.now()
+    counts = batch.get("request_counts")
     counts = counts if isinstance(counts, dict) else {}
     found = Batch(
         id=str(batch["id"]),
@@ -344,24 +385,32 @@ def seen(batch: dict[str, Any], clock: Clock, before: Batch | None = None) -> Ba
         output_file_id=_file_id(batch.get("output_file_id")),
         error_file_id=_file_id(batch.get("error_file_id")),
         reason=_reason(batch),
-        seen_at=now,
-        changed_at=now,
+        seen_at=clock.now(),
+        steady_at=clock.monotonic(),
     )
-    before = before if before is not None and before.id == found.id else None
     if found.status in ("cancelled", "cancelling"):
-        found.cancel_seen_at = now
-    if before is not None:
-        same = (before.status, before.completed, before.failed) == (found.status, found.completed, found.failed)
-        found.changed_at = before.changed_at if same else now
+        found.cancelled_seconds = 0.0
+    if before is not None and before.id == found.id:
+        passed = _passed(before, found)
+        if (before.status, before.completed, before.failed) == (found.status, found.completed, found.failed):
+            found.still_seconds = before.still_seconds + passed
+        if found.cancelled_seconds is not None and before.cancelled_seconds is not None:
+            found.cancelled_seconds = before.cancelled_seconds + passed
         found.fetched = before.fetched
-        if found.cancel_seen_at is not None and before.cancel_seen_at is not None:
-            found.cancel_seen_at = before.cancel_seen_at
     return found
+
+
+def _passed(before: Batch, now: Batch) -> float:
+    """Seconds between two sightings. A clock may have been set in between, and the steady one begins anew with the
+    machine: the shorter of the two times is believed."""
+    wall, steady = now.seen_at - before.seen_at, now.steady_at - before.steady_at
+    return max(0.0, wall if steady < 0 else min(wall, steady))
 
 
 def told_the_same(one: Batch, other: Batch) -> bool:
     """Whether two sightings of a batch differ in nothing but their time."""
-    return dataclasses.replace(one, seen_at=other.seen_at) == other
+    times = ("seen_at", "steady_at", "still_seconds", "cancelled_seconds")
+    return dataclasses.replace(one, **{name: getattr(other, name) for name in times}) == other
 
 
 def metadata_of(batch: dict[str, Any]) -> dict[str, Any]:
@@ -383,7 +432,7 @@ def requests_of(request_file: Path, report: Report) -> Requests:
         models=report.models,
         endpoint=report.endpoint,
         input_tokens=report.input_tokens,
-        sections=report.spans,
+        sections=list(report.spans),
     )
 
 

@@ -25,7 +25,7 @@ from ..request_file.lines import Span, request_ids
 from . import asked
 from . import outcome as outcomes
 from .outcome import Outcome
-from .spool import spool_files
+from .spool import distinct, spool_files
 
 # A batch whose input was deleted: its requests without a result have no name any more, only a number.
 INPUT_DELETED = "input_deleted"
@@ -90,7 +90,7 @@ class Summary:
     def retryable(self) -> int:
         """How many requests without a result another attempt could bring one for."""
         kinds = {**self.errors, **self.missing}
-        return sum(count for kind, count in kinds.items() if kind not in PERMANENT)
+        return sum(count for kind, count in kinds.items() if kind not in PERMANENT and kind != UNREAD)
 
     def count(self, covered: Covered) -> None:
         self.requests += 1
@@ -126,6 +126,10 @@ class Brought(NamedTuple):
     ids: list[str]
     missing: str
     unexpected: int
+
+
+# Counted as completed by the server, and paid, but not handed out yet: it is asked for again, never planned again.
+UNREAD = "unread"
 
 
 def cover(job: Job, summary: Summary) -> Iterator[Covered]:
@@ -197,14 +201,22 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     known = set(ids)
     came: list[Outcome] = []
     unexpected: set[str] = set()
+    unread, expected = False, asked.expected(job)
     for batch in part.batches:
         for spool in spool_files(job, batch):
-            for outcome in outcomes.read(spool, asked.expected(job)):
-                if outcome.custom_id in known:
-                    came.append(outcome)
-                else:
-                    unexpected.add(outcome.custom_id)
-    return Brought(attempt.attempt, came, ids, _missing(part), len(unexpected))
+            read = outcomes.read(spool, expected)
+            here = [outcome for outcome in read if outcome.custom_id in known]
+            came += here
+            if len(here) < len(read):
+                unexpected.update(outcome.custom_id for outcome in read if outcome.custom_id not in known)
+        output = spool_files(job, batch)[0]
+        held = len({outcome.custom_id for outcome in outcomes.read(output, expected)} & known)
+        if held < batch.completed and len(known) < len(ids):  # ids that occur twice: the lines are counted
+            held = distinct(output, batch.completed, expected)
+        # The server counts more answers than it handed out: which ones, it does not say.
+        unread = unread or held < batch.completed
+    missing = UNREAD if unread and part.ended else _missing(part)
+    return Brought(attempt.attempt, came, ids, missing, len(unexpected))
 
 
 def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound, WrongUsage
+from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound, Temporary, WrongUsage
 from ..base.files import whole_file
 from ..base.text import plural, safe
 from ..job.job import Job
@@ -37,11 +37,24 @@ def job_of_raw(batch_id: str, clock: Clock) -> Job:
     return from_batch.job_of_batch(Api(clock), batch_id)
 
 
-def fetch(job: Job, clock: Clock) -> None:
-    """Brings what a plan is made from, unless it is here. The job's lock is not held for as long as this takes."""
-    if job.ended and not _fetched(job):
-        with spool.spool_lock(job, clock):
-            spool.fetch(Api(clock), job)
+# Another command may change the job between a fetch and a plan; more often than that it is busy with it.
+TRIES = 3
+
+
+def planned(api: Api, job: Job, plan: Callable[[], Plan]) -> Plan:
+    """Makes a plan under the lock, from answers that were all fetched before it was taken.
+
+    The lock is not held for as long as a download takes, so what was fetched is asked again under it: a batch may have
+    been cancelled, or looked at, or may run again. Raises Temporary if the job changes all the time.
+    """
+    for _ in range(TRIES):
+        if any(part.ended for part in job.submitted()):
+            with spool.spool_lock(job, api.clock):
+                spool.fetch(api, job)
+        with job.locked(api.clock):
+            if _settled(job):
+                return plan()
+    raise Temporary("another command changes this job all the time", "the same command again later")
 
 
 def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -> Plan:
@@ -54,12 +67,26 @@ def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -
     def wanted(kind: str) -> bool:
         return (permanent or kind not in merge.PERMANENT) and (not only or kind in only)
 
-    return _plan(job, "rest" if job.has_rest else "retry", wanted)
+    made = _plan(job, "rest" if job.has_rest else "retry", wanted)
+    if made.path is None and merge.UNREAD in made.left_out:
+        raise unread(job, made.left_out[merge.UNREAD])
+    return made
+
+
+def unread(job: Job, requests: int) -> Temporary:
+    """The server counts answers that it has not handed out: a download brings them, another attempt pays for them."""
+    return Temporary(
+        f"the server counts answers that it has not handed out yet: {plural(requests, 'request')} may be among them;"
+        " they are paid for",
+        f"the same download later: {command('download.py', job)}",
+    )
 
 
 def plan_rest(job: Job) -> Plan:
     """After a trial: everything else, and what the trial failed at. Fetch first; the lock must be held."""
     _withdraw_unsent(job)
+    if not job.has_rest:  # another command has planned it meanwhile
+        return Plan(None, 0, {}, {})
     return _plan(job, "rest", lambda kind: kind not in merge.PERMANENT and kind != "running")
 
 
@@ -103,7 +130,7 @@ def _plan(job: Job, kind: str, wanted: Callable[[str], bool]) -> Plan:
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
             if not covered.kind:
                 continue
-            if not wanted(covered.kind):
+            if covered.kind == merge.UNREAD or not wanted(covered.kind):
                 left_out[covered.kind] = left_out.get(covered.kind, 0) + 1
                 continue
             kinds[covered.kind] = kinds.get(covered.kind, 0) + 1
@@ -164,6 +191,6 @@ def _require_ended(job: Job) -> None:
         raise BadInput("the input of this batch was deleted on the server", "make the requests anew from their source")
 
 
-def _fetched(job: Job) -> bool:
-    others = [batch for part in job.submitted() for batch in part.other_batches if batch.completed]
-    return all(spool.is_here(job, batch) for batch in [*(p.batch for p in job.submitted() if p.batch), *others])
+def _settled(job: Job) -> bool:
+    """Whether the spool holds what the last fetch of every ended batch left, as the record has them now."""
+    return all(spool.is_settled(job, batch) for part in job.submitted() if part.ended for batch in part.batches)

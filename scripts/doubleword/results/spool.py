@@ -6,6 +6,7 @@ of lines right (seen on the real server), so a batch is whole only when its *dis
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,15 +16,17 @@ from pathlib import Path
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import open_own, own_folder, sync, sync_folder
+from ..base.files import LINE_BYTES, open_own, own_folder, state_of, sync, sync_folder
 from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.progress import Progress
-from ..base.text import safe
+from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.record import Batch, Fetched, seen
+from ..job.record import Batch, Fetched, Part, seen
 from ..request_file.expected import Expected
+from ..request_file.lines import request_ids
 from ..service.api import Api
+from ..service.identity import batch_of, made_at, patiently, require_same_server
 from ..service.refusals import Cut
 from . import asked
 from . import outcome as outcomes
@@ -36,8 +39,13 @@ CUTS_WITHOUT_A_LINE = 5
 
 
 # After a cancel the output still grows: the server aborts what is in flight within 5 s. Final is what two reads 15 s
-# apart agree on, 30 s after the cancel at the earliest; a cancel of five minutes ago is final for sure.
+# apart agree on, 30 s after the cancel was seen at the earliest; one seen five minutes ago is final for sure. By our
+# clock alone: a server whose clock is behind ours would have cancelled everything long ago.
 CANCEL_SETTLES_SECONDS, CANCEL_READS_APART_SECONDS, CANCEL_LONG_AGO_SECONDS = 30.0, 15.0, 300.0
+
+
+# A resumed read can repeat lines, and a server may send what is none: so much beyond what was asked is read.
+SPARE_LINES = 100
 
 
 Received = Callable[[int], None]
@@ -46,9 +54,11 @@ Received = Callable[[int], None]
 class Spool:
     """One output or error file of a batch as received so far. `lines` counts its whole lines."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, requests: int = 1 << 62) -> None:
+        """`requests`: how many its batch has; a file of many more lines is not read to its end."""
         self.path = path
         self.lines = 0
+        self._most = 2 * requests + SPARE_LINES
         self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
@@ -81,6 +91,9 @@ class Spool:
             written = whole = file.tell()
             try:
                 for block in blocks:
+                    if self.lines > self._most or written - whole > LINE_BYTES:
+                        say(f"{self.path.name}: more than this batch can have answered; the rest is not read")
+                        return
                     file.write(block)
                     new = block.count(b"\n")
                     if new:
@@ -93,15 +106,21 @@ class Spool:
                 file.truncate(whole)  # a line without its end is no line, whatever the stream says
                 sync(file.fileno())
 
-    def fetch_anew(self, api: Api, file_id: str, keep: bool, received: Received) -> None:
-        """Replaces the spool by a reading from line 0. With `keep`, lines that are not sent again stay."""
-        self.path.with_suffix(".fresh").unlink(missing_ok=True)
-        fresh = Spool(self.path.with_suffix(".fresh"))
+    def fetch_anew(self, api: Api, file_id: str, keep: Known | None, received: Received) -> None:
+        """Replaces the spool by a reading from line 0. With `keep`, lines of these that are not sent again stay."""
+        path = self.path.with_suffix(".fresh")
+        path.unlink(missing_ok=True)
+        fresh = Spool(path)
+        fresh._most = self._most
         fresh.fetch(api, file_id, received)
-        if keep and self.path.exists():
+        if keep is not None and self.path.exists():
             again = fresh.distinct()
             with self.path.open("rb") as old, open_own(fresh.path) as file:
-                file.writelines(line for line in old if line_id(line) not in again)
+                for outcome in outcomes.read(self.path, keep.expected):
+                    old.seek(outcome.offset)
+                    line = old.read(outcome.length)
+                    if keep.has(outcome.custom_id) and line_id(line) not in again:
+                        file.write(line)
                 file.flush()
                 sync(file.fileno())
         os.replace(fresh.path, self.path)
@@ -126,6 +145,23 @@ def line_id(line: bytes) -> bytes:
         return " ".join(ids).encode() if ids[0] else line
     except (ValueError, KeyError, TypeError, RecursionError):
         return line
+
+
+class Known:
+    """The custom_ids that a part's lines may have; any text, where its requests are not at hand."""
+
+    def __init__(self, job: Job, part: Part) -> None:
+        self._ids: set[str] | None = None
+        self.expected = asked.expected(job)
+        attempt = next((a for a in job.attempts if any(p is part for p in a.parts)), None)
+        if job.recorded and attempt is not None and job.request_file(attempt).exists():
+            path = job.request_file(attempt)
+            changed = state_of(path) != attempt.state
+            with contextlib.suppress(BadInput):  # not what was uploaded: said where the answers are joined to it
+                self._ids = {custom_id for _, custom_id in request_ids(path, part.span, changed)}
+
+    def has(self, custom_id: str) -> bool:
+        return bool(custom_id) if self._ids is None else custom_id in self._ids
 
 
 def spool_files(job: Job, batch: Batch) -> tuple[Path, Path]:
@@ -158,17 +194,24 @@ def require_space(job: Job) -> None:
 def fetch(api: Api, job: Job) -> None:
     """Brings what every batch of the job has to offer into the spool, and notes in the record what is whole."""
     own_folder(own_folder(job.folder, job.request_file()) / "spool", job.folder)
-    batches = [batch for part in job.submitted() for batch in part.batches]
-    total = sum(batch.completed + batch.failed for batch in batches)
-    with Progress("download", total, "lines") as progress:
-        for batch in batches:
-            fetched = _fetch_batch(api, job, batch, progress.add)
-            with job.locked(api.clock):
-                if any(part.learn(fetched) for part in job.submitted()):
-                    job.save()
+    require_same_server(api, job)
+    batches = [(part, batch) for part in job.submitted() for batch in part.batches]
+    total = sum(batch.completed + batch.failed for _, batch in batches)
+    learnt: list[Batch] = []
+    try:
+        with Progress("download", total, "lines") as progress:
+            for part, batch in batches:
+                learnt.append(_fetch_batch(api, job, part, batch, progress.add))
+    finally:  # at once for all: a kill before only asks again for what the spool holds
+        with job.locked(api.clock):
+            held = {batch.id: batch for part in job.submitted() for batch in part.batches}
+            new = [b for b in learnt if b.id in held and not held[b.id].newer_than(b.seen_at, api.clock)]
+            news = [part.learn(batch) for batch in new for part in job.submitted()]
+            if any(news):
+                job.save()
 
 
-def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
+def _fetch_batch(api: Api, job: Job, part: Part, batch: Batch, received: Received) -> Batch:
     """Fetches one batch; returns it as last seen, with what of it was fetched.
 
     Whole means that the distinct lines add up with the counts of a batch that has ended. A batch that was fetched
@@ -176,21 +219,22 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
     """
     files = spool_files(job, batch)
     before = batch.fetched
-    current = _after_cancel(api, _look(api, batch))
+    current = _after_cancel(api, part, _look(api, part, batch))
     held = (current.completed, current.failed, current.status)
     if before and is_here(job, current) and held == (before.completed, before.failed, before.status):
         return current
     if before is None or before.status != current.status:
         files[1].unlink(missing_ok=True)  # the error file loses lines when the server retries: never resumed then
+    known = Known(job, part)
     for pause in (None, *PASSES_SECONDS):
         if pause is not None:
             api.clock.sleep(pause)
         readable = [
-            _fetch_file(api, path, file_id, pause is not None, received)
+            _fetch_file(api, Spool(path, current.total or part.requests), file_id, pause is not None, known, received)
             for path, file_id in zip(files, (current.output_file_id, current.error_file_id), strict=True)
         ]
         sync_folder(files[0].parent)
-        again = _look(api, current)
+        again = _look(api, part, current)
         counted = current.completed + current.failed
         if again is current and counted and not any(readable) and max(_sizes(files)) <= 0:
             raise NotFound(
@@ -198,16 +242,25 @@ def _fetch_batch(api: Api, job: Job, batch: Batch, received: Received) -> Batch:
                 "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
             )
         current = again
-        expected = asked.expected(job)
-        results = _distinct(files[0], current.completed, expected)
-        failures = _distinct(files[1], current.failed, expected)
-        whole = current.ended and (results, failures) == (current.completed, current.failed)
+        expected = known.expected
+        results = distinct(files[0], current.completed, expected)
+        failures = distinct(files[1], current.failed, expected)
+        foreign = sum(not known.has(outcome.custom_id) for path in files for outcome in outcomes.read(path, expected))
+        whole = current.ended and not foreign and (results, failures) == (current.completed, current.failed)
         current.fetched = Fetched(results, failures, current.status, whole, _sizes(files))
-        if whole or not current.ended:
+        if whole or (not current.ended and not foreign):
             return current
     say(f"batch {safe(batch.id)}: the server counts {current.completed} results and {current.failed} failures,")
     say(f"  but sent {results} and {failures}; what was sent is kept")
+    if foreign:
+        say(f"  {plural(foreign, 'line')} of what it sent are not this batch's or no JSON: they are left out")
     return current
+
+
+def is_settled(job: Job, batch: Batch) -> bool:
+    """Whether what the spool holds is what the last fetch of this batch, as the record has it, left: whole or not."""
+    fetched = batch.fetched
+    return fetched is not None and fetched.status == batch.status and fetched.bytes == _sizes(spool_files(job, batch))
 
 
 def is_here(job: Job, batch: Batch) -> bool:
@@ -220,21 +273,21 @@ def _sizes(files: Iterable[Path]) -> list[int]:
     return [path.stat().st_size if path.exists() else -1 for path in files]
 
 
-def _distinct(path: Path, counted: int, expected: Expected | None) -> int:
+def distinct(path: Path, counted: int, expected: Expected | None) -> int:
     """How many distinct lines a spool holds: by custom_id, or by the server's ids where those occur more than once."""
     found = len({outcome.custom_id for outcome in outcomes.read(path, expected)})
     return found if found == counted else len(Spool(path).distinct())
 
 
-def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received: Received) -> bool:
+def _fetch_file(api: Api, spool: Spool, file_id: str | None, anew: bool, known: Known, received: Received) -> bool:
     """Whether the server has the file; its new lines are in the spool then."""
-    spool = Spool(path)
+    path = spool.path
     path.with_suffix(".fresh").unlink(missing_ok=True)  # of a copy that was killed while it fetched anew
     if file_id is None:
         return False
     try:
         if anew:
-            spool.fetch_anew(api, file_id, keep=path.name.endswith(".output.jsonl"), received=received)
+            spool.fetch_anew(api, file_id, known if path.name.endswith(".output.jsonl") else None, received)
         else:
             spool.fetch(api, file_id, received)
     except NotFound as error:
@@ -243,10 +296,10 @@ def _fetch_file(api: Api, path: Path, file_id: str | None, anew: bool, received:
     return True
 
 
-def _look(api: Api, batch: Batch) -> Batch:
+def _look(api: Api, part: Part, batch: Batch) -> Batch:
     """The batch as it is now. One deleted on the server stays as last seen: its files may be readable still."""
     try:
-        return seen(api.batch(batch.id), api.clock, batch)
+        return seen(patiently(api, made_at(part), lambda: batch_of(api, part, batch.id)), api.clock, batch)
     except NotFound as error:
         if not batch.output_file_id:
             raise
@@ -254,21 +307,21 @@ def _look(api: Api, batch: Batch) -> Batch:
         return batch
 
 
-def _after_cancel(api: Api, batch: Batch) -> Batch:
+def _after_cancel(api: Api, part: Part, batch: Batch) -> Batch:
     """Waits until a cancelled batch no longer grows."""
-    if batch.status != "cancelled" or batch.cancel_seen_at is None or (batch.fetched and batch.fetched.whole):
+    since = batch.cancelled_seconds
+    if batch.status != "cancelled" or since is None or (batch.fetched and batch.fetched.whole):
         return batch
-    now = api.clock.now()
-    if now - (batch.cancelled_at or now) > CANCEL_LONG_AGO_SECONDS:
+    if since > CANCEL_LONG_AGO_SECONDS:
         return batch
-    seen_at = batch.cancel_seen_at
     say("the batch was cancelled a moment ago: waiting until its last answers are in")
-    api.clock.sleep(max(0.0, CANCEL_SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - (now - seen_at)))
+    api.clock.sleep(max(0.0, CANCEL_SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - since))
     while True:
-        again = _look(api, batch)
-        if again is batch or (again.completed, again.failed) == (batch.completed, batch.failed):
-            settled = api.clock.now() - seen_at >= CANCEL_SETTLES_SECONDS
-            if settled or again is batch:
-                return again
+        again = _look(api, part, batch)
+        if again is batch or again.status != "cancelled":
+            return again
+        same = (again.completed, again.failed) == (batch.completed, batch.failed)
+        if same and (again.cancelled_seconds or 0.0) >= CANCEL_SETTLES_SECONDS:
+            return again
         batch = again
         api.clock.sleep(CANCEL_READS_APART_SECONDS)

@@ -14,7 +14,7 @@ from ..base.errors import Clock, NotFound
 from ..base.files import whole_file
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import Options, Requests, Upload, seen
+from ..job.record import Options, Part, Requests, Upload, seen
 from ..request_file.lines import Span
 from .api import Api, bare_id
 
@@ -26,7 +26,7 @@ class Unrecorded(Job):
 
     recorded = False
 
-    def save(self) -> None:
+    def save(self, part: Part | None = None) -> None:
         pass
 
     @contextmanager

@@ -1,59 +1,97 @@
-"""Cancelling a job: unclear sends are settled first, ended batches are left alone, the job is marked."""
+"""Cancelling a job: everything that runs is cancelled first, then unclear sends are settled, then it is reported."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..base.errors import NotFound
+from ..base.errors import Failure, NotFound
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Batch, Part, seen
 from .api import Api
+from .identity import batch_of, cancelled_now, gone, made_at, patiently, require_same_server
 from .submit import settle
 
 
 class Cancelled(NamedTuple):
-    """What happened to one batch: a line for people and the --json facts."""
+    """What happened to one batch: a line for people, the --json facts, and why it could not be cancelled, if so."""
 
     text: str
     facts: dict[str, Any]
+    failure: Failure | None = None
 
 
 def cancel(api: Api, job: Job) -> list[Cancelled]:
-    """Marks the job and cancels its batches that still run. Raises Temporary if another copy holds the lock."""
+    """Marks the job and cancels its batches that still run, second ones too.
+
+    One that cannot be cancelled or settled keeps none of the others running: its line has the failure.
+    Raises Temporary if another copy holds the lock.
+    """
+    require_same_server(api, job)
     with job.locked(api.clock):
         if job.recorded:
             job.latest.cancelled_at = api.clock.now()  # first, so that a crash here submits nothing more
             job.save()
+        lines = [_cancelled(api, job, part, batch) for part in job.submitted() for batch in _to_cancel(part)]
         for part in job.unsubmitted():
             if part.submission:
-                settle(api, job, part)
-        return [_cancel(api, job, part) for part in job.submitted()]
+                lines += _settled(api, job, part)
+        return lines
 
 
-def _cancel(api: Api, job: Job, part: Part) -> Cancelled:
-    assert part.batch is not None
-    before = part.batch
-    # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
+def _to_cancel(part: Part) -> list[Batch]:
+    return [*([part.batch] if part.batch else []), *(other for other in part.other_batches if other.running)]
+
+
+def _settled(api: Api, job: Job, part: Part) -> list[Cancelled]:
+    """Finds out what became of an unclear send, and cancels what came of it."""
     try:
-        batch = seen(api.batch(before.id), api.clock, before)
-    except NotFound as error:  # one that was deleted must not keep the others running
-        return Cancelled(error.what, _facts(part, before, "is not known any more") | {"status": "unknown"})
-    did = "had ended before"
-    if not batch.ended:
-        batch = seen(api.cancel(before.id), api.clock, batch)
-        did = "was cancelled"
-    part.batch = batch
-    job.save()
+        settle(api, job, part)
+    except Failure as failure:
+        text = f"part {part.part}: whether it was submitted is not known: {failure.what}"
+        facts = {"part": part.part, "batch_id": None, "status": "unknown", "action": "is not known"}
+        return [Cancelled(text, facts | {"total": 0, "completed": 0, "failed": 0}, failure)]
+    return [_cancelled(api, job, part, batch) for batch in _to_cancel(part)]
+
+
+def _cancelled(api: Api, job: Job, part: Part, before: Batch) -> Cancelled:
+    batch, did = before, "was cancelled before"
+    try:
+        # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
+        found = patiently(api, made_at(part), lambda: batch_of(api, part, before.id))
+        batch = seen(found, api.clock, before)
+        if batch.running:
+            batch, did = seen(cancelled_now(api, before.id), api.clock, batch), "is cancelled now"
+    except NotFound as error:  # one that was deleted does not run any more
+        facts = _facts(part, before, "is not known any more") | {"status": "unknown"}
+        return Cancelled(error.what, facts, gone(api, job, part, error))
+    except Failure as failure:
+        text = f"batch {safe(before.id)} could not be cancelled, and may still run: {failure.what}"
+        return Cancelled(text, _facts(part, batch, "could not be cancelled"), failure)
+    if did == "was cancelled before" and batch.status not in ("cancelled", "cancelling"):
+        did = "had ended before"
+    part.learn(batch)
+    job.save(part)
+    final = "the counts are final" if _is_final(batch) else "answers in flight may still come in: not final yet"
     text = (
         f"batch {safe(batch.id)} {did} ({batch.status}): {batch.completed} of {batch.total} answered"
-        f", {batch.failed} failed; what was answered can be downloaded"
+        f", {batch.failed} failed ({final}); what was answered can be downloaded"
     )
-    if did == "was cancelled":
-        text += ", and answers in flight may still come in"
-    return Cancelled(text, _facts(part, batch, did))
+    return Cancelled(text, _facts(part, batch, did) | {"final": _is_final(batch)})
+
+
+def _is_final(batch: Batch) -> bool:
+    """Whether the counts can still grow: after a cancel they do for some seconds."""
+    if batch.status == "cancelling" or not batch.ended:
+        return False
+    whole = batch.completed + batch.failed == batch.total
+    return batch.status != "cancelled" or whole or (batch.cancelled_seconds or 0.0) >= SETTLES_SECONDS
+
+
+SETTLES_SECONDS = 30.0  # the server aborts what is in flight within 5 s
 
 
 def _facts(part: Part, batch: Batch, action: str) -> dict[str, Any]:
     counts = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
-    return {"part": part.part, "batch_id": batch.id, "status": batch.status, "action": action} | counts
+    told = {"part": part.part, "batch_id": batch.id, "status": batch.status, "action": action}
+    return told | counts | {"final": False}

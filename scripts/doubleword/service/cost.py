@@ -12,15 +12,22 @@ from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Part
 from .api import Api
+from .identity import patiently
+from .refusals import Unclear
+
+MOST_USD = 1_000_000_000  # more is no estimate, and too long to be shown
 
 
 def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
     """Records the server's cost guess for an uploaded part, as its decimal text."""
-    if window in part.estimates or not part.uploaded:
+    file_id = part.uploaded
+    if window in part.estimates or file_id is None or part.upload is None:
         return
-    cost = safe(api.estimate(part.uploaded, window).get("total_estimated_cost", ""), 40)
-    part.estimates = {**part.estimates, window: cost}
-    job.save()
+    found = patiently(api, part.upload.at, lambda: api.estimate(file_id, window))
+    if found.get("file_id") not in (None, file_id):
+        raise Unclear("cost estimate: the answer is about another file", "the same command again later")
+    part.estimates = {**part.estimates, window: safe(found.get("total_estimated_cost", ""), 40)}
+    job.save(part)
 
 
 def usd(text: str | None) -> Decimal | None:
@@ -44,7 +51,7 @@ def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
             cost = Decimal(part.estimates[window])
         except (KeyError, InvalidOperation):
             return None
-        if not cost.is_finite() or cost <= 0:
+        if not cost.is_finite() or not 0 < cost < MOST_USD:
             return None
         total += cost
     return total if parts else None

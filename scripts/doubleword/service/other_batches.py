@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import NotAllowed
+from ..base.errors import Clock, NotAllowed
 from ..base.text import next_command, safe
 from ..job.job import Job
 from ..job.record import DEAD, Part, metadata_of, seen
 from .api import PAGE_LIMIT, Api
+from .identity import cancelled_now
 
 
 def known_batches(job: Job) -> set[str]:
@@ -39,6 +40,41 @@ def require_only_copy(api: Api, job: Job) -> None:
             )
 
 
+def _was_paid(batch: dict[str, Any], clock: Clock) -> bool:
+    """Whether a batch lives, is whole, or is dead but has answers: for these the money is spent."""
+    found = seen(batch, clock)
+    return found.status not in DEAD or found.completed > 0
+
+
+def require_not_elsewhere(api: Api, job: Job) -> None:
+    """Raises NotAllowed if a batch carries the hash of this job's file but the content of none of its parts.
+
+    It is of a record that was lost or restored, of another cut into parts, of a trial, or of another job.
+    """
+    parts, known = list(job.parts()), known_batches(job)
+    contents = {part.span.sha256 for part in parts}
+    for batch in api.batches(2 + len(parts) // PAGE_LIMIT, search=job.requests.sha256):
+        tags = metadata_of(batch)
+        if tags.get("dwb_file") != job.requests.sha256 or tags.get("dwb_content") in contents:
+            continue  # what has the content of a part is found, and taken over, by that
+        if batch["id"] in known or not _was_paid(batch, api.clock):
+            continue
+        found = seen(batch, api.clock)
+        raise _submitted_elsewhere(
+            job,
+            f"requests of this file were already submitted, cut in another way: batch {safe(found.id)}, {found.status},"
+            f" {found.completed} of {found.total} answered (part {safe(tags.get('dwb_part'), 40)}, lines"
+            f" {safe(tags.get('dwb_lines'), 40)}, attempt {safe(tags.get('dwb_attempt'), 10)})",
+        )
+
+
+def _submitted_elsewhere(job: Job, what: str) -> NotAllowed:
+    again = next_command("create_batch.py", job.request_file())
+    return NotAllowed(
+        what, f"ask the user: {again} --adopt takes over what there is; {again} --again pays for a second one"
+    )
+
+
 def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
     """Looks for a batch with this part's content: from a lost record, another machine, or another job.
 
@@ -50,15 +86,15 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
         for batch in api.batches(1, search=part.span.sha256)
         if metadata_of(batch).get("dwb_content") == part.span.sha256
         and batch["id"] not in known
-        and batch.get("status") not in DEAD
+        and _was_paid(batch, api.clock)
     ]
     own = [batch for batch in found if metadata_of(batch).get("dwb_job") == job.id]
     if not own and found and not adopt:
         other = seen(found[0], api.clock)
-        again = next_command("create_batch.py", job.request_file())
-        raise NotAllowed(
-            f"part {part.part} was already submitted by another job: batch {safe(other.id)}, {other.status}",
-            f"ask the user: {again} --adopt takes that batch over; {again} --again pays for a second one",
+        raise _submitted_elsewhere(
+            job,
+            f"part {part.part} was already submitted by another job: batch {safe(other.id)}, {other.status},"
+            f" {other.completed} of {other.total} answered",
         )
     if not found:
         return False
@@ -74,7 +110,7 @@ def require_unused(api: Api, job: Job, part: Part) -> None:
     known = known_batches(job)
     for batch in api.batches(1, search=name) if name else ():
         own = batch.get("input_file_id") == file_id and batch["id"] not in known
-        if own and batch.get("status") not in DEAD:
+        if own and _was_paid(batch, api.clock):
             again = next_command("create_batch.py", job.request_file(), "--again")
             raise NotAllowed(
                 f"part {part.part}: its file was submitted already, as batch {safe(batch['id'])},"
@@ -92,7 +128,7 @@ def adopt_batches(api: Api, job: Job, part: Part, found: list[dict[str, Any]]) -
     )
     # In one writing: a kill or a cancel that fails leaves none of them unknown.
     part.batch, part.other_batches = best, [*part.other_batches, *others]
-    job.save()
+    job.save(part)
     say(f"part {part.part}: took over batch {safe(best.id)} ({best.status})")
     cancel_others(api, job, part)
 
@@ -101,9 +137,9 @@ def cancel_others(api: Api, job: Job, part: Part) -> None:
     """Cancels the second batches of a part that still run: also where a cancel failed before, or a kill came first."""
     for place, other in enumerate(part.other_batches):
         if other.running:
-            now = seen(api.cancel(other.id), api.clock, other)
+            now = seen(cancelled_now(api, other.id), api.clock, other)
             part.other_batches[place] = now
-            job.save()
+            job.save(part)
             say(f"part {part.part}: batch {safe(now.id)} has the same requests; it is now {now.status}")
 
 
@@ -122,8 +158,8 @@ def resolve_seconds(api: Api, job: Job, listed: list[dict[str, Any]]) -> None:
             both = [seen(own, api.clock, part.batch), *(seen(batch, api.clock) for batch in others)]
             part.batch, *later = sorted(both, key=lambda batch: (batch.created_at, batch.id))
             part.other_batches = [*part.other_batches, *later]
-            job.save()
+            job.save(part)
             cancel_others(api, job, part)
         if part.submission and not part.submission.compared and own is not None:
             part.submission.compared = True
-            job.save()
+            job.save(part)

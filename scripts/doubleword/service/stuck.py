@@ -8,6 +8,7 @@ from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Batch, Part, seen
 from .api import Api
+from .identity import batch_of, require_known_file
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
 # stand still for long while the service retries failing requests, which it does for hours; an hour is worth a word.
@@ -25,9 +26,8 @@ def why(job: Job) -> str | None:
 def _why(batch: Batch | None) -> str | None:
     if batch is None or batch.status not in STUCK_SECONDS:
         return None
-    # By our clock alone: one that runs ahead of the server's would call every new batch stuck. And up to when it was
-    # last seen: what it did during an outage nobody knows.
-    seconds = batch.seen_at - batch.changed_at
+    # Up to when it was last seen: what it did during an outage nobody knows.
+    seconds = batch.still_seconds
     if seconds < STUCK_SECONDS[batch.status]:
         return None
     reason = "the service has most likely lost it"
@@ -44,8 +44,8 @@ def replace(api: Api, job: Job) -> None:
     """
     for part in job.latest.parts:
         if part.batch and not part.ended:  # the record may be old: since then it may have moved
-            part.batch = seen(api.batch(part.batch.id), api.clock, part.batch)
-            job.save()
+            part.batch = seen(batch_of(api, part, part.batch.id), api.clock, part.batch)
+            job.save(part)
     found = [part for part in job.latest.parts if _why(part.batch)]
     if not found:
         say("no batch is stuck: nothing to replace")
@@ -61,7 +61,7 @@ def _tear_up(api: Api, job: Job, part: Part) -> None:
             f"batch {safe(batch.id)} runs on a file that this job did not upload; it is not deleted",
             "cancel it instead",
         )
-    found = api.batch(batch.id)
+    found = batch_of(api, part, batch.id)
     if found.get("input_file_id") not in (upload.file_id, ""):
         raise NotAllowed(
             f"batch {safe(batch.id)} was taken over: it runs on another file than this job uploaded",
@@ -69,9 +69,10 @@ def _tear_up(api: Api, job: Job, part: Part) -> None:
         )
     now = seen(found, api.clock, batch)
     if not now.ended:
+        require_known_file(api, job, upload)
         api.delete_file(upload.file_id or "")
         api.clock.sleep(LAST_ANSWERS_SECONDS)
-        now = seen(api.batch(batch.id), api.clock, now)
+        now = seen(batch_of(api, part, batch.id), api.clock, now)
         if now.running:
             raise Temporary(
                 f"batch {safe(batch.id)} is {now.status} although its file was deleted",
@@ -80,10 +81,10 @@ def _tear_up(api: Api, job: Job, part: Part) -> None:
     if now.completed or now.failed:
         now.status = now.status if now.ended else "cancelled"
         part.batch = now
-        job.save()
+        job.save(part)
         say(f"batch {safe(batch.id)} was ended; its {plural(now.completed, 'answer')} are kept")
         return
     part.batch, part.other_batches = None, [*part.other_batches, now]
     part.submission, part.upload, part.estimates = None, None, {}
-    job.save()
+    job.save(part)
     say(f"batch {safe(batch.id)} was torn up; it had answered nothing")

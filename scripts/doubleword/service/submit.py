@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import Failure, NotAllowed, NotFound, Temporary
-from ..base.text import next_command, safe, utc
+from ..base.errors import BadInput, Failure, NotAllowed, NotFound, Temporary
+from ..base.files import digest, state_of
+from ..base.text import next_command, plural, safe, utc
+from ..job import content_lock
 from ..job.job import Job
 from ..job.record import DEAD, Attempt, Part, Submission, Upload, metadata_of, seen
 from .api import Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
-from .other_batches import adopt_batches, require_only_copy, require_unused, take_from_elsewhere
+from .identity import another, is_of, one_spelling, require_known_file, require_same_server, require_submitted
+from .other_batches import (
+    adopt_batches,
+    require_not_elsewhere,
+    require_only_copy,
+    require_unused,
+    take_from_elsewhere,
+)
 from .refusals import RETRY_AFTER_CAP_SECONDS, Busy, Unclear
 from .upload import TICKETS, upload_part, upload_parts, uploading
 
@@ -35,7 +45,7 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
     """
     if choice == "again" and part.upload and part.upload.given:
         part.submission = None  # the user has looked: its fate would stay unclear for ever
-        job.save()
+        job.save(part)
     for _ in range(TICKETS):
         if part.submission:
             settle(api, job, part)
@@ -43,7 +53,7 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
             return
         if choice == "again":
             part.again = True
-            job.save()
+            job.save(part)
         elif take_from_elsewhere(api, job, part, adopt=choice == "adopt"):
             return
         upload_part(api, job, attempt, part)
@@ -60,19 +70,20 @@ def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None
     if not part.again:
         require_unused(api, job, part)
     part.submission = Submission(uuid.uuid4().hex, api.clock.now())
-    job.save()
+    job.save(part)
     tags = _tags(job, attempt, part, part.submission.id)
     try:
         found = api.create_batch(part.uploaded or "", job.requests.endpoint, window, tags)
+        found = require_submitted(found, part, job.requests.endpoint)
     except Unclear as error:
         say(f"part {part.part}: {error.what}; finding out whether it was submitted")
         return
     except Failure:
         part.submission = None  # a definite no: nothing was submitted
-        job.save()
+        job.save(part)
         raise
     part.batch = seen(found, api.clock)
-    job.save()
+    job.save(part)
 
 
 def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, str]:
@@ -80,7 +91,7 @@ def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, 
     return {
         "dwb_submission": submission,
         "dwb_content": part.span.sha256,
-        "dwb_file": attempt.sha256,
+        "dwb_file": job.requests.sha256,
         "dwb_job": job.id,
         "dwb_attempt": str(attempt.attempt),
         "dwb_part": f"{part.part} of {len(attempt.parts)}",
@@ -105,16 +116,16 @@ def settle(api: Api, job: Job, part: Part) -> None:
     file_id = upload.file_id or ""
     if upload.given:
         if not api.has_file(file_id):
-            part.submission = None
-            job.save()
-            raise NotFound(f"the server knows no file {safe(file_id)}", "check the id")
+            raise another(f"the server knows no file {safe(file_id, 80)}", job)
         raise Temporary(
             f"whether file {safe(file_id)} was submitted is unclear; it is the user's own file, so it stays",
             f"{next_command('list_batches.py')} --search {submission.id} shows the batch if there is one;"
             " if there is none, create_batch.py --again submits it anew",
         )
-    submission.tearing = True
-    job.save()
+    if not submission.tearing:
+        require_known_file(api, job, upload)
+        submission.tearing = True
+        job.save(part)
     api.delete_file(file_id)
     # What shows up now was cancelled by the deletion. If it had begun, it may have answered, and been paid for,
     # some requests: it stays the part's batch, and retry_failed.py plans what it left.
@@ -124,7 +135,7 @@ def settle(api: Api, job: Job, part: Part) -> None:
     else:
         # Not upload=None, as before upload.py ran: create_batch.py, killed here and run again, brings the new ticket.
         part.submission, part.upload, part.estimates = None, Upload("", None), {}
-        job.save()
+        job.save(part)
         say(f"part {part.part}: it was not submitted; its file was deleted and is uploaded anew")
 
 
@@ -136,9 +147,8 @@ def _submitted_as(api: Api, part: Part) -> list[dict[str, Any]]:
     found = {}
     for text in filter(None, (submission.id, upload.name)):  # the user's own file has no name of ours
         for batch in api.batches(1, search=text):
-            if metadata_of(batch).get("dwb_submission") == submission.id or (
-                batch.get("input_file_id") == upload.file_id and not upload.given
-            ):
+            sent = metadata_of(batch).get("dwb_submission") == submission.id and is_of(part, batch)
+            if sent or (batch.get("input_file_id") == upload.file_id and not upload.given):
                 found[batch["id"]] = batch
     return list(found.values())
 
@@ -155,6 +165,53 @@ def require_not_cancelled(job: Job) -> None:
         )
 
 
+def require_unchanged(job: Job) -> None:
+    """Raises BadInput if an attempt's request file is not what was checked: no answer could be joined to it."""
+    attempt = job.latest
+    path = job.request_file(attempt)
+    if state_of(path) != attempt.state and digest(path) != attempt.sha256:
+        raise BadInput(
+            f"{safe(path)} changed since it was checked; what was uploaded of it is not submitted",
+            "restore it, or make a new request file under another name",
+        )
+
+
+def _require_known(api: Api, job: Job, waiting: Sequence[Part], anew: bool) -> None:
+    """Raises NotFound where the server does not know what was made for this attempt. With `anew`, the user has said
+    that it was deleted or has expired there: then it is uploaded anew."""
+    ours = [part for part in job.latest.parts if part.upload and part.upload.file_id and not part.upload.given]
+    ours = [part for part in ours if not (part.submission and part.submission.tearing)]  # it may be deleted by now
+    for part in [part for part in ours if part in waiting] if anew else ours[-1:]:
+        assert part.upload is not None
+        try:
+            require_known_file(api, job, part.upload)
+        except NotFound:
+            if not anew:
+                raise
+            part.submission, part.upload, part.estimates = None, Upload("", None), {}
+            job.save(part)
+
+
+def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:
+    """Takes over what there is, and sends nothing. Raises NotFound if there is nothing."""
+    found = [part for part in waiting if take_from_elsewhere(api, job, part, adopt=True)]
+    if not found:
+        try:
+            require_not_elsewhere(api, job)
+        except NotAllowed as error:
+            raise NotFound(
+                f"nothing to adopt: {error.what}",
+                "cut the file as it was cut then (upload.py --part-requests, --part-bytes), then --adopt again; or"
+                " download.py with the batch's id",
+            ) from None
+        raise NotFound(
+            "nothing to adopt: the server has no batch with these requests; nothing was sent",
+            f"check the key and DOUBLEWORD_BASE_URL; {next_command('upload.py', job.request_file())} begins it anew",
+        )
+    if len(found) < len(waiting):
+        say(f"nothing to adopt for {plural(len(waiting) - len(found), 'part')}: not submitted")
+
+
 def submit_parts(
     api: Api, job: Job, window: str, choice: str | None, limit: Decimal | None, jobs: int, patience: float
 ) -> None:
@@ -167,8 +224,25 @@ def submit_parts(
     if not waiting:
         return
     require_not_cancelled(job)
-    if len(job.attempts) > 1 and choice != "again":
-        require_only_copy(api, job)
+    require_unchanged(job)
+    require_same_server(api, job)
+    if choice == "adopt":
+        _adopt(api, job, waiting)
+        return
+    with content_lock.held(one_spelling(api.base), job.requests.sha256, api.clock):
+        _require_known(api, job, waiting, anew=choice == "again")
+        if choice != "again":
+            if len(job.attempts) > 1:
+                require_only_copy(api, job)
+            if not all(part.submission for part in waiting):
+                require_not_elsewhere(api, job)
+        _send_all(api, job, window, choice, limit, jobs, patience)
+
+
+def _send_all(
+    api: Api, job: Job, window: str, choice: str | None, limit: Decimal | None, jobs: int, patience: float
+) -> None:
+    waiting = job.unsubmitted()
     if limit is not None:
         upload_parts(api, job, window, jobs)
         for part in job.parts():  # earlier attempts count, too; they may have run in the other window
@@ -177,7 +251,7 @@ def submit_parts(
         require_cost(job, window, limit)
     announce(job, waiting, window)
     many = len(job.latest.parts)
-    with uploading(api, job, window, jobs) as uploads:
+    with uploading(api, job, window, jobs, priced=limit is not None) as uploads:
         pending = {part.part: upload for part, upload in uploads}
         for part in waiting:
             if part.part in pending:

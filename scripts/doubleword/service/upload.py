@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from ..base.console import say
-from ..base.errors import BadInput, Failure, NotAllowed, Temporary, WrongUsage
+from ..base.errors import BadInput, Failure, NotAllowed, NotFound, Temporary, WrongUsage
 from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
@@ -19,6 +19,7 @@ from ..request_file.lines import physical_line
 from ..request_file.parts import PartBody
 from .api import Api
 from .cost import estimate_part
+from .identity import require_file, require_same_server
 from .refusals import Busy, Unclear
 
 # Each ticket that ends unclear costs an upload and half a minute: after three the network is not fit for this.
@@ -33,26 +34,26 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
     if part.uploaded:
         return
     # A copy of this script may have died while it waited for the answer.
-    if part.upload and part.upload.name and _take_uploaded(api, job, part.upload):
+    if part.upload and part.upload.name and _take_uploaded(api, job, part, part.upload):
         return
     path = job.request_file(attempt)
     for ticket in range(1, TICKETS + 1):
         name = f"dwb-{job.id[:12]}-a{attempt.attempt}-p{part.part}-{uuid.uuid4().hex[:12]}.jsonl"
         part.upload = upload = Upload(name, None)
-        job.save()
+        job.save(part)
         count = _Counter(sent)
         try:
             found = api.upload(name, PartBody(path, part.span.start, part.span.end, part.span.sha256, count.add))
-            upload.file_id = str(found["id"])
-            job.save()
+            upload.file_id, upload.at = require_file(found, name), api.clock.now()
+            job.save(part)
             return
         except (BadInput, NotAllowed, WrongUsage) as error:
             part.upload = None  # a definite no: nothing was stored
-            job.save()
+            job.save(part)
             raise _with_physical_line(error, job, attempt, part) from None
         except Temporary as error:
             count.take_back()
-            if isinstance(error, Unclear) and _take_uploaded(api, job, upload):
+            if isinstance(error, Unclear) and _take_uploaded(api, job, part, upload):
                 return
             pause = error.retry_after if isinstance(error, Busy) and error.retry_after is not None else 5.0
             if ticket == TICKETS or api.clock.monotonic() + pause > api.deadline:
@@ -61,12 +62,12 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
             api.clock.sleep(pause)
 
 
-def _take_uploaded(api: Api, job: Job, upload: Upload) -> bool:
+def _take_uploaded(api: Api, job: Job, part: Part, upload: Upload) -> bool:
     """Takes the file that was uploaded under the recorded name, if it is there."""
     found = api.files_named(upload.name)
     if found:
-        upload.file_id = str(found[0]["id"])
-        job.save()
+        upload.file_id, upload.at = str(found[0]["id"]), api.clock.now()
+        job.save(part)
     return bool(found)
 
 
@@ -96,9 +97,12 @@ def _with_physical_line(error: Failure, job: Job, attempt: Attempt, part: Part) 
 
 
 @contextmanager
-def uploading(api: Api, job: Job, window: str, jobs: int) -> Iterator[list[tuple[Part, Future[None]]]]:
+def uploading(
+    api: Api, job: Job, window: str, jobs: int, priced: bool = True
+) -> Iterator[list[tuple[Part, Future[None]]]]:
     """Uploads the parts that are not there yet, `jobs` at a time, in the background; yields each with its future.
 
+    `priced`: a part without an estimate is a failure; else it is submitted as one whose price is unknown.
     The lock must be held. Leaving the block early, by an error or an interruption, stops the uploads at once.
     """
     attempt, stopping = job.latest, threading.Event()
@@ -112,7 +116,12 @@ def uploading(api: Api, job: Job, window: str, jobs: int) -> Iterator[list[tuple
 
     def bring(part: Part) -> None:
         upload_part(api, job, attempt, part, sent)
-        estimate_part(api, job, part, window)
+        try:
+            estimate_part(api, job, part, window)
+        except (Temporary, NotFound, BadInput) as error:
+            if priced:
+                raise
+            say(f"part {part.part}: no estimate: {error.what}")
 
     pool = ThreadPoolExecutor(jobs)
     with Progress("upload", size, "B") as progress:
@@ -130,6 +139,7 @@ def uploading(api: Api, job: Job, window: str, jobs: int) -> Iterator[list[tuple
 
 def upload_parts(api: Api, job: Job, window: str, jobs: int) -> None:
     """Uploads every part and learns its estimate. The lock must be held."""
+    require_same_server(api, job)
     with uploading(api, job, window, jobs) as uploads:
         for _, upload in uploads:
             upload.result()

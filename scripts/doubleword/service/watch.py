@@ -15,9 +15,10 @@ from ..base.errors import NotFound, Temporary
 from ..base.progress import Progress
 from ..base.text import plural
 from ..job.job import Job
-from ..job.record import ENDED, Attempt, Batch, Part, seen
+from ..job.record import ENDED, Attempt, Part, seen
 from . import stuck
-from .api import Api
+from .api import PAGE_LIMIT, Api
+from .identity import batch_of, gone, is_of, is_young, made_at, require_same_server
 from .other_batches import cancel_others, resolve_seconds
 
 INTERVAL_SECONDS = 30.0
@@ -26,30 +27,29 @@ INTERVAL_SECONDS = 30.0
 OUTAGE_INTERVAL_CAP_SECONDS = 300.0
 
 
-YOUNG_SECONDS = 300.0  # a read replica may not know a batch yet
-
-
 def look(api: Api, job: Job) -> None:
     """One round: learns the status of every batch that has not ended, and looks for second batches of its content."""
     listed: list[dict[str, Any]] = []
     single: dict[str, Any] | None = None
     gone: tuple[NotFound, str] | None = None
+    require_same_server(api, job)
     asked_at = api.clock.now()
     attempt, open_parts = _open(job)
-    open_batches = [part.batch for part in open_parts if part.batch]
     if open_parts:
-        pages = -(-len(attempt.parts) // 101)
+        pages = -(-sum(1 for _ in job.parts()) // PAGE_LIMIT)
         if len(open_parts) > 1 or not _compared(open_parts[0]):
-            listed = list(api.batches(pages, search=attempt.sha256))
+            # By the hash that the tags of its batches bear; a record by hand or a raw id has its part's alone.
+            listed = list(api.batches(pages, search=job.requests.sha256 or attempt.sha256))
         found = {batch["id"]: batch for batch in listed}
         # The list says `finalizing` for up to 10 s when the batch itself is done.
-        unsure = [b for b in open_batches if found.get(b.id, {}).get("status") in (None, "finalizing")]
+        unsure = [part for part in open_parts if _is_unsure(part, found)]
         if len(open_parts) == 1 or unsure:
-            asked = (unsure or open_batches)[0]
+            asked = (unsure or open_parts)[0]
+            asked_id = asked.batch.id if asked.batch else ""
             try:
-                single = _one(api, asked)
+                single = _one(api, job, asked, asked_id)
             except NotFound as error:
-                gone = error, asked.id
+                gone = error, asked_id
     fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
     with contextlib.ExitStack() as stack:
         try:
@@ -76,17 +76,23 @@ def _open(job: Job) -> tuple[Attempt, list[Part]]:
     return job.latest, []
 
 
+def _is_unsure(part: Part, listed: dict[str, dict[str, Any]]) -> bool:
+    """Whether a list leaves open what became of a part's batch, so that it is asked for alone."""
+    row = listed.get(part.batch.id, {}) if part.batch else {}
+    return row.get("status") in (None, "finalizing") or not is_of(part, row)
+
+
 def _compared(part: Part) -> bool:
     return part.submission is None or part.submission.compared
 
 
-def _one(api: Api, batch: Batch) -> dict[str, Any]:
+def _one(api: Api, job: Job, part: Part, batch_id: str) -> dict[str, Any]:
     try:
-        return api.batch(batch.id)
+        return batch_of(api, part, batch_id)
     except NotFound as error:
-        if api.clock.now() - batch.created_at < YOUNG_SECONDS:
+        if is_young(api.clock, made_at(part)):
             raise Temporary(f"{error.what} (it is young: the server may not list it yet)", "look again") from None
-        raise
+        raise gone(api, job, part, error) or error from None
 
 
 def _note_gone(job: Job, gone: tuple[NotFound, str], fresh: dict[str, dict[str, Any]]) -> None:
@@ -98,7 +104,7 @@ def _note_gone(job: Job, gone: tuple[NotFound, str], fresh: dict[str, dict[str, 
         if part.batch and part.batch.id == batch_id:
             say(f"{error.what}: it counts as ended")
             part.batch.status = "deleted"
-            job.save()
+            job.save(part)
 
 
 def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]], asked_at: float) -> bool:
@@ -108,8 +114,9 @@ def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]], asked_at: float
     """
     changed = False
     for part in job.submitted():
-        if part.batch and part.batch.id in fresh and part.batch.seen_at <= asked_at:
-            changed = part.learn(seen(fresh[part.batch.id], api.clock, part.batch)) or changed
+        found = fresh.get(part.batch.id) if part.batch else None
+        if part.batch and found and is_of(part, found) and not part.batch.newer_than(asked_at, api.clock):
+            changed = part.learn(seen(found, api.clock, part.batch)) or changed
     return changed
 
 

@@ -42,7 +42,9 @@ class Child:
         base_url: str | None = None,
         locks: bool = True,
         fast: bool = True,
+        machine: Path | None = None,
     ) -> None:
+        """`machine`: a folder for what a user has once on a machine, where another one than this is played."""
         # Beside the folder, not in it: the oracle wants nothing there but the job's files.
         self._steps = folder.with_name(f"{folder.name}.steps")
         self._steps.unlink(missing_ok=True)
@@ -50,6 +52,7 @@ class Child:
         env |= {"DWB_CRASH_STEPS": str(self._steps)}
         env |= {"DOUBLEWORD_BASE_URL": base_url} if base_url else {}
         env |= {} if locks else {"DWB_CRASH_NO_LOCKS": "1"}
+        env |= {"TMPDIR": str(machine), "HOME": str(machine)} if machine else {}
         env |= {} if fast else {"DWB_CRASH_REAL_TIME": "1"}
         script, *arguments = command
         self._process = subprocess.Popen(

@@ -1,0 +1,190 @@
+"""Whether what comes back is what was asked for, and whether this server, with this key, is the one the job is on.
+
+A swapped answer is no answer (Unclear). A file that this job uploaded and never deleted, unknown to the server, means
+another key or base URL; it is never taken for a proof that something does not exist, or two servers would both be paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from ..base.console import say
+from ..base.errors import Clock, NotFound, Temporary
+from ..base.text import next_command, safe
+from ..job.job import Job
+from ..job.record import Part, Upload, metadata_of
+from .api import Api
+from .refusals import Unclear
+
+YOUNG_SECONDS = 300.0  # a read replica may not know for so long what was just made
+
+# The waits for a lagging replica, within a command; a poll's next round is its own wait.
+LAG_SECONDS = (2.0, 5.0, 15.0)
+
+Found = TypeVar("Found")
+
+
+def is_young(clock: Clock, made_at: float | None) -> bool:
+    """Whether something this job made is so young, by our clock, that the server need not know it yet."""
+    return bool(made_at) and abs(clock.now() - (made_at or 0.0)) < YOUNG_SECONDS
+
+
+def made_at(part: Part) -> float | None:
+    """When the part's batch was submitted, by our clock; None for one that this job did not submit."""
+    return part.submission.sent_at if part.submission else None
+
+
+def patiently(api: Api, made: float | None, ask: Callable[[], Found]) -> Found:
+    """Asks for something that this job made then. Raises Temporary, not NotFound, while it is young."""
+    for pause in (*LAG_SECONDS, None):
+        try:
+            return ask()
+        except NotFound as error:
+            if not is_young(api.clock, made):
+                raise
+            if pause is None or api.clock.monotonic() + pause > api.deadline:
+                raise Temporary(
+                    f"{error.what} (it is young: the server may not list it yet)", "the same command again later"
+                ) from None
+            api.clock.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+# --- held against what was asked -----------------------------------------------------------------
+
+
+def require_file(found: dict[str, Any], name: str) -> str:
+    """The id of the file that was just uploaded under this name. Raises Unclear for another file."""
+    if found.get("filename") != name:
+        raise Unclear(
+            f"upload {name}: the answer is about another file, {safe(found.get('filename'), 80)}",
+            "the same command again later",
+        )
+    return str(found["id"])
+
+
+def require_submitted(found: dict[str, Any], part: Part, endpoint: str) -> dict[str, Any]:
+    """The batch that was just submitted. Raises Unclear for another one."""
+    submission = part.submission
+    if (
+        submission is None
+        or found.get("input_file_id") != part.uploaded
+        or found.get("endpoint") != endpoint
+        or metadata_of(found).get("dwb_submission") != submission.id
+    ):
+        raise Unclear(
+            f"create batch: the answer is about another batch, {safe(found['id'], 80)}", "the same command again later"
+        )
+    return found
+
+
+def is_of(part: Part, found: dict[str, Any]) -> bool:
+    """Whether a batch object can be one of this part's: its content, and its file, are those of the part."""
+    sent, tags = part.submission, metadata_of(found)
+    if sent is None:
+        return True  # it was submitted elsewhere, and taken over by its id or content
+    if tags.get("dwb_content") not in (part.span.sha256, None):
+        return False
+    if tags.get("dwb_submission") != sent.id:
+        return True  # it was taken over: it runs on another file
+    return found.get("input_file_id") in (part.uploaded, "", None)  # "": its file was deleted
+
+
+def batch_of(api: Api, part: Part, batch_id: str) -> dict[str, Any]:
+    """The batch of a part, as it is now. Raises Unclear for an answer about another one."""
+    found = api.batch(batch_id)
+    if found["id"] != batch_id or not is_of(part, found):
+        raise Unclear(f"batch {safe(batch_id, 80)}: the answer is about another batch", "the same command again later")
+    return found
+
+
+def cancelled_now(api: Api, batch_id: str) -> dict[str, Any]:
+    """Cancels a batch; it as it is then. Raises Unclear for an answer about another one."""
+    found = api.cancel(batch_id)
+    if found["id"] != batch_id:
+        raise Unclear(
+            f"cancel batch {safe(batch_id, 80)}: the answer is about another batch", "the same command again later"
+        )
+    return found
+
+
+# --- this server, this key -----------------------------------------------------------------------
+
+
+def one_spelling(url: str) -> str:
+    """A base URL as the record has it: spellings of one origin and path are one."""
+    parts = urlsplit(url.strip())
+    host = (parts.hostname or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme)) else f":{parts.port}"
+    path = "/".join(segment for segment in parts.path.split("/") if segment)
+    return f"{parts.scheme}://{host}{port}/{path}".rstrip("/")
+
+
+def another(what: str, job: Job) -> NotFound:
+    """The stop: nothing is concluded, nothing torn up, nothing paid."""
+    again = next_command("create_batch.py", job.request_file(), "--again")
+    where = job.record.base_url or "the server"
+    return NotFound(
+        f"{what}, although this job has it on {safe(where)}: another key or base URL?",
+        f"set the key and DOUBLEWORD_BASE_URL of before; if it was deleted or has expired there, ask the user: {again}"
+        " pays for it anew",
+    )
+
+
+def gone(api: Api, job: Job, part: Part, error: NotFound) -> NotFound | None:
+    """What a 404 on a part's batch means: None if it was deleted there, else the stop.
+
+    A batch can be deleted alone; where its file is unknown, too, it is another key or URL that does not know it.
+    """
+    upload = part.upload
+    if upload is None or upload.file_id is None or upload.given:
+        return error
+    return None if api.has_file(upload.file_id) else another(error.what, job)
+
+
+def require_same_server(api: Api, job: Job) -> None:
+    """Raises NotFound (exit 5) where the job is on another server than the configured one.
+
+    The record names the URL of the first contact. Under another one the server must know what this job made there.
+    """
+    url = one_spelling(api.base)
+    if not job.recorded or job.record.base_url == url:
+        return
+    made = next((part for part in reversed(list(job.parts())) if part.uploaded or part.batch), None)
+    if made is not None and job.record.base_url is not None and not _knows(api, made):
+        raise another(f"{safe(url)} does not know what was made for part {made.part}", job)
+    with job.locked(api.clock):
+        before = job.record.base_url
+        job.record.base_url = url
+        job.save()
+    if before:
+        say(f"note: this job was begun on {safe(before)}; {safe(url)} knows it, too")
+
+
+def _knows(api: Api, part: Part) -> bool:
+    asked: list[Callable[[], object]] = []
+    if part.uploaded:
+        file_id = part.uploaded
+        asked.append(lambda: api.file(file_id))
+    if part.batch:
+        batch_id = part.batch.id
+        asked.append(lambda: api.batch(batch_id))
+    for ask in asked:
+        try:
+            ask()
+        except NotFound:
+            continue
+        return True
+    return False
+
+
+def require_known_file(api: Api, job: Job, upload: Upload) -> None:
+    """Raises NotFound where the server does not know a file that this job uploaded and never deleted."""
+    file_id = upload.file_id or ""
+    try:
+        patiently(api, upload.at, lambda: api.file(file_id))
+    except NotFound:
+        raise another(f"the server knows no file {safe(file_id, 80)}", job) from None

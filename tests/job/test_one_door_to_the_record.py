@@ -1,0 +1,199 @@
+"""The record is written under its lock alone, after it was read anew; news of parts go to a journal, and stay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubleword.job import begin, journal
+from doubleword.job.job import Job
+from doubleword.job.record import Part, Record, Upload, to_dict
+from doubleword.request_file import check
+from local_server.app import LocalServer
+from support.running import FastClock, run, write_requests
+
+CLOCK = FastClock()
+RECORD, JOURNAL = Path("r.job/record.json"), Path("r.job/record.journal")
+
+
+def job_of(parts: int) -> Job:
+    write_requests(Path("r.jsonl"), parts)
+    return begin.prepare(Path("r.jsonl"), CLOCK, part_requests=1)
+
+
+def facts(record: Record, part: Part | None) -> Any:
+    """All but the other parts: a thread may have learnt something of them since, and not saved it yet."""
+    found: dict[str, Any] = json.loads(json.dumps(to_dict(record)))
+    for attempt in found["attempts"]:
+        attempt["parts"] = [p for p in attempt["parts"] if part is None or p["span"]["sha256"] == part.span.sha256]
+    return found
+
+
+def told(job: Job, part: Part, text: str) -> None:
+    part.estimates = {"24h": text}
+    job.save(part)
+
+
+def test_nothing_is_written_without_the_lock() -> None:
+    job = job_of(2)
+    before = RECORD.read_bytes()
+    for part in (None, job.latest.parts[0]):
+        with pytest.raises(AssertionError, match="under its lock"):
+            job.save(part)
+    with pytest.raises(AssertionError, match="under its lock"):
+        job.remember(max_cost=3)
+    assert RECORD.read_bytes() == before
+
+
+def test_what_was_taken_before_the_lock_says_under_it_what_the_record_says() -> None:
+    job = job_of(2)
+    attempt, part = job.latest, job.latest.parts[1]
+    other = Job.need(Path("r.jsonl"))
+    with other.locked(CLOCK):
+        other.latest.cancelled_at = 7.0
+        told(other, other.latest.parts[1], "0.5")
+        other.save()
+    with job.locked(CLOCK):
+        assert attempt is job.latest
+        assert part is job.latest.parts[1]
+        assert (attempt.cancelled_at, part.estimates) == (7.0, {"24h": "0.5"})
+        part.upload = Upload("name", None)
+        job.save(part)
+    again = Job.need(Path("r.jsonl"))
+    assert (again.latest.cancelled_at, again.latest.parts[1].upload) == (7.0, Upload("name", None))
+
+
+def test_a_part_that_is_no_longer_of_the_record_cannot_be_written() -> None:
+    job = job_of(2)
+    other = Job.need(Path("r.jsonl"))
+    with job.locked(CLOCK), pytest.raises(AssertionError, match="before the lock"):
+        job.save(other.latest.parts[0])
+
+
+def test_the_disk_has_after_every_save_what_the_memory_has(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fact that is saved with the part it does not belong to would be lost by a kill."""
+    saved = 0
+    save = Job.save
+
+    def checked(job: Job, part: Part | None = None) -> None:
+        nonlocal saved
+        save(job, part)
+        if job.recorded:
+            saved += 1
+            on_disk = Job.load(job.folder)
+            assert on_disk is not None
+            memory, disk = facts(job.record, part), facts(on_disk.record, part)
+            assert disk == memory
+
+    monkeypatch.setattr(Job, "save", checked)
+    requests = write_requests(Path("r.jsonl"), 8)
+    assert run("run_batch", requests, "--part-requests", "2", "--jobs", "1", "--trial", "3").code == 8
+    assert run("run_batch", requests, "--part-requests", "2", "--jobs", "1", "--max-cost", "5").code in (0, 4)
+    assert run("cancel_batch", requests).code == 0
+    assert saved > 10
+
+
+def test_a_journal_that_was_cut_off_anywhere_gives_what_was_written_whole() -> None:
+    job = job_of(3)
+    with job.locked(CLOCK):
+        job.save()
+        for number, part in enumerate(job.latest.parts):
+            told(job, part, str(number))
+        record, written = RECORD.read_bytes(), JOURNAL.read_bytes()
+    assert not JOURNAL.exists(), "folded in when the lock was released"
+    whole = [to_dict(Job.need(Path("r.jsonl")).record)]
+    RECORD.write_bytes(record)
+    seen = set()
+    for size in range(len(written) + 1):
+        JOURNAL.write_bytes(written[:size])
+        parts = Job.need(Path("r.jsonl")).latest.parts
+        estimates = [part.estimates.get("24h") for part in parts]
+        lines = written[:size].count(b"\n")
+        assert estimates == [str(n) if n < lines - 1 else None for n in range(3)]
+        seen.add(lines)
+    assert seen == {0, 1, 2, 3, 4}
+    with job.locked(CLOCK):  # whoever comes next folds it in with the first thing learnt
+        told(job, job.latest.parts[0], "0")
+    assert [to_dict(Job.need(Path("r.jsonl")).record)] == whole
+
+
+def test_the_journal_of_another_record_says_nothing() -> None:
+    job = job_of(2)
+    with job.locked(CLOCK):
+        job.save()
+        told(job, job.latest.parts[0], "old")
+        kept = JOURNAL.read_bytes()
+        told(job, job.latest.parts[0], "new")
+    JOURNAL.write_bytes(kept)  # a kill came after the record was written and before the journal was removed
+    assert Job.need(Path("r.jsonl")).latest.parts[0].estimates == {"24h": "new"}
+
+
+@pytest.mark.parametrize("line", ['{"attempt": 9, "part": 1, "is": {}}', '{"attempt": 1, "part": 1, "is": {}}', "[]"])
+def test_a_journal_that_was_edited_is_a_damaged_record(line: str) -> None:
+    job_of(2)
+    JOURNAL.write_text(json.dumps({"record": journal.hash_of(RECORD.read_bytes())}) + "\n" + line + "\n")
+    refused = run("upload", "r.jsonl")
+    assert refused.code == 3, refused.err
+    assert "is damaged" in refused.err
+
+
+def test_what_is_written_for_n_parts_grows_as_n(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = 0
+    whole, line = Job._write_whole, journal.Journal._write
+
+    def counted_whole(job: Job) -> None:
+        nonlocal written
+        whole(job)
+        written += RECORD.stat().st_size
+
+    def counted_line(self: journal.Journal, value: dict[str, Any]) -> None:
+        nonlocal written
+        before = self.size
+        line(self, value)
+        written += self.size - before
+
+    monkeypatch.setattr(Job, "_write_whole", counted_whole)
+    monkeypatch.setattr(journal.Journal, "_write", counted_line)
+    totals = []
+    for parts in (50, 100, 200):
+        RECORD.unlink(missing_ok=True)
+        job, written = job_of(parts), 0
+        with job.locked(CLOCK):
+            for part in job.latest.parts:
+                for step in range(6):
+                    told(job, part, str(step))
+        totals.append(written)
+    assert totals[1] < 2.5 * totals[0], totals
+    assert totals[2] < 2.5 * totals[1], totals
+
+
+def test_two_names_that_would_share_a_record_are_told_apart(server: LocalServer) -> None:
+    write_requests(Path("data.jsonl"), 3)
+    assert run("upload", "data.jsonl").code == 0
+    write_requests(Path("data"), 4)
+    for command in ("upload", "create_batch", "run_batch"):
+        refused = run(command, "data")
+        assert (refused.code, refused.out) == (3, ""), refused.err
+        assert "belongs to data.jsonl" in refused.err
+
+
+def test_a_cancel_while_a_touched_file_is_checked_stays(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert run("upload", requests, "--part-requests", "2").code == 0
+    requests.touch()
+    judge = check.check
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(check, "check", judge)
+        assert run("cancel_batch", requests).code == 0
+        return judge(*args, **kwargs)
+
+    monkeypatch.setattr(check, "check", meanwhile)
+    refused = run("run_batch", requests)
+    assert refused.code == 4, refused.err
+    assert "was cancelled at" in refused.err

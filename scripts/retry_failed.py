@@ -8,10 +8,12 @@
 Reads:   the job of the request file, or a raw batch id; its spool. The server is asked for what download.py has not
          fetched yet, and whether every batch is as it was (DOUBLEWORD_API_KEY).
 Writes:  attempt-2.jsonl (then -3, ...) in the job folder, and the record. Nothing that succeeded is ever sent again.
-Stdout:  the path of the attempt's request file; --json: one object. Nothing to retry: no line.
+Stdout:  the path of the attempt's request file; --json: one object. Nothing planned: no line.
+Exit:    0 something is planned, or nothing lacks a result; 9 requests without a result remain and none was planned.
 Money:   none: run_batch.py then runs the attempt.
 
-Requests that can never succeed by being repeated (refused with 400, 401, 403, 413, 422) are left out.
+Left out: requests refused for good (401, 403, 413, 422; a 400 is tried once more), and answers that the server counts
+and has not handed out. What is left out is said, with the command that plans it all the same.
 
 Examples:
   retry_failed.py reviews.jsonl
@@ -29,7 +31,7 @@ from pathlib import Path
 
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.errors import Clock
 from doubleword.base.text import whole_number
 
 
@@ -43,10 +45,10 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument(
         "--max-attempts", type=whole_number, default=5, metavar="N", help="refuse to plan more attempts (5)"
     )
+    flags.add_argument("--max-tokens", type=whole_number, metavar="N", help="also answers cut short, with this limit")
     args = flags.parse_args(arguments)
 
-    from doubleword.base.console import say
-    from doubleword.base.text import next_command, plural
+    from doubleword import engine
     from doubleword.job.job import Job
     from doubleword.results import retry
     from doubleword.service import by_id
@@ -54,25 +56,10 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     raw = by_id.id_in(args.requests)
     job = retry.job_of_raw(raw, clock) if raw else Job.need(Path(args.requests))
-    plan = retry.planned(Api(clock), job, lambda: retry.plan(job, args.only, args.include_permanent, args.max_attempts))
-    for kind, count in plan.left_out.items():
-        say(f"left out: {plural(count, 'request')} ({kind})")
-    if plan.path is None:
-        say("nothing to retry")
-    else:
-        say(f"attempt {len(job.attempts)}: {plural(plan.requests, 'request')}")
-    given = job.remembered("max_cost", "completion_window", "output", "columns", "answer_column", "no_guard")
-    facts = {
-        "job": str(job.folder),
-        "attempt": len(job.attempts),
-        "request_file": str(plan.path) if plan.path else None,
-        "requests": plan.requests,
-        "kinds": plan.kinds,
-        "left_out": plan.left_out,
-        "next": next_command("run_batch.py", job.request_file(), *given) if plan.path else None,
-    }
-    answer([str(plan.path)] if plan.path else [], facts)
-    return ExitCode.DONE
+    wanted = retry.Wanted(args.only, args.include_permanent, args.max_attempts, args.max_tokens)
+    done = engine.plan_retry(Api(clock), job, wanted)
+    answer(done.lines, done.facts)
+    return done.code
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from .job.job import Job
 from .job.next_step import command, next_step
 from .results import deliver as delivery
 from .results import retry
-from .results.merge import UNREAD, Summary, tokens_of
+from .results.merge import INPUT_DELETED, UNREAD, Summary, tokens_of
 from .results.wanted import Wanted
 from .service import by_id, cost, stuck, watch
 from .service import submit as submission
@@ -186,6 +186,48 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Done:
     # Nothing was written: something is still to come.
     code = exit_code([job], found) if found else ExitCode.STILL_RUNNING
     return Done(code, [str(path) for path in delivered.paths], delivered.facts(job) | {"next": next_step(job)})
+
+
+# --- another attempt ----------------------------------------------------------------------------
+
+
+def plan_retry(api: Api, job: Job, wanted: retry.Wanted) -> Done:
+    """Plans another attempt for what has no result. Free."""
+    plan = retry.planned(api, job, lambda: retry.plan(job, wanted))
+    for kind, count in plan.kinds.items():
+        say(f"planned: {plural(count, 'request')} ({kind})")
+    for kind, count in plan.left_out.items():
+        say(f"left out: {plural(count, 'request')} ({kind}), {_why_left_out(job, kind, wanted)}")
+    if plan.cut:
+        say(
+            f"{plural(plan.cut, 'answer')} cut short: {command('retry_failed.py', job, '--max-tokens', 'N')} plans them"
+        )
+    if plan.path is None:
+        say("nothing is planned" if plan.left_out else "nothing to retry")
+    code = ExitCode.INCOMPLETE if plan.path is None and plan.left_out else ExitCode.DONE
+    facts = {
+        "job": str(job.folder),
+        "attempt": len(job.attempts),
+        "request_file": str(plan.path) if plan.path else None,
+        "requests": plan.requests,
+        "kinds": plan.kinds,
+        "left_out": plan.left_out,
+        "cut": plan.cut,
+        "next": command("run_batch.py", job) if plan.path else None,
+    }
+    return Done(code, [str(plan.path)] if plan.path else [], facts)
+
+
+def _why_left_out(job: Job, kind: str, wanted: retry.Wanted) -> str:
+    if kind == UNREAD:
+        return f"counted by the server and not handed out yet: {command('download.py', job)} later"
+    if kind == "running":
+        return "still under way"
+    if kind == INPUT_DELETED:
+        return "its input was deleted on the server, so it cannot be sent again"
+    if wanted.only and kind not in wanted.only:
+        return "not among --only"
+    return f"refused for good: {command('retry_failed.py', job, '--include-permanent')} plans it all the same"
 
 
 # --- all of them ---------------------------------------------------------------------------------

@@ -51,31 +51,57 @@ def test_only_what_failed_is_tried_again_and_the_results_are_merged_in_order(tro
     planned = trouble.run("retry_failed", requests, "--json")
 
     assert planned.code == 0, planned.err
-    assert planned.facts["kinds"] == {"http_500": 1, "http_418": 1}
-    assert planned.facts["left_out"] == {"http_400": 1}
-    assert "left out: 1 request (http_400)" in planned.err
-    assert ids(Path("r.job/attempt-2.jsonl")) == ["id-1", "id-3"]
-    assert trouble.run("run_batch", requests).code == 9
-    assert ids(RESULTS) == ["id-0", "id-1", "id-2", "id-3", "id-5"]
-    assert ids(ERRORS) == ["id-4"]
-    # A result is never asked for again: the two that failed were answered a second time, the others once.
-    assert trouble.oracle.done() == {"id-0": 1, "id-1": 2, "id-2": 1, "id-3": 2, "id-4": 1, "id-5": 1}
+    assert planned.facts["kinds"] == {"http_500": 1, "http_418": 1, "http_400": 1}
+    assert planned.facts["left_out"] == {}
+    assert ids(Path("r.job/attempt-2.jsonl")) == ["id-1", "id-3", "id-4"]
+    assert trouble.run("run_batch", requests).code == 0
+    assert ids(RESULTS) == [f"id-{n}" for n in range(6)]
+    # A result is never asked for again: those that failed were answered a second time, the others once.
+    assert trouble.oracle.done() == {"id-0": 1, "id-1": 2, "id-2": 1, "id-3": 2, "id-4": 2, "id-5": 1}
     assert trouble.run("retry_failed", requests, "--json").facts["request_file"] is None
 
 
-def test_what_was_refused_for_good_is_tried_again_only_when_asked(trouble: Trouble) -> None:
+def test_a_400_of_the_models_service_is_tried_once_more_and_then_only_when_asked(trouble: Trouble) -> None:
     requests = request_file("a", "refuse", "refuse too")
     assert trouble.run("run_batch", requests).code == 9
+    once_more = trouble.run("retry_failed", requests)
+    assert (once_more.code, once_more.lines) == (0, ["r.job/attempt-2.jsonl"])
+    assert trouble.run("run_batch", requests).code == 9
+
     nothing = trouble.run("retry_failed", requests)
-    assert (nothing.code, nothing.out) == (0, "")
-    assert "left out: 2 requests (http_400)" in nothing.err
-    assert not Path("r.job/attempt-2.jsonl").exists()
+
+    assert (nothing.code, nothing.out) == (9, "")
+    assert "left out: 2 requests (http_400), refused for good" in nothing.err
+    assert "retry_failed.py r.jsonl --include-permanent" in nothing.err
+    assert not Path("r.job/attempt-3.jsonl").exists()
     mend(trouble)
-
     assert trouble.run("retry_failed", requests, "--include-permanent").code == 0
-
     assert trouble.run("run_batch", requests).code == 0
     assert ids(RESULTS) == ["id-0", "id-1", "id-2"]
+
+
+def test_answers_that_were_cut_are_asked_for_again_with_a_longer_limit_when_one_is_named(
+    make_trouble: MakeTrouble,
+) -> None:
+    trouble = make_trouble()
+    Path("r.jsonl").write_text(
+        chat_line("long", "one two three four five six seven eight", max_tokens=4)
+        + chat_line("short", "x", max_tokens=40)
+    )
+    cut = trouble.run("run_batch", Path("r.jsonl"), "--json")
+    assert (cut.code, cut.facts["cut"]) == (0, 1)
+    left = trouble.run("retry_failed", Path("r.jsonl"))
+    assert (left.code, left.out) == (0, "")
+    assert "--max-tokens N" in left.err
+
+    planned = trouble.run("retry_failed", Path("r.jsonl"), "--max-tokens", "60", "--json")
+
+    assert planned.facts["kinds"] == {"cut": 1}
+    (request,) = json_lines(Path("r.job/attempt-2.jsonl"))
+    (before, _) = json_lines(Path("r.jsonl"))
+    assert request == before | {"body": before["body"] | {"max_tokens": 60}}
+    whole = trouble.run("run_batch", Path("r.jsonl"), "--json")
+    assert (whole.code, whole.facts["cut"], whole.facts["results"]) == (0, 0, 2)
 
 
 def test_only_the_kinds_that_were_named_are_tried_again(trouble: Trouble) -> None:

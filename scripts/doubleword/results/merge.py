@@ -27,6 +27,8 @@ from . import outcome as outcomes
 from .outcome import Outcome
 from .spool import distinct, spool_files
 
+# Counted as completed by the server, and paid, but not handed out yet: it is asked for again, never planned again.
+UNREAD = "unread"
 # A batch whose input was deleted: its requests without a result have no name any more, only a number.
 INPUT_DELETED = "input_deleted"
 
@@ -47,6 +49,18 @@ class Covered(NamedTuple):
     attempt: int
     outcome: Outcome | None
     missing: str
+    tries: int = 1  # attempts that held it
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another attempt could bring a result: it has none, and was not refused for good.
+
+        A 400 comes from the model's service, for the server has taken the request; it is worth one more try.
+        """
+        kind = self.kind
+        if kind in PERMANENT:
+            return kind == "http_400" and self.tries < 2
+        return kind not in ("", UNREAD, "running")
 
     @property
     def kind(self) -> str:
@@ -64,6 +78,7 @@ class Summary:
     missing: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     unexpected: int = 0
+    retryable: int = 0  # how many requests without a result another attempt could bring one for
     cut: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -86,14 +101,9 @@ class Summary:
         """Whether a request has no result, or results came that are nobody's."""
         return not self.requests or self.results < self.requests or self.unexpected > 0
 
-    @property
-    def retryable(self) -> int:
-        """How many requests without a result another attempt could bring one for."""
-        kinds = {**self.errors, **self.missing}
-        return sum(count for kind, count in kinds.items() if kind not in PERMANENT and kind != UNREAD)
-
     def count(self, covered: Covered) -> None:
         self.requests += 1
+        self.retryable += covered.retryable
         outcome = covered.outcome
         if outcome is None:
             self.missing[covered.missing] = self.missing.get(covered.missing, 0) + 1
@@ -126,10 +136,6 @@ class Brought(NamedTuple):
     ids: list[str]
     missing: str
     unexpected: int
-
-
-# Counted as completed by the server, and paid, but not handed out yet: it is asked for again, never planned again.
-UNREAD = "unread"
 
 
 def cover(job: Job, summary: Summary) -> Iterator[Covered]:
@@ -174,19 +180,30 @@ def _cover_section(
         summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
     found: dict[str, Outcome] = {}
     attempt_of: dict[str, int] = {}
+    tries_of: dict[str, int] = {}
     for part in brought:
         members = part.ids if len(brought) == 1 else [custom_id for custom_id in part.ids if custom_id in missing]
         missing.update(dict.fromkeys(members, part.missing))
         attempt_of.update(dict.fromkeys(members, part.attempt))
+        if len(brought) > 1:
+            for custom_id in members:
+                tries_of[custom_id] = tries_of.get(custom_id, 0) + 1
         for outcome in part.outcomes:
-            before = found.get(outcome.custom_id)
-            if outcome.custom_id in missing and (before is None or before.kind):
+            if outcome.custom_id in missing and _stands(outcome, found.get(outcome.custom_id)):
                 found[outcome.custom_id] = outcome
     for line, custom_id in ids:
         number = attempt_of.get(custom_id, 1)
-        covered = Covered(section, line, custom_id, number, found.get(custom_id), missing[custom_id])
+        tries = tries_of.get(custom_id, 1)
+        covered = Covered(section, line, custom_id, number, found.get(custom_id), missing[custom_id], tries)
         summary.count(covered)
         yield covered
+
+
+def _stands(new: Outcome, before: Outcome | None) -> bool:
+    """Whether a later outcome takes the place of an earlier one: of an error always, of a result if that was cut."""
+    if before is None or before.kind:
+        return True
+    return before.cut and new.is_result and not new.cut
 
 
 def _brought_by_file(job: Job, number: int, index: int) -> Brought:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,15 @@ class StillOpen(Failure):
     code = ExitCode.STILL_RUNNING
 
 
+class Wanted(NamedTuple):
+    """What to plan: these kinds alone, those refused for good, at most so many attempts, cut answers under a limit."""
+
+    only: list[str] | None = None
+    permanent: bool = False
+    max_attempts: int = 5
+    max_tokens: int | None = None
+
+
 class Plan(NamedTuple):
     """The attempt's request file (None: nothing to send), its requests by kind, and what was left out."""
 
@@ -31,6 +41,7 @@ class Plan(NamedTuple):
     requests: int
     kinds: dict[str, int]
     left_out: dict[str, int]
+    cut: int = 0  # answers that were cut short, not planned
 
 
 def job_of_raw(batch_id: str, clock: Clock) -> Job:
@@ -57,17 +68,22 @@ def planned(api: Api, job: Job, plan: Callable[[], Plan]) -> Plan:
     raise Temporary("another command changes this job all the time", "the same command again later")
 
 
-def plan(job: Job, only: list[str] | None, permanent: bool, max_attempts: int) -> Plan:
-    """Plans what failed, was cancelled or is missing. Fetch first; the lock must be held."""
+def plan(job: Job, wanted: Wanted) -> Plan:
+    """Plans what failed, was cancelled or is missing; with `max_tokens` what was cut short, too, under that limit.
+
+    Fetch first; the lock must be held.
+    """
     _withdraw_unsent(job)
     _require_ended(job)
-    if len(job.attempts) >= max_attempts:
+    if len(job.attempts) >= wanted.max_attempts:
         raise BadInput(f"this job has had {len(job.attempts)} attempts", "look at the errors; or raise --max-attempts")
 
-    def wanted(kind: str) -> bool:
-        return (permanent or kind not in merge.PERMANENT) and (not only or kind in only)
+    def chosen(covered: merge.Covered) -> bool:
+        if wanted.only and covered.kind not in wanted.only:
+            return False
+        return covered.retryable or (wanted.permanent and covered.kind in merge.PERMANENT)
 
-    made = _plan(job, "rest" if job.has_rest else "retry", wanted)
+    made = _plan(job, "rest" if job.has_rest else "retry", chosen, wanted.max_tokens)
     if made.path is None and merge.UNREAD in made.left_out:
         raise unread(job, made.left_out[merge.UNREAD])
     return made
@@ -87,7 +103,7 @@ def plan_rest(job: Job) -> Plan:
     _withdraw_unsent(job)
     if not job.has_rest:  # another command has planned it meanwhile
         return Plan(None, 0, {}, {})
-    return _plan(job, "rest", lambda kind: kind not in merge.PERMANENT and kind != "running")
+    return _plan(job, "rest", lambda covered: covered.retryable)
 
 
 def plan_trial(job: Job, count: int) -> Plan:
@@ -107,9 +123,9 @@ def plan_trial(job: Job, count: int) -> Plan:
         )
     seen = 0
 
-    def spread(kind: str) -> bool:
+    def spread(covered: merge.Covered) -> bool:
         nonlocal seen
-        if kind != "not_submitted":
+        if covered.kind != "not_submitted":
             return False
         seen += 1
         return seen * count // left > (seen - 1) * count // left
@@ -117,7 +133,10 @@ def plan_trial(job: Job, count: int) -> Plan:
     return _plan(job, "trial", spread)
 
 
-def _plan(job: Job, kind: str, wanted: Callable[[str], bool]) -> Plan:
+Chosen = Callable[[merge.Covered], bool]
+
+
+def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) -> Plan:
     """Writes an attempt's request file, the wanted requests without a result, and adds the attempt to the record."""
     summary = merge.Summary()
     kinds: dict[str, int] = {}
@@ -128,12 +147,16 @@ def _plan(job: Job, kind: str, wanted: Callable[[str], bool]) -> Plan:
     lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
     with whole_file(path, job.request_file()) as file:
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
-            if not covered.kind:
+            cut = not covered.kind and covered.outcome is not None and covered.outcome.cut
+            if cut and max_tokens is not None:
+                raw = _with_max_tokens(raw, max_tokens)
+            elif not covered.kind:
                 continue
-            if covered.kind == merge.UNREAD or not wanted(covered.kind):
+            elif covered.kind == merge.UNREAD or not wanted(covered):
                 left_out[covered.kind] = left_out.get(covered.kind, 0) + 1
                 continue
-            kinds[covered.kind] = kinds.get(covered.kind, 0) + 1
+            why = covered.kind or "cut"
+            kinds[why] = kinds.get(why, 0) + 1
             file.write(raw if raw.endswith(b"\n") else raw + b"\n")
             if origin and origin[-1][0] == covered.section:
                 origin[-1][1] += 1
@@ -143,13 +166,22 @@ def _plan(job: Job, kind: str, wanted: Callable[[str], bool]) -> Plan:
     if not origin:
         job.save()
         path.unlink()
-        return Plan(None, 0, kinds, left_out)
+        return Plan(None, 0, kinds, left_out, summary.cut)
     part_requests, part_bytes = job.limits
     report = check.check(path, part_requests=part_requests, part_bytes=part_bytes)
     report.require(path)
     job.attempts.append(attempt_from(number, kind, path, report, origin))
     job.save()
-    return Plan(path, report.requests, kinds, left_out)
+    return Plan(path, report.requests, kinds, left_out, 0 if max_tokens is not None else summary.cut)
+
+
+def _with_max_tokens(raw: bytes, count: int) -> bytes:
+    """The request with another limit on its answer, which is all that changes."""
+    request = json.loads(raw)
+    named = [key for key in ("max_completion_tokens", "max_output_tokens", "max_tokens") if key in request["body"]]
+    key = named[0] if named else "max_output_tokens" if request["url"].endswith("/responses") else "max_tokens"
+    request["body"][key] = count
+    return json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def _require_nothing_lost(job: Job, summary: merge.Summary, path: Path) -> None:

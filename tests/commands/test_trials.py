@@ -94,7 +94,7 @@ def test_a_trial_after_everything_was_submitted_is_wrong_usage(server: LocalServ
     assert sent(server) == 3
 
 
-def test_what_was_refused_in_a_trial_is_not_sent_again_with_the_rest(make_trouble: MakeTrouble) -> None:
+def test_what_failed_in_a_trial_is_sent_once_more_with_the_rest(make_trouble: MakeTrouble) -> None:
     trouble = make_trouble(max_retries=0, fail=[FailRule.parse("down=500"), FailRule.parse("refused=400")])
     prompts = ["fine", "down", "fine 2", "refused", "fine 3", "fine 4"]
     Path("r.jsonl").write_text("".join(chat_line(f"id-{n}", text) for n, text in enumerate(prompts)))
@@ -102,30 +102,6 @@ def test_what_was_refused_in_a_trial_is_not_sent_again_with_the_rest(make_troubl
     assert trouble.run("run_batch", Path("r.jsonl"), "--trial", "3").code == 8
     assert [line["custom_id"] for line in json_lines(Path("r.job/attempt-1.jsonl"))] == ["id-1", "id-3", "id-5"]
     assert trouble.run("run_batch", Path("r.jsonl")).code == 9
-    assert [line["custom_id"] for line in json_lines(Path("r.job/attempt-2.jsonl"))] == ["id-0", "id-1", "id-2", "id-4"]
-
-
-def table(name: str, rows: range) -> str:
-    Path(name).write_text("id,text\n" + "".join(f"{n},text {n}\n" for n in rows))
-    return name
-
-
-def made(requests: str, source: str, *more: str) -> dict[str, object]:
-    asked = ("--model", "echo", "--prompt", "Say {text}", "--id-column", "id", "--max-tokens", "20")
-    ran = run("create_batch_file", requests, "--input", source, *asked, *more, "--json")
-    assert ran.code == 0, ran.err
-    return ran.facts | {"err": ran.err}
-
-
-def test_last_months_table_with_new_rows_costs_the_new_rows(server: LocalServer) -> None:
-    made("april.jsonl", table("april.csv", range(30)))
-    assert run("run_batch", "april.jsonl").code == 0
-    hinted = made("hint.jsonl", table("may.csv", range(10, 45)))
-    assert "--reuse april.jsonl" in str(hinted["err"])
-
-    facts = made("may.jsonl", "may.csv", "--reuse", "april.jsonl")
-    assert facts["reused"] == 20
-    assert run("run_batch", "may.jsonl", "--output", "may.out.csv").code == 0
-    assert sent(server) == 30 + 15
-    assert len(Path("may.out.csv").read_text().splitlines()) == 36
-    assert made("may.jsonl", "may.csv", "--reuse", "april.jsonl")["reused"] == 20, "the same again changes nothing"
+    sent_again = [line["custom_id"] for line in json_lines(Path("r.job/attempt-2.jsonl"))]
+    assert sent_again == ["id-0", "id-1", "id-2", "id-3", "id-4"], "a 400 is worth one more try"
+    assert trouble.run("retry_failed", Path("r.jsonl"), "--json").facts["left_out"] == {"http_400": 1}

@@ -105,3 +105,29 @@ def test_what_failed_in_a_trial_is_sent_once_more_with_the_rest(make_trouble: Ma
     sent_again = [line["custom_id"] for line in json_lines(Path("r.job/attempt-2.jsonl"))]
     assert sent_again == ["id-0", "id-1", "id-2", "id-3", "id-4"], "a 400 is worth one more try"
     assert trouble.run("retry_failed", Path("r.jsonl"), "--json").facts["left_out"] == {"http_400": 1}
+
+
+def table(name: str, rows: range) -> str:
+    Path(name).write_text("id,text\n" + "".join(f"{n},text {n}\n" for n in rows))
+    return name
+
+
+def made(requests: str, source: str, *more: str) -> dict[str, object]:
+    asked = ("--model", "echo", "--prompt", "Say {text}", "--id-column", "id", "--max-tokens", "20")
+    ran = run("create_batch_file", requests, "--input", source, *asked, *more, "--json")
+    assert ran.code == 0, ran.err
+    return ran.facts | {"err": ran.err}
+
+
+def test_last_months_table_with_new_rows_costs_the_new_rows(server: LocalServer) -> None:
+    made("april.jsonl", table("april.csv", range(30)))
+    assert run("run_batch", "april.jsonl").code == 0
+    hinted = made("hint.jsonl", table("may.csv", range(10, 45)))
+    assert "--reuse april.jsonl" in str(hinted["err"])
+
+    facts = made("may.jsonl", "may.csv", "--reuse", "april.jsonl")
+    assert facts["reused"] == 20
+    assert run("run_batch", "may.jsonl", "--output", "may.out.csv").code == 0
+    assert sent(server) == 30 + 15
+    assert len(Path("may.out.csv").read_text().splitlines()) == 36
+    assert made("may.jsonl", "may.csv", "--reuse", "april.jsonl")["reused"] == 20, "the same again changes nothing"

@@ -72,7 +72,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     )
     job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
     waiting = engine.Waiting(args.interval_seconds, deadline, next_command("run_batch.py", *arguments))
-    done = engine.run(Api(clock, deadline), job, terms, wanted, waiting, args.trial)
+    # 0 is one look: what it has to upload first is not broken off.
+    api = Api(clock, deadline if args.timeout_seconds else clock.monotonic() + 1500)
+    done = engine.run(api, job, terms, wanted, waiting, args.trial)
     answer(done.lines, done.facts)
     return done.code
 

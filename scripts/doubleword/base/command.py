@@ -40,6 +40,17 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """argparse would import shutil, with all its archives, to learn how wide the terminal is: a quarter of --help."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = os.get_terminal_size(1).columns
+        except (ValueError, OSError):
+            columns = 80
+        super().__init__(prog, width=max(columns, 40) - 2)
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -72,7 +83,7 @@ def parser(documentation: str | None) -> argparse.ArgumentParser:
     made = _Parser(
         description=documentation,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     made.add_argument("--json", action="store_true", help="print one JSON object instead of lines")

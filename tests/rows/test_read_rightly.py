@@ -367,7 +367,9 @@ def test_parquet_times_keep_their_nanoseconds() -> None:
         }
     )
     pyarrow.parquet.write_table(table, "a.parquet")
-    rows = [[text(cell) for cell in row.cells.values()] for row in describe(Path("a.parquet")).read()]
+    read = [list(row.cells.values()) for row in describe(Path("a.parquet")).read()]
+    assert {type(cell) for row in read for cell in row} <= {str, datetime, type(None)}  # with pandas and without it
+    rows = [[text(cell) for cell in row] for row in read]
     assert rows == [
         ["2024-01-05T09:30:00.123456789", "2024-01-05T09:30:00.000000001+00:00"],
         ["2024-01-05T09:30:00.000000001", "1970-01-01T00:00:00+00:00"],
@@ -416,6 +418,18 @@ def test_a_workbook_by_another_name_is_a_workbook_and_its_sheets_are_named() -> 
     assert describe(path, sheet="2").sheet == "More"
     with pytest.raises(WrongUsage, match="'Data', 'More'"):
         describe(path, sheet="3")
+
+
+@pytest.mark.parametrize("package", ["python-calamine", "openpyxl"])
+def test_a_table_that_does_not_begin_in_the_first_cell_keeps_its_rows_and_columns(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if package == "openpyxl":
+        monkeypatch.setattr("doubleword.rows.workbook._packages", lambda: (None, openpyxl))
+    source = describe(workbook([], [None, "id", "text"], [None, 1, "a"]))
+    assert [(row.line, row.cells) for row in source.read()] == [(3, {"id": 1, "text": "a"})]
+    with pytest.raises(BadInput, match="row 3: 'x' stands in column A"):
+        list(describe(workbook([], [None, "id", "text"], ["x", 1, "a"])).read())
 
 
 def test_a_merged_header_cell_is_refused_with_its_place() -> None:

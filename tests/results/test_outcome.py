@@ -317,3 +317,13 @@ def test_an_answer_that_does_not_fit_is_an_error_of_its_row(
 def test_an_answer_that_fits_is_typed() -> None:
     found = {"city": "Rome", "size": "small", "people": 3, "streets": [{"name": "Via"}]}
     assert value_of(chat(f"```\n{json.dumps(found)}\n```"), SCHEMA) == found
+
+
+def test_an_answer_or_an_error_of_very_many_brackets_is_no_json(tmp_path: Path) -> None:
+    deep = "[" * 900 + "]" * 900
+    anything = expected_of({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}})
+    assert read_one(dumped(line(body=chat(deep))), tmp_path, anything).kind == "not_json"
+    reason = json.dumps({"type": "NonRetriableHttpStatus", "details": {"status": 400, "body": deep}})
+    failed = outcome.error_of(dumped(line(error={"code": None, "message": reason})), None)
+    assert failed is not None
+    assert failed.kind == "http_400"

@@ -186,6 +186,14 @@ def test_the_jsonl_of_one_stage_is_the_source_of_the_next(server: LocalServer) -
     assert [row["advert"] for row in json_lines(Path("two.rows.jsonl"))] == ["- About t0", "- About t1"]
 
 
+def test_a_text_with_an_example_of_json_in_it_stays_a_text(server: LocalServer) -> None:
+    said = {"t0": '{"a": 1}', "t1": 'so: ```json\n{"a": 1}\n``` it is', "t2": '<think>x</think>```json\n{"a": 1}\n```'}
+    answer_with(server, said.__getitem__)
+    made(rows(3))
+    delivered("--output", "out.jsonl")
+    assert [row["answer"] for row in json_lines(Path("out.jsonl"))] == [{"a": 1}, said["t1"], {"a": 1}]
+
+
 def test_vectors_are_arrays_and_counted(server: LocalServer) -> None:
     made(rows(2), "{text}", "--endpoint", "/v1/embeddings", model="echo-embed")
     ran = delivered("--output", "out.jsonl")

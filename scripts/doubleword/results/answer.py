@@ -9,6 +9,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from ..base.json_text import read_json
 from ..base.text import safe
 from ..request_file.expected import KEY, Expected
 from .fit import misfit
@@ -114,11 +115,7 @@ def parsed_text(text: str) -> tuple[bool, Any]:
         candidates.append(fenced[0])
     for candidate in candidates:
         try:
-            return True, json.loads(candidate, parse_constant=_refused)
-        except (ValueError, RecursionError):
+            return True, read_json(candidate)
+        except ValueError:
             continue
     return False, None
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(constant)

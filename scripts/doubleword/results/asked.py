@@ -10,6 +10,7 @@ from typing import Any
 
 from ..base.console import say
 from ..base.files import state_of
+from ..base.json_text import read_json
 from ..job.job import Job
 from ..request_file.expected import Expected, expected_of
 from ..request_file.lines import lines
@@ -62,7 +63,7 @@ def _words(raw: bytes, found: Expected) -> bytes:
 
 def _body(raw: bytes) -> Any:
     try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
+        found = read_json(raw)
+    except ValueError:
         return None
     return found.get("body") if isinstance(found, dict) else None

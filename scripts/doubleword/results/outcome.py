@@ -6,7 +6,6 @@ server counts a web page, an event stream or an empty body as completed, too.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,7 +154,7 @@ def _error(error: Any) -> Failed:
     """An error: {code, message} as documented, or the JSON in a string that is really sent."""
     message = error.get("message") if isinstance(error, dict) else error
     try:
-        reason = json.loads(str(message))
+        reason = read_json(str(message))
         kind, details = reason["type"], reason.get("details") or {}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         code = error.get("code") if isinstance(error, dict) else None
@@ -164,7 +163,7 @@ def _error(error: Any) -> Failed:
         return Failed(word(kind) or "error", None, safe(details))
     status, text = details.get("status"), details.get("body", details.get("error", kind))
     try:
-        text = _inner(json.loads(text)) or text
+        text = _inner(read_json(text)) or text
     except (ValueError, TypeError, RecursionError):
         pass
     if isinstance(status, int):

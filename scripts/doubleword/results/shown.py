@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
+from ..base.json_text import read_json
 from ..base.text import safe
 from ..job.job import Job
 from ..request_file.lines import request_lines
@@ -75,8 +75,8 @@ def _prefix(texts: list[str]) -> str:
 
 def _prompt(raw: bytes) -> str:
     try:
-        request = json.loads(raw)
-    except (ValueError, RecursionError):
+        request = read_json(raw)
+    except ValueError:
         return ""
     return prompt_of(request.get("body") or {}) if isinstance(request, dict) else ""
 

@@ -17,7 +17,7 @@ from ..rows.dialect import Dialect
 from ..rows.records import Record, line_end, records, split_raw
 from ..rows.source import Source
 from ..rows.tally import Tally
-from .answer import parsed_text
+from .answer import parsed_text, split_thinking
 from .guard import guarded
 from .table import Column, Joined, Rows, Table
 
@@ -93,7 +93,10 @@ def _value(column: Column, cell: Any, table: Table) -> Any:
     """An answer that is the text of an object is that object: the next stage names what is in it."""
     if column.of != "answer" or table.expected is not None or not isinstance(cell, str):
         return cell
-    found, value = parsed_text(cell) if "{" in cell else (False, None)
+    bare = split_thinking(cell)[1].strip()
+    if not bare.startswith("{") and not (bare.startswith("```") and bare.endswith("```")):
+        return cell
+    found, value = parsed_text(bare)
     return value if found and isinstance(value, dict) else cell
 
 

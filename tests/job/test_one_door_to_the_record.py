@@ -19,6 +19,11 @@ CLOCK = FastClock()
 RECORD, JOURNAL = Path("r.job/record.json"), Path("r.job/record.journal")
 
 
+@pytest.fixture(autouse=True)
+def _no_record_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doubleword.job.job.SMALL_BYTES", 0)
+
+
 def job_of(parts: int) -> Job:
     write_requests(Path("r.jsonl"), parts)
     return begin.prepare(Path("r.jsonl"), CLOCK, part_requests=1)

@@ -75,7 +75,7 @@ def test_what_is_in_flight_at_a_cancel_is_waited_for_whatever_the_clocks_say(mak
     planned = trouble.run("retry_failed", requests, "--json")
 
     (batch,) = trouble.oracle.batches()
-    assert told["completed"] < batch.completed, "nothing landed after the cancel"
+    assert told["completed"] < batch.completed or batch.completed == 20, "nothing landed after the cancel"
     assert planned.facts["requests"] == 20 - batch.completed, planned.err
 
 
@@ -197,7 +197,8 @@ def test_a_retry_beside_a_cancel_plans_from_what_was_fetched_after_it(
 
     (batch,) = trouble.oracle.batches()
     assert planned.code == 0, planned.err
-    assert len(json_lines(Path("r.job/attempt-2.jsonl"))) == 31 - batch.completed, planned.err
+    plan = Path("r.job/attempt-2.jsonl")  # a busy machine may have answered all of them before the cancel
+    assert (len(json_lines(plan)) if plan.exists() else 0) == 31 - batch.completed, planned.err
 
 
 def test_a_batch_that_runs_again_is_not_planned_from(trouble: Trouble) -> None:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..request_file.check import Report
 
 
+SMALL_BYTES = 16_000  # a record of a dozen parts: it is written whole each time, for people to read
 RECORD_BYTES = 64_000_000  # 100 parts take 0.2 MB
 
 
@@ -343,7 +344,8 @@ class Job:
             raise AssertionError("the record is written only under its lock")
         with self._mutex:
             attempt = self._attempt_of(part) if part else None
-            if part is None or attempt is None or self._written is None or self._journal.size > self._written[1]:
+            size = self._written[1] if self._written else 0
+            if part is None or attempt is None or self._written is None or size < max(self._journal.size, SMALL_BYTES):
                 self._write_whole()
             else:
                 known, _ = self._written

@@ -126,7 +126,7 @@ class Trial:
         found += self._exit_code(command, ran, hits)
         if KEY in ran.out + ran.err + self._texts():
             found.append("the key was shown")
-        found += [f"{path.name} was left behind" for path in self.folder.glob(".*.tmp")]
+        found += [f"{path.name} was left behind" for path in self.folder.rglob(".*.tmp")]
         results = self.folder / "r.results.jsonl"
         if results.exists():
             good, wrong = outcome_of_files(self.folder, "r", self.ids)

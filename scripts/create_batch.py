@@ -34,7 +34,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags = parser(__doc__)
     flags.add_argument("requests", metavar="REQUESTS", help="the request file, or the raw id of an uploaded file")
     flags.add_argument("--completion-window", default="24h", metavar="W", help="24h (default, cheaper) or 1h")
-    flags.add_argument("--max-cost", metavar="USD", help="stop (exit 4) if the server's estimate is over this")
+    flags.add_argument("--max-cost", metavar="USD", help="stop (exit 4) if the estimate is over this; none lifts it")
     other = flags.add_mutually_exclusive_group()
     other.add_argument("--adopt", action="store_true", help="take over another job's batch with the same requests")
     other.add_argument("--again", action="store_true", help="pay for a second batch with the same requests")

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "--trial", type=whole_number, default=0, metavar="N", help="N requests first: shows their answers"
     )
     flags.add_argument("--completion-window", default="24h", metavar="W", help="24h (default, cheaper) or 1h")
-    flags.add_argument("--max-cost", metavar="USD", help="stop (exit 4) if the server's estimate is over this")
+    flags.add_argument("--max-cost", metavar="USD", help="stop (exit 4) if the estimate is over this; none lifts it")
     flags.add_argument("--output", type=Path, metavar="OUT", help="also the table: .csv, .tsv, .jsonl or .parquet")
     flags.add_argument("--columns", metavar="A,B", help="which columns the table has, in this order")
     flags.add_argument("--answer-column", default="answer", metavar="NAME", help="name of the added column (answer)")

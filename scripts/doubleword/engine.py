@@ -79,7 +79,7 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
     price = cost.estimated_cost(attempt.parts, terms.window)
     say(
         f"uploaded {plural(attempt.requests, 'request')} in {plural(len(ids), 'part')},"
-        f" model {_models(job)}, window {terms.window}: {cost.cost_text(price)}"
+        f" model {_models(job)}, window {terms.window}: {cost.cost_text(price, attempt.requests)}"
     )
     return Done(
         ExitCode.DONE,
@@ -108,6 +108,10 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
 
 def _agreed(job: Job, terms: Terms) -> Terms:
     """Remembers the terms, and takes a limit that was given before: it holds for the whole job. Lock held."""
+    if terms.max_cost is not None and terms.max_cost.is_infinite():  # --max-cost none
+        job.record.options.max_cost = None
+        job.save()
+        terms = replace(terms, max_cost=None)
     job.remember(completion_window=terms.window, max_cost=terms.max_cost)
     limit = job.record.options.max_cost
     return terms if terms.max_cost is not None or limit is None else replace(terms, max_cost=cost.usd(limit))
@@ -263,7 +267,12 @@ def _plan_rest(api: Api, job: Job) -> bool:
     """After a trial, or where earlier jobs gave answers: plans what is in no attempt; whether there was any."""
     if not job.has_rest or job.unsubmitted():
         return False
-    return retry.planned(api, job, lambda: retry.plan_rest(job)).path is not None
+    plan = retry.planned(api, job, lambda: retry.plan_rest(job))
+    again = {kind: count for kind, count in plan.kinds.items() if kind != "not_submitted"}
+    if again:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in again.items())
+        say(f"with the rest goes what failed in the trial and may work: {kinds}")
+    return plan.path is not None
 
 
 def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done | None:

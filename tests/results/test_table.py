@@ -375,8 +375,16 @@ def test_shown_prompts_are_the_part_that_was_filled_in_from_its_end(server: Loca
     answer_with(server, lambda text: "ok")
     path = Path("rows.csv")
     path.write_text("text\n" + "".join(f"{'x' * 400} end{n}\n" for n in range(9)))
-    made(path, "Say in one word what the mood is of: {text} -- thank you")
+    made(path, "Say in one word what the mood is of: {text}\nthank you")
     ran = delivered("--show", "3")
     shown = [line for line in ran.err.splitlines() if line.startswith("[row-")]
     assert [line[:12] for line in shown] == ["[row-000001]", "[row-000005]", "[row-000009]"]
     assert all("mood" not in line and "thank" not in line for line in shown)
+
+
+def test_words_that_all_cells_have_in_common_are_shown_with_them(server: LocalServer) -> None:
+    answer_with(server, lambda text: "ok")
+    Path("rows.csv").write_text("text\n" + "".join(f"my order {n} is late\n" for n in range(9)))
+    made(Path("rows.csv"), "Label this ticket: {text}")
+    shown = [line for line in delivered("--show", "2").err.splitlines() if line.startswith("[row-")]
+    assert shown == ["[row-000001] my order 0 is late", "[row-000009] my order 8 is late"]

@@ -64,7 +64,9 @@ def test_at_the_limit_everything_is_submitted_after_one_line_that_says_what(trou
     assert ran.code == 0, ran.err
     assert len(trouble.oracle.batches()) == 3
     line = next(line for line in ran.err.splitlines() if line.startswith("submitting"))
-    assert re.fullmatch(r"submitting 6 requests, model priced, window 24h, estimated cost \S+ USD", line)
+    assert re.fullmatch(
+        r"submitting 6 requests, model priced, window 24h, estimated cost \S+ USD(, \S+ a request)?", line
+    )
 
 
 def test_the_estimate_is_of_all_parts_together(trouble: Trouble) -> None:
@@ -151,3 +153,21 @@ def test_a_limit_that_was_given_once_holds_for_every_later_command_of_the_job(se
     assert (stopped.code, stopped.out) == (4, "")
     assert "over --max-cost" in stopped.err
     assert run("run_batch", "r.jsonl", "--max-cost", str(estimate * 2)).code == 0
+
+
+def test_a_limit_that_no_price_can_be_held_against_is_lifted_by_the_command_that_is_named(trouble: Trouble) -> None:
+    requests = write_requests(Path("r.jsonl"), 4, model="free")
+    stopped = trouble.run("run_batch", requests, "--max-cost", "1")
+    assert stopped.code == 4
+    assert trouble.run("run_batch", requests).code == 4, "the limit was agreed to and holds"
+    assert "run_batch.py r.jsonl --max-cost none" in stopped.err
+    assert trouble.run("run_batch", requests, "--max-cost", "none").code == 0
+    assert trouble.run("run_batch", requests).code == 0
+
+
+def test_over_the_limit_is_said_with_how_many_requests_it_would_cover(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 40)
+    estimate = Decimal(run("upload", "r.jsonl", "--json").facts["estimated_cost_usd"])
+    stopped = run("run_batch", "r.jsonl", "--max-cost", str(estimate / 4))
+    assert stopped.code == 4
+    assert "would cover about 10 of 40 requests" in stopped.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,16 +55,16 @@ def _spread(count: int, of: int) -> set[int]:
 
 
 def _common(prompts: list[str]) -> tuple[int, int]:
-    """How many characters all prompts have in common at their start and at their end, whole words of them."""
+    """How many characters of the template's own text stand before and after what was filled in.
+
+    Cells have words in common, too: the text before ends with a sign or a line, the text after begins with a line.
+    """
     if len(set(prompts)) < 2:
         return 0, 0
     start = _prefix(prompts)
     end = _prefix([prompt[len(start) :][::-1] for prompt in prompts])[::-1]
-    while start and not start[-1].isspace() and start[-1].isalnum():
-        start = start[:-1]
-    while end and not end[0].isspace() and end[0].isalnum():
-        end = end[1:]
-    return len(start), len(end)
+    cuts = [found.end() for found in re.finditer(r"[:.?!]\s+|\n", start)]
+    return (cuts[-1] if cuts else 0), (len(end) - end.index("\n") if "\n" in end else 0)
 
 
 def _prefix(texts: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..base.console import say
 from ..base.errors import Failure, NotAllowed, WrongUsage
-from ..base.text import plural, safe
+from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.record import Part
 from .api import Api
@@ -31,15 +31,17 @@ def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
 
 
 def usd(text: str | None) -> Decimal | None:
-    """An amount from the command line. Raises WrongUsage for anything but a positive number."""
+    """An amount from the command line; "none" is infinite. Raises WrongUsage for anything but a positive number."""
     if text is None:
         return None
+    if text == "none":
+        return Decimal("Infinity")
     try:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal(0)
     if not amount.is_finite() or amount <= 0:
-        raise WrongUsage(f"--max-cost {safe(text, 40)!r} is no amount", "an amount in USD, such as --max-cost 2.50")
+        raise WrongUsage(f"--max-cost {safe(text, 40)!r} is no amount", "in USD, such as --max-cost 2.50, or none")
     return amount
 
 
@@ -57,11 +59,12 @@ def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
     return total if parts else None
 
 
-def cost_text(cost: Decimal | None) -> str:
+def cost_text(cost: Decimal | None, requests: int = 0) -> str:
     """How an estimate is shown, always called one: the server guesses the length of the answers."""
     if cost is None:
         return "estimated cost unknown (the server has no price)"
-    return f"estimated cost {cost:.2f} USD" if cost >= 1 else f"estimated cost {cost:.2g} USD"
+    each = f", {cost / requests:.2g} a request" if requests > 1 else ""
+    return (f"estimated cost {cost:.2f} USD" if cost >= 1 else f"estimated cost {cost:.2g} USD") + each
 
 
 def announce(job: Job, parts: Sequence[Part], window: str) -> None:
@@ -69,7 +72,7 @@ def announce(job: Job, parts: Sequence[Part], window: str) -> None:
     models = ", ".join(safe(model, 80) for model in list(job.requests.models)[:3])
     requests = sum(part.requests for part in parts)
     if all(window in part.estimates for part in parts):
-        cost = cost_text(estimated_cost(parts, window))
+        cost = cost_text(estimated_cost(parts, window), requests)
     else:
         cost = "estimated cost follows with each upload"
     say(f"submitting {plural(requests, 'request')}, model {models}, window {window}, {cost}")
@@ -82,12 +85,20 @@ def require_cost(job: Job, window: str, limit: Decimal) -> None:
     sent = [attempt for attempt in job.attempts if attempt.kind != "reused"]
     parts = [part for attempt in sent for part in attempt.parts if attempt is job.latest or part.batch]
     cost = estimated_cost(parts, window)
+    lifted = next_command("run_batch.py", job.request_file(), "--max-cost", "none")
     if cost is None:
         raise NotAllowed(
-            "the cost cannot be estimated: the server gives no price", "ask the user; or leave out --max-cost"
+            f"the cost cannot be estimated: the server gives no price; under --max-cost {limit} nothing is submitted",
+            f"ask the user; after a yes, {lifted} lifts the limit",
         )
+    requests = sum(part.requests for part in parts)
     if cost > limit:
-        raise NotAllowed(f"{cost_text(cost)} is over --max-cost {limit}; nothing was submitted", "ask the user")
+        covers = int(limit * requests / cost)
+        raise NotAllowed(
+            f"{cost_text(cost, requests)} is over --max-cost {limit}, which would cover about {covers} of"
+            f" {plural(requests, 'request')}; nothing was submitted",
+            "ask the user; after a yes, the same command with a higher limit",
+        )
 
 
 class Spent(NamedTuple):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import LINE_BYTES, open_own, own_folder, state_of, sync, sync_folder
+from ..base.files import open_own, own_folder, state_of, sync, sync_folder
 from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.progress import Progress
@@ -36,6 +36,8 @@ PASSES_SECONDS = (0, 5, 15)
 
 
 CUTS_WITHOUT_A_LINE = 5
+# Longer than any line of an answer, and half of what the transport takes before it gives the file up.
+ANSWER_BYTES = 8 * 1024 * 1024
 
 
 # After a cancel the output still grows: the server aborts what is in flight within 5 s. Final is what two reads 15 s
@@ -91,7 +93,7 @@ class Spool:
             written = whole = file.tell()
             try:
                 for block in blocks:
-                    if self.lines > self._most or written - whole > LINE_BYTES:
+                    if self.lines > self._most or written - whole > ANSWER_BYTES:
                         say(f"{self.path.name}: more than this batch can have answered; the rest is not read")
                         return
                     file.write(block)

@@ -84,9 +84,9 @@ def test_counts_that_stand_still_for_an_hour_are_named_and_what_was_answered_is_
     assert (ran.code, ran.out) == (8, "in_progress\n")
     assert "retries failing requests for hours" in ran.err
     assert 45 * MINUTE <= trouble.clock.now() - started <= 62 * MINUTE
-    trouble.server.app.registry.add("echo", echo)
 
     assert trouble.run("create_batch", requests, "--replace-stuck").code == 0
+    trouble.server.app.registry.add("echo", echo)
     assert trouble.run("retry_failed", requests).code == 0
     finished = trouble.run("run_batch", requests)
 

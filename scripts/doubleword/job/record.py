@@ -209,6 +209,7 @@ class Downloaded:
     results: int
     errors: dict[str, int]
     missing: dict[str, int]
+    cost_usd: str | None = None  # what the service says that all attempts cost, where it knows it of every batch
 
 
 @dataclass

@@ -129,6 +129,8 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         _note(api, job, summary, wanted)
     told.tell(job, summary, running)
     spent, estimated = cost.spent(api, job), _estimated(job)
+    if spent is not None and spent.known == spent.batches and not running:
+        _note_cost(api, job, str(spent.usd))
     told.tell_cost(spent, estimated)
     told.tell_files(job, paths, written, running)
     pairs = tuple(_pairs(job, wanted, files, summary, running)) if wanted.show else ()
@@ -178,6 +180,13 @@ def _estimated(job: Job) -> Decimal | None:
     return cost.estimated_cost(job.submitted(), job.record.options.completion_window or "24h")
 
 
+def _note_cost(api: Api, job: Job, usd: str) -> None:
+    with job.locked(api.clock):
+        if job.record.downloaded is not None and job.record.downloaded.cost_usd != usd:
+            job.record.downloaded.cost_usd = usd
+            job.save()
+
+
 def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
     """What came of the download, and where the table is, for the next command."""
     with job.locked(api.clock):
@@ -190,6 +199,7 @@ def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
             results=summary.results,
             errors=summary.errors,
             missing=summary.missing,
+            cost_usd=before.cost_usd if before and before.batches == len(job.submitted()) else None,
         )
         job.save()
         job.remember(**wanted.remembered())

@@ -55,6 +55,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Sent", _sent(report)),
         ("Taken from earlier jobs", plural(job.reused, "answer") if job.reused else ""),
         ("Estimated cost", _cost(report)),
+        ("Cost, as the service says", _spent(report)),
         ("Tokens", f"{report.prompt_tokens:,} prompt, {int(used.sum):,} completion" if used.count else ""),
     ]
     return [(name, value) for name, value in found if value]
@@ -96,6 +97,11 @@ def _sent(report: Report) -> str:
     batches = [part.batch for part in report.job.submitted() if part.batch]
     last = max(batch.changed_at for batch in batches)
     return f"{utc(started(report))}, " + (f"ended {utc(last)}" if report.job.ended else "still running")
+
+
+def _spent(report: Report) -> str:
+    done = report.job.record.downloaded
+    return f"{Decimal(done.cost_usd):.4g} USD" if done is not None and done.cost_usd else ""
 
 
 def _cost(report: Report) -> str:

@@ -267,7 +267,12 @@ def _plan_rest(api: Api, job: Job) -> bool:
     """After a trial, or where earlier jobs gave answers: plans what is in no attempt; whether there was any."""
     if not job.has_rest or job.unsubmitted():
         return False
-    plan = retry.planned(api, job, lambda: retry.plan_rest(job))
+
+    def rest() -> retry.Plan:
+        submission.require_not_cancelled(job)  # under the lock: somebody may have cancelled the trial meanwhile
+        return retry.plan_rest(job)
+
+    plan = retry.planned(api, job, rest)
     again = {kind: count for kind, count in plan.kinds.items() if kind != "not_submitted"}
     if again:
         kinds = ", ".join(f"{count} {kind}" for kind, count in again.items())
@@ -315,6 +320,7 @@ def _submit_all(api: Api, job: Job, terms: Terms, waiting: Waiting) -> None:
 def _plan_trial(api: Api, job: Job, count: int) -> None:
     """Plans a trial, unless one is still on its way: then this goes on with that one."""
     with job.locked(api.clock):
+        submission.require_not_cancelled(job)
         latest = job.latest
         going_on = latest.kind == "trial" and not latest.shown and any(p.submission or p.batch for p in latest.parts)
         if not going_on:
@@ -327,6 +333,12 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
     with job.locked(api.clock):
         job.latest.shown = True
         job.save()
+    if not job.has_rest:  # the trial was all of it
+        return shown
+    if not shown.facts["results"]:
+        say("nothing of the trial was answered: look at why before the rest is paid for")
+        code = ExitCode.INCOMPLETE if shown.facts["errors"] else ExitCode.NOT_COMPLETED
+        return Done(code, shown.lines, shown.facts | {"next": None})
     trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
     tried = sum(attempt.requests for attempt in trials)
     left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)

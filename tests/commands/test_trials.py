@@ -131,3 +131,61 @@ def test_last_months_table_with_new_rows_costs_the_new_rows(server: LocalServer)
     assert sent(server) == 30 + 15
     assert len(Path("may.out.csv").read_text().splitlines()) == 36
     assert made("may.jsonl", "may.csv", "--reuse", "april.jsonl")["reused"] == 20, "the same again changes nothing"
+
+
+def test_a_cancelled_trial_is_followed_by_nothing_until_the_mark_is_lifted(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 12)
+    assert run("run_batch", "r.jsonl", "--trial", "3").code == 8
+    assert run("cancel_batch", "r.jsonl").code == 0
+    for command in ("run_batch", "upload", "create_batch"):
+        stopped = run(command, "r.jsonl")
+        assert (stopped.code, stopped.out) == (4, ""), (command, stopped)
+        assert "was cancelled" in stopped.err
+    assert run("run_batch", "r.jsonl", "--trial", "3").code == 4
+    assert sent(server) == 3
+    assert run("cancel_batch", "r.jsonl", "--resume").code == 0
+    assert run("run_batch", "r.jsonl").code == 0
+    assert sent(server) == 12
+
+
+def test_a_cancel_before_anything_was_sent_is_not_undone_by_a_trial(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 12)
+    assert run("upload", "r.jsonl").code == 0
+    assert run("cancel_batch", "r.jsonl").code == 0
+    assert run("run_batch", "r.jsonl", "--trial", "3").code == 4
+    assert sent(server) == 0
+
+
+def test_a_cancel_while_the_trial_is_waited_for_does_not_set_off_the_rest(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 12)
+    assert trouble.run("run_batch", requests, "--trial", "3", "--timeout-seconds", "0").code == 8
+    assert trouble.run("cancel_batch", requests).code == 0
+    stopped = trouble.run("run_batch", requests, "--timeout-seconds", "600")
+    assert stopped.code in (4, 8), stopped
+    assert len(trouble.oracle.batches()) == 1
+
+
+def test_a_trial_of_which_nothing_was_answered_is_no_reason_to_go_on(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("prompt=400")])
+    requests = write_requests(Path("r.jsonl"), 12)
+    trial = trouble.run("run_batch", requests, "--trial", "3", "--json")
+    assert (trial.code, trial.facts["next"]) == (9, None)
+
+
+def test_a_trial_of_all_requests_is_the_whole_job(server: LocalServer) -> None:
+    write_requests(Path("r.jsonl"), 3)
+    assert run("run_batch", "r.jsonl", "--trial", "3").code == 0
+    assert Path("r.results.jsonl").exists()
+
+
+def test_what_was_taken_over_is_not_forgotten_by_another_request_file(server: LocalServer) -> None:
+    made("r.jsonl", table("t.csv", range(4)))
+    assert run("run_batch", "r.jsonl").code == 0
+    Path("r.job").rename("gone")
+    assert run("create_batch", "r.jsonl", "--adopt").code == 0
+    again = run("create_batch_file", "r.jsonl", "--input", "t.csv", "--model", "echo", "--prompt", "Other: {text}")
+    assert again.code == 3
+    assert "must stay as it is" in again.err
+    Path("r.results.jsonl").unlink()
+    assert run("download", "r.jsonl").code == 0

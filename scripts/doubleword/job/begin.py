@@ -88,7 +88,7 @@ def _make_way(path: Path, report: check.Report) -> None:
     job, here = Job.load(path), digest(path) if os.path.lexists(path) else None
     if here == report.sha256:
         raise _Unchanged
-    if job is not None and any(part.upload for part in job.parts()):
+    if job is not None and job.begun:
         raise BadInput(
             f"{safe(path)} was already uploaded with other content; its job must stay as it is",
             "give the new request file another name",
@@ -113,7 +113,7 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
     if job is not None:
         attempt = job.latest
         path = job.request_file(attempt)
-        begun = any(part.upload for part in attempt.parts)
+        begun = attempt.begun
         same = before == (limits.part_requests, limits.part_bytes)
         if not job.unsubmitted() or (attempt.state == state_of(path) and (begun or same)):
             return job

@@ -178,7 +178,7 @@ class Job:
         Raises BadInput if other content was already uploaded under this name.
         """
         old = Job.load(request_file)
-        begun = old is not None and any(part.upload for part in old.parts())
+        begun = old is not None and old.begun
         if old is not None and old.requests.sha256 == report.sha256:
             same_limits = old.limits == (limits.part_requests, limits.part_bytes)
             if begun or (same_limits and old.record.source == source):
@@ -238,6 +238,11 @@ class Job:
         """The parts that have a batch on the server, of all attempts."""
         sent = (attempt for attempt in self.attempts if attempt.kind != "reused")
         return [part for attempt in sent for part in attempt.parts if part.batch]
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it was uploaded, submitted, taken over or cancelled: until then it may be made anew."""
+        return any(attempt.begun for attempt in self.attempts if attempt.kind != "reused")
 
     @property
     def reused(self) -> int:

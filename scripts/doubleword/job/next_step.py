@@ -31,6 +31,8 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     if not job.ended:
         # Whoever comes after wants the answers; but no rest of a trial may be paid for by the way.
         return command("poll.py" if job.has_rest else "run_batch.py", job)
+    if job.has_rest and job.latest.cancelled_at is not None:
+        return command("cancel_batch.py", job, "--resume")
     if job.has_rest:
         return command("run_batch.py", job)
     done = job.record.downloaded

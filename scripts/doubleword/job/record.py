@@ -99,6 +99,7 @@ class Submission:
 
     id: str
     sent_at: float
+    window: str  # the completion window that it was sent with
     tearing: bool = False  # the uploaded file is being deleted, so that a late POST fails
     compared: bool = False  # no second batch of the same content was there when the batch was first listed
 
@@ -128,6 +129,10 @@ class Part:
     @property
     def ended(self) -> bool:
         return self.batch is not None and self.batch.ended
+
+    def window(self, otherwise: str) -> str:
+        """The completion window that it was sent with, or `otherwise`."""
+        return self.submission.window if self.submission else otherwise
 
     def learn(self, batch: Batch) -> bool:
         """Takes a newer sighting of one of its batches; whether that said anything new."""
@@ -164,7 +169,7 @@ class Attempt:
     @property
     def begun(self) -> bool:
         """Whether anything of it was sent, or cancelled: until then it is a plan."""
-        return self.cancelled_at is not None or any(p.upload or p.submission or p.batch for p in self.parts)
+        return self.cancelled_at is not None or any(p.upload or p.submission or p.batches for p in self.parts)
 
 
 @dataclass

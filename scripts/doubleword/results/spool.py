@@ -225,16 +225,17 @@ def _fetch_batch(api: Api, job: Job, part: Part, batch: Batch, received: Receive
     held = (current.completed, current.failed, current.status)
     if before and is_here(job, current) and held == (before.completed, before.failed, before.status):
         return current
-    if before is None or before.status != current.status:
-        files[1].unlink(missing_ok=True)  # the error file loses lines when the server retries: never resumed then
+    # The error file loses lines when the server retries: it is not resumed across a change of status.
+    stale = before is not None and before.status != current.status
     known = Known(job, part)
     for pause in (None, *PASSES_SECONDS):
         if pause is not None:
             api.clock.sleep(pause)
-        readable = [
-            _fetch_file(api, Spool(path, current.total or part.requests), file_id, pause is not None, known, received)
-            for path, file_id in zip(files, (current.output_file_id, current.error_file_id), strict=True)
-        ]
+        readable = []
+        for path, file_id in zip(files, (current.output_file_id, current.error_file_id), strict=True):
+            anew = pause is not None or (stale and path == files[1])
+            spool = Spool(path, current.total or part.requests)
+            readable.append(_fetch_file(api, spool, file_id, anew, known, received))
         sync_folder(files[0].parent)
         again = _look(api, part, current)
         counted = current.completed + current.failed

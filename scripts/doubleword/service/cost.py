@@ -46,11 +46,14 @@ def usd(text: str | None) -> Decimal | None:
 
 
 def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
-    """The sum of the estimates in USD; None if one is missing or is "0", which means that the model has no price."""
+    """The sum of the estimates in USD, in the window that a part was sent with, else in `window`.
+
+    None if one is missing or is "0", which means that the model has no price.
+    """
     total = Decimal(0)
     for part in parts:
         try:
-            cost = Decimal(part.estimates[window])
+            cost = Decimal(part.estimates[part.window(window)])
         except (KeyError, InvalidOperation):
             return None
         if not cost.is_finite() or not 0 < cost < MOST_USD:
@@ -84,6 +87,7 @@ def require_cost(job: Job, window: str, limit: Decimal) -> None:
     # What was taken from an earlier job was paid for there.
     sent = [attempt for attempt in job.attempts if attempt.kind != "reused"]
     parts = [part for attempt in sent for part in attempt.parts if attempt is job.latest or part.batch]
+    parts = [part for part in parts if part.uploaded or not part.batch]  # nor does what was taken over cost anything
     cost = estimated_cost(parts, window)
     lifted = next_command("run_batch.py", job.request_file(), "--max-cost", "none")
     if cost is None:

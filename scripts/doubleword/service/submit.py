@@ -69,7 +69,7 @@ def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None
     """The intent, then the one POST. Afterwards the part has a batch; or its intent stands, and is to be settled."""
     if not part.again:
         require_unused(api, job, part)
-    part.submission = Submission(uuid.uuid4().hex, api.clock.now())
+    part.submission = Submission(uuid.uuid4().hex, api.clock.now(), window)
     job.save(part)
     tags = _tags(job, attempt, part, part.submission.id)
     try:
@@ -247,7 +247,7 @@ def _send_all(
         upload_parts(api, job, window, jobs)
         for part in job.parts():  # earlier attempts count, too; they may have run in the other window
             with contextlib.suppress(NotFound):
-                estimate_part(api, job, part, window)
+                estimate_part(api, job, part, part.window(window))
         require_cost(job, window, limit)
     announce(job, waiting, window)
     many = len(job.latest.parts)

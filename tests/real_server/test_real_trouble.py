@@ -39,7 +39,7 @@ KINDS = {
     "[[first 2 503]]": "",
     "[[first 4 504]]": "http_504",  # the server tries three times; the next attempt brings its result
 }
-REFUSED_FOR_GOOD = {"http_400", "http_401", "http_403", "http_413", "http_422"}
+REFUSED_FOR_GOOD = {"http_401", "http_403", "http_413", "http_422"}  # a 400 is tried once more
 
 
 def test_every_kind_of_failure_is_told_apart_and_retried_where_that_can_help(real: Case) -> None:
@@ -89,7 +89,7 @@ def test_cancelled_right_after_it_was_made_nothing_lives_and_nothing_submits_the
     cancelled = real.run("cancel_batch", REQUESTS, "--json")
     assert cancelled.code == 0, cancelled.err
     (told,) = cancelled.facts["batches"]
-    assert told["action"] == "was cancelled"
+    assert told["action"] == "is cancelled now"
     assert told["status"] in ("cancelling", "cancelled")
     (batch,) = real.oracle.batches()
     assert (batch.id, batch.cancelled) == (batch_id, True)

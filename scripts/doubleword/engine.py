@@ -90,7 +90,8 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
 
 def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Done:
     """Submits each uploaded part once. Spends money."""
-    _plan_rest(api, job)
+    if not replace_stuck:
+        _plan_rest(api, job)
     with job.locked(api.clock):
         terms = _agreed(job, terms)
         if job.unsubmitted():
@@ -185,8 +186,8 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Done:
     """Fetches and writes what the user gets."""
     delivered = delivery.deliver(api, job, wanted)
     found = delivered.summary
-    if found and UNREAD in found.missing:
-        raise retry.unread(job, found.missing[UNREAD])
+    if found and (UNREAD in found.missing or found.unread):
+        raise retry.unread(job, found.missing.get(UNREAD, 0) + found.unread)
     # Nothing was written: something is still to come.
     code = exit_code([job], found) if found else ExitCode.STILL_RUNNING
     return Done(code, [str(path) for path in delivered.paths], delivered.facts(job) | {"next": next_step(job)})

@@ -102,6 +102,8 @@ def test_answers_that_were_cut_are_asked_for_again_with_a_longer_limit_when_one_
     assert request == before | {"body": before["body"] | {"max_tokens": 60}}
     whole = trouble.run("run_batch", Path("r.jsonl"), "--json")
     assert (whole.code, whole.facts["cut"], whole.facts["results"]) == (0, 0, 2)
+    again = trouble.run("retry_failed", Path("r.jsonl"), "--max-tokens", "60")
+    assert again.code == 2, "the same limit would bring the same answer"
 
 
 def test_only_the_kinds_that_were_named_are_tried_again(trouble: Trouble) -> None:

@@ -140,3 +140,26 @@ def test_jobs_in_the_folder_that_would_serve_are_named(server: LocalServer) -> N
     finished("old.jsonl", 3)
     assert reuse.would_serve(new_job("new.jsonl", 5)) == ["old.jsonl"]
     assert reuse.would_serve(new_job("other.jsonl", 5, temperature=0.1)) == []
+
+
+def test_requests_that_were_edited_since_give_no_answers(server: LocalServer) -> None:
+    finished("old.jsonl", 3)
+    edited = Path("old.jsonl").read_text().replace("prompt number", "another prompt")
+    Path("old.jsonl").write_text(edited)
+    Path("new.jsonl").write_text(edited)
+    job = begin.prepare(Path("new.jsonl"), FastClock())
+    assert reuse.would_serve(job) == []
+    with pytest.raises(BadInput, match="changed since"):
+        reuse.take(job, [Path("old.jsonl")], FastClock())
+    shutil.rmtree("old.job")
+    with pytest.raises(BadInput, match="changed since"):
+        reuse.take(job, [Path("old.jsonl")], FastClock())
+
+
+def test_the_mark_of_a_cancel_is_not_erased_by_taking_answers(server: LocalServer) -> None:
+    finished("old.jsonl", 3)
+    job = new_job("new.jsonl", 5)
+    assert run("cancel_batch", "new.jsonl").code == 0
+    with pytest.raises(BadInput, match="cancelled already"):
+        reuse.take(job, [Path("old.jsonl")], FastClock())
+    assert run("run_batch", "new.jsonl").code == 4

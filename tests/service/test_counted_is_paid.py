@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from local_server.app import LocalServer
+from local_server.settings import FailRule
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
@@ -310,3 +311,21 @@ def test_a_cancel_says_whether_it_was_now_and_whether_the_counts_are_final(make_
     assert (now["action"], now["final"]) == ("is cancelled now", False)
     (before,) = trouble.run("cancel_batch", other, "--json").facts["batches"]
     assert before["action"] == "was cancelled before"
+
+
+def test_an_answer_of_a_retry_that_is_not_handed_out_yet_is_not_hidden_by_the_error_before_it(
+    make_trouble: MakeTrouble,
+) -> None:
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")])
+    requests = write_requests(Path("r.jsonl"), 3)
+    assert trouble.run("run_batch", requests).code == 9
+    trouble.server.settings.fail.clear()
+    assert trouble.run("retry_failed", requests).code == 0
+    gone = text(404, "File not found")
+    trouble.strike(Fault("gone", "content", times=100_000), gone=lambda exchange: exchange.send(gone))
+
+    assert trouble.run("run_batch", requests).code == 6
+    planned = trouble.run("retry_failed", requests)
+
+    assert planned.code == 6, planned
+    assert trouble.oracle.answers()["row-000002"] == 1, "paid for once"

@@ -124,7 +124,7 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
     limits = _options((limits.part_requests, limits.part_bytes), report)
     if job is None:
         return Job.create(path, report, None, limits, clock)
-    if report.sha256 == attempt.sha256 and begun:  # only its time of change differs
+    if report.sha256 == attempt.sha256 and (begun or attempt.request_file):  # only its time of change differs
         with job.locked(clock):
             job.latest.state = state_of(path)
             job.save()

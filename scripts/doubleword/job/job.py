@@ -293,17 +293,17 @@ class Job:
     def require_ours(self, *paths: Path) -> None:
         """Raises BadInput if a file is in the way that this job did not write, or that was changed since."""
         for path in paths:
-            why = self._why_not_ours(path)
+            why = self.why_not_ours(path)
             fresh = Job.load(self.folder) if why and not self._lock_depth else None
             if fresh is not None:  # another copy may have written the file since this record was read
-                why = fresh._why_not_ours(path)
+                why = fresh.why_not_ours(path)
             if why:
                 raise BadInput(
                     f"{safe(path)} is in the way: it {why}, and is never replaced",
                     f"move it away (mv {safe(path.name)} elsewhere), then the same command again",
                 )
 
-    def _why_not_ours(self, path: Path) -> str:
+    def why_not_ours(self, path: Path) -> str:
         if not os.path.lexists(path):
             return ""
         written = self.record.outputs.get(self._output(path))

@@ -163,6 +163,7 @@ class Attempt:
     requests: int
     origin: list[list[int]]  # runs [section, count] in order: which sections of the request file its lines are of
     cancelled_at: float | None = None
+    max_tokens: int | None = None  # the limit that answers which were cut short were asked for again with
     shown: bool = False  # a trial whose answers were shown: another one adds to it
     parts: list[Part] = field(default_factory=list)
 

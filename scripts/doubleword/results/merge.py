@@ -79,6 +79,7 @@ class Summary:
     examples: dict[str, str] = field(default_factory=dict)
     unexpected: int = 0
     retryable: int = 0  # how many requests without a result another attempt could bring one for
+    unread: int = 0  # longer answers to what was cut: counted by the server, not handed out yet
     cut: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -188,15 +189,29 @@ def _cover_section(
         if len(brought) > 1:
             for custom_id in members:
                 tries_of[custom_id] = tries_of.get(custom_id, 0) + 1
-        for outcome in part.outcomes:
-            if outcome.custom_id in missing and _stands(outcome, found.get(outcome.custom_id)):
-                found[outcome.custom_id] = outcome
+        _take(part, members, found, summary)
     for line, custom_id in ids:
         number = attempt_of.get(custom_id, 1)
         tries = tries_of.get(custom_id, 1)
         covered = Covered(section, line, custom_id, number, found.get(custom_id), missing[custom_id], tries)
         summary.count(covered)
         yield covered
+
+
+def _take(part: Brought, members: Iterable[str], found: dict[str, Outcome], summary: Summary) -> None:
+    """Takes what a part of an attempt brought in among what earlier ones did."""
+    if part.missing in (UNREAD, "running"):  # the answer may be on its way: no older error stands meanwhile
+        came = {outcome.custom_id for outcome in part.outcomes}
+        for custom_id in members:
+            older = None if custom_id in came else found.get(custom_id)
+            if older is not None and older.kind:
+                del found[custom_id]
+            elif older is not None and older.cut:
+                summary.unread += part.missing == UNREAD
+    own = set(members)
+    for outcome in part.outcomes:
+        if outcome.custom_id in own and _stands(outcome, found.get(outcome.custom_id)):
+            found[outcome.custom_id] = outcome
 
 
 def _stands(new: Outcome, before: Outcome | None) -> bool:

@@ -78,6 +78,13 @@ def plan(job: Job, wanted: Wanted) -> Plan:
     if len(job.attempts) >= wanted.max_attempts:
         raise BadInput(f"this job has had {len(job.attempts)} attempts", "look at the errors; or raise --max-attempts")
 
+    before = max((attempt.max_tokens or 0 for attempt in job.attempts), default=0)
+    if wanted.max_tokens is not None and wanted.max_tokens <= before:
+        raise WrongUsage(
+            f"--max-tokens {wanted.max_tokens}: an attempt with {before} was made already",
+            command("retry_failed.py", job, "--max-tokens", str(2 * before)),
+        )
+
     def chosen(covered: merge.Covered) -> bool:
         if wanted.only and covered.kind not in wanted.only:
             return False
@@ -101,7 +108,7 @@ def unread(job: Job, requests: int) -> Temporary:
 def plan_rest(job: Job) -> Plan:
     """After a trial: everything else, and what the trial failed at. Fetch first; the lock must be held."""
     _withdraw_unsent(job)
-    if not job.has_rest:  # another command has planned it meanwhile
+    if job.unsubmitted() or not job.ended or not job.has_rest:  # another command has planned it meanwhile
         return Plan(None, 0, {}, {})
     return _plan(job, "rest", lambda covered: covered.retryable)
 
@@ -147,7 +154,7 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
     with whole_file(path, job.request_file()) as file:
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
-            cut = not covered.kind and covered.outcome is not None and covered.outcome.cut
+            cut = covered.outcome is not None and covered.outcome.cut and covered.missing != merge.UNREAD
             if cut and max_tokens is not None:
                 raw = _with_max_tokens(raw, max_tokens)
             elif not covered.kind:
@@ -170,7 +177,9 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     part_requests, part_bytes = job.limits
     report = check.check(path, part_requests=part_requests, part_bytes=part_bytes)
     report.require(path)
-    job.attempts.append(attempt_from(number, kind, path, report, origin))
+    attempt = attempt_from(number, kind, path, report, origin)
+    attempt.max_tokens = max_tokens
+    job.attempts.append(attempt)
     job.save()
     return Plan(path, report.requests, kinds, left_out, 0 if max_tokens is not None else summary.cut)
 

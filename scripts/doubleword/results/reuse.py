@@ -57,6 +57,7 @@ def answers_of(named: Path) -> Iterator[Answer]:
     results = requests.with_name(requests.name.removesuffix(".jsonl") + ".results.jsonl")
     if not requests.exists():
         raise BadInput(f"--reuse {safe(named)}: there is no request file {safe(requests)}", "check the path")
+    _require_its_own(named, requests, results)
     if results.exists():
         yield from _from_files(requests, results)
         return
@@ -73,6 +74,20 @@ def answers_of(named: Path) -> Iterator[Answer]:
         found = covered.outcome
         if found is not None and found.is_result:
             yield Answer(digest_of(json.loads(raw)), found.spool, found.offset, found.length)
+
+
+def _require_its_own(named: Path, requests: Path, results: Path) -> None:
+    """Raises BadInput if requests were edited since: their answers are to what stood there before."""
+    job = Job.load(requests)
+    if job is None:
+        fits = not results.exists() or results.stat().st_mtime >= requests.stat().st_mtime
+    else:
+        fits = digest(requests) == job.requests.sha256 and not (results.exists() and job.why_not_ours(results))
+    if not fits:
+        raise BadInput(
+            f"--reuse {safe(named)}: {safe(requests.name)} or its results changed since they were made",
+            "restore them; answers to other prompts would be taken",
+        )
 
 
 def _is_results(path: Path) -> bool:
@@ -179,6 +194,11 @@ def take(job: Job, earlier: list[Path], clock: Clock) -> int:
                 f"{safe(job.request_file())} was submitted already; --reuse comes before that",
                 "make the request file under another name",
             )
+        if any(part.submission for part in job.parts()) or any(a.cancelled_at is not None for a in job.attempts):
+            raise BadInput(
+                f"{safe(job.request_file())} was sent or cancelled already; --reuse comes before that",
+                f"{next_command('run_batch.py', job.request_file())} goes on with it as it is",
+            )
         job.record.attempts = [attempt_over_all(job.requests)]
         with tempfile.TemporaryFile(dir=job.folder) as file:
             index = Index(file, (answer for path in earlier for answer in answers_of(path)))
@@ -263,6 +283,7 @@ def would_serve(job: Job) -> list[str]:
         if requests == job.request_file() or not requests.is_file():
             continue
         try:
+            _require_its_own(requests, requests, results)
             same = wanted.intersection(_first_digests(requests))
         except BadInput:
             continue

@@ -36,8 +36,8 @@ PASSES_SECONDS = (0, 5, 15)
 
 
 CUTS_WITHOUT_A_LINE = 5
-# Longer than any line of an answer, and half of what the transport takes before it gives the file up.
-ANSWER_BYTES = 8 * 1024 * 1024
+# Longer than any line of an answer, and less than what the transport takes before it gives the file up.
+ANSWER_BYTES = 15 * 1024 * 1024
 
 
 # After a cancel the output still grows: the server aborts what is in flight within 5 s. Final is what two reads 15 s

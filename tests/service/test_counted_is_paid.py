@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ RECORD = Path("r.job/record.json")
 
 def batches(server: LocalServer) -> list[tuple[str, bool]]:
     """(id, whether it was cancelled) of each batch, in order."""
-    with sqlite3.connect(server.database) as database:
+    with closing(sqlite3.connect(server.database)) as database, database:
         found = database.execute("SELECT id, cancelling_at IS NOT NULL FROM batches ORDER BY seq").fetchall()
     return [(str(batch), bool(cancelled)) for batch, cancelled in found]
 

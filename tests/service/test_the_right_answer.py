@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_a_changed_key_or_url_tears_nothing_up_and_pays_nothing(
     assert "another key or base URL?" in refused.err
     assert json.loads(RECORD.read_text())["attempts"][0]["parts"] == before
     for server in (trouble.server, other_server):
-        with sqlite3.connect(server.database) as database:
+        with closing(sqlite3.connect(server.database)) as database, database:
             batches = database.execute("SELECT cancelling_at FROM batches").fetchall()
             assert batches == ([(None,)] if server is trouble.server else [])
     if command == "cancel_batch":
@@ -176,7 +177,7 @@ def test_a_job_goes_on_through_another_address_of_the_server_that_knows_its_file
 def test_a_file_that_was_deleted_on_the_server_is_uploaded_anew_after_a_yes(trouble: Trouble) -> None:
     requests = write_requests(Path("r.jsonl"), 4)
     (file_id,) = trouble.run("upload", requests).lines
-    with sqlite3.connect(trouble.server.database) as database:
+    with closing(sqlite3.connect(trouble.server.database)) as database, database:
         database.execute("DELETE FROM files WHERE id = ?", (file_id,))
     trouble.clock.ahead += 1000
 

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from ..base.console import say
 from ..base.errors import BadInput, Clock, NotAllowed, NotFound, Temporary
 from ..base.text import safe
 from .base_url import base_url, is_local
@@ -55,6 +56,9 @@ AT_LEAST_SECONDS, CHANGE_AT_LEAST_SECONDS = 5.0, 30.0
 
 
 RETRIES = 5
+
+
+QUIET_PAUSE_SECONDS = 2.0  # a longer wait is said, and why
 
 
 RETRY_WITHIN_SECONDS = 120.0  # the time of the tries included; what the server asks to wait for is not
@@ -152,6 +156,8 @@ class Api:
             late = then > self.deadline or then > started + asked_waits + RETRY_WITHIN_SECONDS
             if late or asked_waits > RETRY_AFTER_CAP_SECONDS:
                 raise failure
+            if pause >= QUIET_PAUSE_SECONDS:
+                say(f"{failure.what}; trying again in {pause:.0f} s")
             self.clock.sleep(pause)
         raise AssertionError("unreachable")
 

@@ -112,6 +112,7 @@ def settle(api: Api, job: Job, part: Part) -> None:
             found = [batch for batch in found if batch.get("status") not in DEAD]
         if found:
             adopt_batches(api, job, part, found)
+            say(f"part {part.part}: it had arrived; nothing is sent twice")
             return
     file_id = upload.file_id or ""
     if upload.given:

@@ -41,10 +41,15 @@ class Measured(NamedTuple):
 
 @contextmanager
 def bench_folder() -> Iterator[Path]:
-    """A folder that is removed at the end; in DOUBLEWORD_BENCH, if that is set, files are kept and used again."""
+    """A folder that is removed at the end; in DOUBLEWORD_BENCH, if that is set, the files are kept and used again.
+
+    Each bench has its own there: a script refuses to replace a file that is another's.
+    """
     kept = os.environ.get("DOUBLEWORD_BENCH")
     if kept:
-        yield Path(kept)
+        own = Path(kept, Path(sys.argv[0]).stem)
+        own.mkdir(parents=True, exist_ok=True)
+        yield own
         return
     with tempfile.TemporaryDirectory(prefix="doubleword-bench-") as folder:
         yield Path(folder)

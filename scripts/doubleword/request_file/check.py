@@ -199,7 +199,7 @@ class _Check:
                 report.warnings.append(
                     f"{same} of {plural(report.requests, 'request')} ({same / report.requests:.0%}) ask the same as"
                     f" another; {self.bodies.extra} ({self.bodies.extra / report.requests:.0%}) repeat an earlier one"
-                    " and are paid for, too"
+                    " and would cost about that share of the estimate that upload.py shows"
                 )
 
 

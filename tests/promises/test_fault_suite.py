@@ -26,7 +26,7 @@ SCHEDULES_A_ROUND = 11  # for each kind
 FEWEST_SCHEDULES = 500
 SCHEDULES_IN_THE_DEFAULT_RUN = 25
 FEWEST_HITS = 20
-ROUNDS = 4  # for each kind, until it was hit often enough
+ROUNDS = 12  # more schedules are tried until a kind was hit often enough: some are met by few requests
 SEED = 2026  # the same schedules every time, so that the table of hits cannot fail by chance
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from local_server.replies import Reply
 from local_server.settings import REHEARSAL_PRICE, ModelSpec
+from local_server.structured import structured
 
 ECHO_MARK = "[local echo]"  # begins every answer, so that nobody takes it for a real one
 CHARACTERS_PER_TOKEN = 4
@@ -87,7 +88,11 @@ def _invalid(message: str) -> Reply:
 
 
 class Echo:
-    """Answers `[local echo] <digest of the prompt> <last user text>`, cut at max_tokens."""
+    """Answers `[local echo] <digest of the prompt> <last user text>`, cut at max_tokens.
+
+    Where a `response_format` asks for JSON, the least that fits: the first of some words, and `[local echo] <digest>`
+    in every text that the schema leaves free. There `system_fingerprint` bears the mark, too.
+    """
 
     def __init__(self, spec: ModelSpec | None = None) -> None:
         self.spec = spec or ModelSpec("CHAT", price=REHEARSAL_PRICE)
@@ -102,13 +107,16 @@ class Echo:
         if path != "/completions" and not isinstance(request.get("messages"), list):
             return _invalid("the request has no list of 'messages'")
         digest = _digest(request)
-        text = f"{ECHO_MARK} {digest} {_last_user_text(request)}"
+        fitting = structured(request, f"{ECHO_MARK} {digest}")
+        text = f"{ECHO_MARK} {digest} {_last_user_text(request)}" if fitting is None else fitting
         limit = request.get("max_completion_tokens") or request.get("max_tokens")
         cut = False
         if isinstance(limit, int) and _count(text) > limit:
             text, cut = text[: limit * CHARACTERS_PER_TOKEN], True
         prompt = json.dumps(request.get("messages", request.get("prompt")), ensure_ascii=False)
         answer = shape(str(request.get("model")), digest, text, _count(prompt), _count(text), cut)
+        if fitting is not None:
+            answer["system_fingerprint"] = ECHO_MARK
         if request.get("stream") is True and path == "/chat/completions":
             return Reply(200, _event_stream(answer), "text/event-stream")
         return Reply(200, answer)

@@ -11,10 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
+from doubleword.results.fit import misfit
+from local_server.app import LocalServer
 from local_server.llama import NAME, find_weights
 from local_server.settings import FailRule, ModelSpec, Outage
+from local_server.structured import structured
 from local_server.test_local_server_states import Service, service
 from real_server.mock_upstream import Upstream
+from support.running import json_lines, run
 
 QUICK = {"max_retries": 2, "backoff": 1.0}  # at speed 200: the last try comes within 15 ms
 
@@ -154,3 +158,54 @@ def test_the_real_model_answers_and_honours_a_schema(tmp_path: Path) -> None:
         batch, bodies, _ = run_with(client, "Say hello.", "Say goodbye.", model=NAME)
         assert batch["request_counts"]["completed"] == 2
         assert all(body["model"] == NAME for body in bodies.values())
+
+
+# --- the echo, where a form is asked for ---
+
+TREE = {"$defs": {"node": {"type": "object", "properties": {"name": {"type": "string"}, "next": {"anyOf": [
+    {"$ref": "#/$defs/node"}, {"type": "null"}]}}, "required": ["name"]}}, "$ref": "#/$defs/node"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "type": "object",
+            "properties": {"mood": {"enum": ["good", "bad"]}, "stars": {"type": "integer", "minimum": 1}},
+        },
+        {"type": "object", "properties": {"lines": {"type": "array", "minItems": 2, "items": {"type": "number"}}}},
+        {"type": "object", "properties": {"sure": {"type": ["boolean", "null"]}, "v": {"const": 7}}, "required": ["v"]},
+        {
+            "allOf": [
+                {"properties": {"a": {"type": "string"}}, "required": ["a"]},
+                {"properties": {"b": {"type": "null"}}},
+            ]
+        },
+        {
+            "type": "object",
+            "properties": {"x": {"oneOf": [{"type": "integer"}, {"type": "string"}]}},
+            "required": ["x"],
+        },
+        TREE,
+    ],
+)
+def test_the_echo_answers_what_fits_a_schema(schema: dict[str, Any]) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}}
+    text = structured({"response_format": form}, "[local echo] x")
+    assert text is not None
+    assert misfit(json.loads(text), schema) == ""
+    free = "string" in json.dumps(schema) and "oneOf" not in schema.get("properties", {}).get("x", {})
+    assert ("[local echo]" in text) == free
+
+
+def test_a_rehearsal_with_choices_is_answered_and_marked(server: LocalServer) -> None:
+    Path("rows.csv").write_text("text\nfine\nbroken\n")
+    asked = ("--input", "rows.csv", "--model", "echo", "--prompt", "Mood of {text}", "--choices", "good,bad")
+    for endpoint in ("/v1/chat/completions", "/v1/responses"):
+        job = f"{endpoint[4:8]}.jsonl"
+        assert run("create_batch_file", job, *asked, "--endpoint", endpoint).code == 0
+        done = run("run_batch", job, "--output", f"{endpoint[4:8]}.csv")
+        assert done.code == 0, done.err
+        assert Path(f"{endpoint[4:8]}.csv").read_text() == "text,answer\nfine,good\nbroken,good\n"
+    chat = json_lines(Path("chat.results.jsonl"))
+    assert {line["response"]["body"]["system_fingerprint"] for line in chat} == {"[local echo]"}

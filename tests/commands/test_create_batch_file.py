@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -424,6 +425,33 @@ def test_a_half_surrogate_pair_in_a_cell_is_refused_with_its_line() -> None:
     ran = create(input=table('{"t": "a"}\n{"t": "\\ud83d"}\n', "t.jsonl"), prompt="{t}")
     assert ran.code == ExitCode.BAD_INPUT
     assert "line 2: half of a surrogate pair" in ran.err
+
+
+def test_of_a_folder_the_file_is_named_in_place_of_a_line() -> None:
+    Path("in").mkdir()
+    for name, content in (("a.txt", "x"), ("blank.txt", " \n"), ("empty.txt", ""), ("same.txt", "x")):
+        Path("in", name).write_text(content)
+    ran = create("r.jsonl", "--json", input=Path("in"), prompt="{text}")
+    assert [problem["text"].split(":")[0] for problem in json.loads(ran.err)["error"]["problems"]] == [
+        "blank.txt",
+        "empty.txt",
+    ]
+    ran = create("r.jsonl", "--empty", "skip", input=Path("in"), prompt="{text}")
+    assert "no request for 2 x row with an empty cell in a column that is used (blank.txt, empty.txt)" in ran.err
+    ran = create("r.jsonl", "--empty", "skip", "--id-column", "text", input=Path("in"), prompt="{text}")
+    assert "same.txt: custom_id: duplicate" in ran.err
+
+
+def test_a_file_name_that_is_no_text_is_named_with_the_way_on() -> None:
+    Path("in").mkdir()
+    for name in (b"in/caf\xe9.txt", b"in/a.txt"):
+        Path(os.fsdecode(name)).write_text("x")
+    for asked in (["--prompt", "{file}"], ["--prompt", "{text}", "--id-column", "file"]):
+        ran = create("r.jsonl", *asked, input=Path("in"))
+        assert ran.code == ExitCode.BAD_INPUT
+        assert "caf\\udce9.txt: its name is not UTF-8" in ran.err
+        assert "rename the file" in ran.err
+    assert create(input=Path("in"), prompt="{text}").code == 0
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

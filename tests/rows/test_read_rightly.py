@@ -194,7 +194,40 @@ def test_the_same_quote_in_a_csv_is_doubted_with_its_line() -> None:
     assert "101" in note
 
 
-@pytest.mark.parametrize("cell", ["Hello,\nyours, Bob", "one\ntwo\nthree", "- a, b\n- c, d", "\n\n", "x\n"])
+def swallowing(row: str, text_first: bool) -> str:
+    """A thousand rows with ids made by `row`, of which an open quote swallows 800."""
+    lines = [(row.format(n, n * 7919 % 65536), f"t{n}") for n in range(1, 1001)]
+    lines[99], lines[899] = (lines[99][0], '"I never said'), (lines[899][0], 'that he took it."')
+    if text_first:
+        return "text,id\n" + "".join(f"{text},{made}\n" for made, text in lines)
+    return "id,text\n" + "".join(f"{made},{text}\n" for made, text in lines)
+
+
+@pytest.mark.parametrize("text_first", [False, True])
+@pytest.mark.parametrize("row", ["{1:04x}", "B0{1:05X}", "{1:08x}-{0:04d}", "Ann {0}", "Émile", "{1:b}x"])
+def test_a_quote_that_swallows_rows_is_doubted_whatever_the_other_cells_are(row: str, text_first: bool) -> None:
+    (note,) = notes(describe(write("a.csv", swallowing(row, text_first))))
+    assert "a quote missing" in note
+    assert "101" in note
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'text,id\n"I never said,1\nfine,2\nthat he took it.",3\nx,4\n',
+        "text\n1\n2\n" + '"open\n' + "words\n" * 50 + 'closed"\n3\n',
+        'a;b;c\n1;"x;p\n2;y;q\n3;w";r\n',
+        'sku,text\nB01,"x\nC77,y"\nD5A,z\n',
+    ],
+)
+def test_few_swallowed_rows_or_one_column_are_doubted_too(content: str) -> None:
+    assert "a quote missing" in "".join(notes(describe(write("a.csv", content))))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["Hello,\nyours, Bob", "one\ntwo\nthree", "- a, b\n- c, d", "\n\n", "x\n", "Dear Ann,\n\nI am well, thanks\nBob"],
+)
 def test_a_cell_of_several_lines_is_no_doubt(cell: str) -> None:
     source = describe(write("a.csv", f'id,text\n1,"{cell}"\n2,x\n'))
     assert [row.cells["text"] for row in source.read()] == [cell, "x"]
@@ -217,11 +250,21 @@ def test_unicode_text_of_a_spreadsheet_is_a_table() -> None:
     assert cells("c.txt", "a\tb\n1\t2\n", form="lines")[0] == {"text": "a\tb"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8"])
+def test_cells_of_several_lines_do_not_hide_a_table_with_tabs(encoding: str) -> None:
+    content = 'id\ttext\r\n1\tgrün\r\n2\t"two\nlines"\r\n3\t"a\tb"\r\n'
+    assert [row["text"] for row in cells("a.txt", content.encode(encoding))] == ["grün", "two\nlines", "a\tb"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ('{"text": "a"}\n{"text": "b"}\n', "--format jsonl"),
         ("id,text\n1,a\n2,b\n", "--format csv"),
+        ('id,text\n1,"a, b"\n2,b\n3,c\n', "--format csv"),
+        ("id\ttext\tz\n1\ta\n2\tb\tc\n", "--format tsv"),
+        ("Text\ngood\nbad\n", "a header"),
+        ("id;text\n1;a\n", "a header"),
         ("Hello, you\nand, well, I\nand none\n", ""),
         ("one\ntwo\n", ""),
     ],
@@ -278,8 +321,18 @@ def test_the_delimiter_is_told_from_the_first_rows_and_doubt_is_said(content: st
 # --- JSON ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", ['[{"a": 1}]\n[{"a": 2}]', '[{"a": 1}] [] [{"a": 2}]\n', '[{"a":1},{"a":2}]'])
-def test_every_array_of_a_json_file_is_read(content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"a": 1}]\n[{"a": 2}]',
+        '[{"a": 1}] [] [{"a": 2}]\n',
+        '[{"a":1},{"a":2}]',
+        '{\n "a": 1\n}\n{\n "a": 2\n}\n',
+        '[{"a": 1}]\n{"a": 2}',
+        '{"a": 1} [{"a": 2}]',
+    ],
+)
+def test_every_object_of_a_json_file_is_read_in_arrays_or_not(content: str) -> None:
     assert cells("a.json", content) == [{"a": 1}, {"a": 2}]
 
 
@@ -301,6 +354,26 @@ def test_every_array_of_a_json_file_is_read(content: str) -> None:
 )
 def test_json_that_is_torn_or_hostile_is_an_error_with_its_line(content: str, line: int) -> None:
     assert f"a.json line {line}: " in refusal("a.json", content).what
+
+
+@pytest.mark.parametrize(
+    ("content", "way"),
+    [
+        ('{"more": 1, "data": [{"a": 1}, {"a": 2}]}', """jq -c '.["data"][]' """),
+        ('{"it\\u0027s": [{"a": 1}]}', "jq -c "),
+        ('{"a": {"0": 1, "1": 2}, "b": {"0": 1, "1": 2}}', "orient='records'"),
+        ('{"a": [1, 2], "b": [1, 2]}', "orient='records'"),
+    ],
+)
+def test_one_object_that_holds_the_rows_is_told_from_a_row(content: str, way: str) -> None:
+    assert way in refusal("a.json", content).next_step
+    assert cells("a.json", '{\n"a": [1, 2],\n"b": {"c": 1}, "d": "x"}') == [{"a": [1, 2], "b": {"c": 1}, "d": "x"}]
+
+
+def test_objects_over_several_lines_are_read_as_the_error_of_lines_says() -> None:
+    content = '{\n "a": 1\n}\n{\n "a": 2\n}\n'
+    assert "--format json" in refusal("a.jsonl", content).next_step
+    assert cells("a.jsonl", content, form="json") == [{"a": 1}, {"a": 2}]
 
 
 @pytest.mark.parametrize("bad", ["[" * 100_000 + "]" * 100_000, '{"a": ' + "9" * 5000 + "}", '{"a": 1, "a": 2}', "{"])

@@ -97,7 +97,7 @@ def test_a_table_that_cannot_be_read_is_refused_with_its_line(content: bytes | s
         ("a.jsonl", '{"x": 1}\n\noops\n', "a.jsonl line 3: not JSON"),
         ("a.jsonl", '{"x": 1}\n"text"\n', 'line 2: "text"; expected a JSON object'),
         ("a.jsonl", b'{"x": 1}\n{"x": "\xe9"}\n', "byte 0xe9 is not UTF-8"),
-        ("a.json", '{"x": 1}', "a JSON array of objects was expected"),
+        ("a.json", '{"x": 1} 5', "a JSON array of objects was expected"),
         ("a.json", '[{"x": 1}, 5]', "a JSON array of objects was expected"),
         ("a.json", '[{"x": 1},\n {"x": }]', "line 2: not JSON"),
         ("a.json", '[{"x": 1},\n', "line 2"),

@@ -17,18 +17,22 @@ class Problem:
     expected: str
     first_line: int | None = None
     old_line: int | None = None  # the same line before --fix
+    file: str = ""  # of a folder, where files are the rows; safe to show
 
     @property
     def text(self) -> str:
-        place = f"line {self.line}" + ("" if self.old_line is None else f" (line {self.old_line} before --fix)")
+        place = (self.file or f"line {self.line}") + (
+            "" if self.old_line is None else f" (line {self.old_line} before --fix)"
+        )
         if self.first_line is not None:
             return f"{place}: {self.field}: duplicate {self.value} (first on line {self.first_line})"
         return f"{place}: {self.field}: {self.value}; expected {self.expected}"
 
-    def at(self, line_of: dict[int, int]) -> Problem:
-        """The same problem in another file: `line_of` its line for each line of this one."""
+    def at(self, line_of: dict[int, int], file_of: dict[int, str]) -> Problem:
+        """The same problem in the rows: `line_of` and `file_of` say whose line and file each line of this one is."""
         first = self.first_line and line_of.get(self.first_line, self.first_line)
-        return replace(self, line=line_of.get(self.line, self.line), first_line=first)
+        file = file_of.get(self.line, "")
+        return replace(self, line=line_of.get(self.line, self.line), first_line=first, file=file)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"text": self.text}

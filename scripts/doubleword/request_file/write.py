@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from ..base.errors import BadInput
 from ..base.problem import Problem
 from ..base.progress import Progress
-from ..base.text import plural, safe
+from ..base.text import NO_TEXT, plural, safe
 from ..rows.source import Row, Source
 from ..rows.tally import Tally
 from .body import Asked, Composed
@@ -71,9 +71,10 @@ def _examined(
     if source is not None and report.problems:
         # The lines of the request file will not be kept: those of the source are meant.
         wanted = {line for problem in report.problems for line in (problem.line, problem.first_line)}
-        rows = enumerate(source.read(requests_only=True), 1)
-        line_of = {number: row.line for number, row in rows if number in wanted}
-        report.problems = [problem.at(line_of) for problem in report.problems]
+        rows = {n: row for n, row in enumerate(source.read(requests_only=True), 1) if n in wanted}
+        line_of = {number: row.line for number, row in rows.items()}
+        file_of = {number: safe(row.cells["file"]) for number, row in rows.items()} if source.is_folder else {}
+        report.problems = [problem.at(line_of, file_of) for problem in report.problems]
     report.notes += how.notes + tally.notes()
     if names_none and report.requests > 1:
         report.warnings.append(f"the prompt names no column: all {report.requests} requests ask the same")
@@ -96,7 +97,7 @@ def request_lines(asked: Asked, how: Composed, tally: Tally, skipped: list[int])
 
     Raises BadInput at the end if rows made no request: all of them are told.
     """
-    start, last, source, wrong = 0, 0, how.source, _BadRows(_name(how.source))
+    start, last, source, wrong = 0, 0, how.source, _BadRows(how.source)
     total = len(asked.prompts) if source is None else source.extent()[0]
     policy = "refuse" if source is None else source.empty
     with Progress("build", total, "rows") as progress:
@@ -105,17 +106,17 @@ def request_lines(asked: Asked, how: Composed, tally: Tally, skipped: list[int])
             try:
                 raw = how.write(row.custom_id or "", row.cells, empty)
             except UnicodeEncodeError:
-                wrong.add(row.line, "row", "surrogate", "half of a surrogate pair", "whole characters")
+                wrong.no_text(row)
                 continue
             except BadInput as error:
                 if policy == "skip":
                     skipped.append(tally.rows)
                     tally.skip("row whose picture or text cannot be read", f"{row.line}: {error.what}")
                 else:
-                    wrong.unreadable(row.line, error)
+                    wrong.unreadable(row, error)
                 continue
             if empty and policy != "keep":
-                wrong.add(row.line, empty[0], "empty_cell", "empty", "a text")
+                wrong.add(row, empty[0], "empty_cell", "empty", "a text")
                 continue
             yield Line(number, start, raw)
             start += len(raw)
@@ -128,26 +129,44 @@ def request_lines(asked: Asked, how: Composed, tally: Tally, skipped: list[int])
 class _BadRows:
     """The rows that make no request: the first of them, and how many of each kind."""
 
-    def __init__(self, name: str) -> None:
-        self._name, self._said = name, dict[str, tuple[str, str]]()
+    def __init__(self, source: Source | None) -> None:
+        self._source, self._name, self._said = source, _name(source), dict[str, tuple[str, str]]()
         self._counts: dict[str, int] = {}
         self._problems: list[Problem] = []
 
-    def add(self, line: int, field: str, kind: str, value: str, expected: str) -> None:
+    def add(self, row: Row, field: str, kind: str, value: str, expected: str, step: str = "", what: str = "") -> None:
+        """`what` is said of the first in place of value and expected."""
+        file = safe(row.cells["file"]) if self._source is not None and self._source.is_folder else ""
+        problem = Problem(row.line, safe(field, 60), kind, safe(value, 80), expected, file=file)
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        self._said.setdefault(kind, (f"{self._name} line {line}: {value}; expected {expected}", ""))
+        where = f"{self._name} {file or f'line {row.line}'}"
+        self._said.setdefault(kind, (f"{where}: {what or f'{value}; expected {expected}'}", step))
         if len(self._problems) < SHOWN:
-            self._problems.append(Problem(line, safe(field, 60), kind, safe(value, 80), expected))
+            self._problems.append(problem)
 
-    def unreadable(self, line: int, error: BadInput) -> None:
+    def no_text(self, row: Row) -> None:
+        """A cell with half of a surrogate pair: of a file name, bytes that are no UTF-8."""
+        found = next((n for n, cell in row.cells.items() if isinstance(cell, str) and NO_TEXT.search(cell)), "row")
+        value = repr(row.cells.get(found, "it"))
+        what, expected, step = (
+            "half of a surrogate pair; expected whole characters",
+            "whole characters",
+            "mend that cell",
+        )
+        if found == "file" and self._source is not None and self._source.is_folder:
+            what, expected = "its name is not UTF-8, and cannot be sent", "a name in UTF-8"
+            step = "rename the file, or leave {file} out of prompt and ids"
+        self.add(row, found, "surrogate", value, expected, step, what)
+
+    def unreadable(self, row: Row, error: BadInput) -> None:
         """A cell that holds no picture, or no text."""
         skip_them = "--empty skip makes no request for such a row"
         step = f"{error.next_step}; {skip_them}" if error.next_step else skip_them
-        self._said.setdefault("unreadable", (f"{self._name} line {line}: {error.what}", step))
         if isinstance(error, BadImage):
-            self.add(line, error.column, "unreadable", error.cell, f"a picture ({error.what})")
+            expected = f"a picture ({error.what})"
+            self.add(row, error.column, "unreadable", error.cell, expected, step, error.what)
         else:
-            self.add(line, "row", "unreadable", error.what, "a text")
+            self.add(row, "row", "unreadable", error.what, "a text", step, error.what)
 
     def require_none(self) -> None:
         said, steps = [], []

@@ -77,11 +77,10 @@ def sniffed(start: str, given: str | None, default: str) -> tuple[str, list[str]
     named = re.match(r"sep=(.)[\r\n]", start)
     if given is not None or named is not None:
         return given or (named[1] if named else default), []
-    lines = re.findall(r"[^\r\n]*(?:\r\n|\n|\r|$)", start)[:50]
-    widths = {delimiter: _width(lines, delimiter) for delimiter in dict.fromkeys(chain(default, ",;\t|"))}
-    fitting = [delimiter for delimiter, width in widths.items() if width > 1]
+    widths = {delimiter: width(start, delimiter) for delimiter in dict.fromkeys(chain(default, ",;\t|"))}
+    fitting = [delimiter for delimiter, cells in widths.items() if cells > 1]
     if not fitting:
-        return _most_frequent(lines[0], default), []
+        return _most_frequent(re.split(r"[\r\n]", start, maxsplit=1)[0], default), []
     chosen = max(fitting, key=lambda d: widths[d])  # of equals the first, the default
     return chosen, [d for d in fitting if d != chosen]
 
@@ -90,8 +89,9 @@ def _most_frequent(header: str, default: str) -> str:
     return default if default in header else max(default + ",;\t|", key=header.count)
 
 
-def _width(lines: list[str], delimiter: str) -> int:
-    """How many cells each of the first records has; 0 if they differ."""
+def width(start: str, delimiter: str) -> int:
+    """How many cells each record has, of those on the first 50 lines of a text; 0 if they differ."""
+    lines = re.findall(r"[^\r\n]*(?:\r\n|\n|\r|$)", start)[:50]
     try:
         found = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
     except csv.Error:

@@ -10,9 +10,10 @@ from pathlib import Path
 from ..base.errors import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.text import safe
-from .delimited import sniffed
+from .delimited import sniffed, width
 from .form import Form
 from .formats import FORMATS
+from .headers import folded
 from .recognise import encoding_of, kind_of, not_text
 from .tally import Tally
 from .text_file import no_mark, require_encoding
@@ -131,19 +132,31 @@ def _by_text(named: str, text: str, tally: Tally) -> str:
 def _of_lines(text: str, tally: Tally) -> str:
     """A table with tabs, or lines; what else lines may be is said."""
     lines = [line for line in re.split(r"\r\n|\n|\r", text)[:50] if line]
-    if len(lines) > 1 and _divided(lines, "\t"):
+    if len(lines) > 1 and _divided(text, lines, "\t"):
         tally.doubt("the file is read as a table with tabs, since its lines are so; --format lines for lines", "line 1")
         return "tsv"
-    if lines and _is_object(lines[0]):
+    first = lines[0] if lines else ""
+    cells = [folded(cell).strip('"').lower() for cell in re.split(r"[\t,;]", first)]
+    if _is_object(first):
         tally.doubt("each line is a text, though it is JSON; --format jsonl for rows with keys", "line 1")
-    elif len(lines) > 2 and (_divided(lines, ",") or _divided(lines, ";")):
+    elif "\t" in first and sum("\t" in line for line in lines) * 2 > len(lines):
+        tally.doubt(
+            "each line is a text, tabs and all; --format tsv for a table, of which some rows are ragged", "line 1"
+        )
+    elif len(lines) > 2 and any(_divided(text, lines, delimiter) for delimiter in ",;"):
         tally.doubt("each line is a text, though they look like rows of a table; --format csv for that", "line 1")
+    elif "text" in cells:
+        tally.doubt(
+            "each line is a text, the first one, too, though it may be a header; --format csv for that", "line 1"
+        )
     return "lines"
 
 
-def _divided(lines: list[str], delimiter: str) -> bool:
-    """Whether all lines have as many cells."""
-    return delimiter in lines[0] and len({line.count(delimiter) for line in lines}) == 1
+def _divided(text: str, lines: list[str], delimiter: str) -> bool:
+    """Whether all lines have as many cells; or all records, in which quoted cells may hold delimiters and line ends."""
+    if delimiter not in lines[0]:
+        return False
+    return len({line.count(delimiter) for line in lines}) == 1 or width(text, delimiter) > 1
 
 
 def _is_object(line: str) -> bool:

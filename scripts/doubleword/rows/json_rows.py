@@ -1,8 +1,9 @@
-"""JSON: an object a line, or arrays of objects of any size."""
+"""JSON: an object a line, or objects and arrays of objects of any size."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +51,7 @@ def json_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]
             cells = _DECODER.decode(written)
         except (ValueError, RecursionError) as error:
             what = f"{safe(form.path)} line {number}: not JSON: {safe(_why(error))}"
-            raise BadInput(what, "mend that line; for an array of objects say --format json") from None
+            raise BadInput(what, "mend that line; objects over several lines, or in an array: --format json") from None
         if not isinstance(cells, dict):
             what = f"{safe(form.path)} line {number}: {safe(written, 60)}; expected a JSON object"
             raise BadInput(what, "mend that line; for plain texts say --format lines")
@@ -58,32 +59,53 @@ def json_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]
 
 
 def json_arrays(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:  # noqa: ARG001 - nothing is left out
-    """(line, object) of every object of one array, or of several one after the other, read piece by piece."""
+    """(line, object) of every object, in arrays or one after the other, read piece by piece."""
     try:
         with opened(form, "\n") as file:
-            yield from _Arrays(form, file).objects()
+            yield from _Objects(form, file).all()
     except UnicodeError:
         raise undecodable(form.path, form.encoding) from None
 
 
-class _Arrays:
-    """A reader of arrays that may be larger than the memory."""
+class _Objects:
+    """A reader of arrays and objects that may be larger than the memory."""
 
     def __init__(self, form: Form, file: Any) -> None:
         self._form, self._file = form, file
         self._buffer, self._position, self._line, self._whole = "", 0, 1, False
 
-    def objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def all(self) -> Iterator[tuple[int, dict[str, Any]]]:
         if self._next() is None:
             raise self._wrong("it is empty; a JSON array of objects was expected")
+        alone = self._next() == "{"
         while (character := self._next()) is not None:
-            if character != "[":
-                what = f"{character!r} where a JSON array of objects was expected"
-                if character == "{":
-                    raise self._wrong(what, "an array within it: jq .KEY FILE > rows.json; objects: --format jsonl")
-                raise self._wrong(what)
-            self._position += 1
-            yield from self._array()
+            if character == "[":
+                self._position += 1
+                yield from self._array()
+            elif character == "{":
+                line, cells = self._object()
+                if alone and self._next() is None:
+                    self._judge(cells)
+                yield line, cells
+            else:
+                raise self._wrong(f"{character!r} where a JSON array of objects was expected")
+            alone = False
+
+    def _judge(self, cells: dict[str, Any]) -> None:
+        """Raises BadInput for a file of one object that holds the rows, and is none itself."""
+        for key, found in cells.items():
+            if isinstance(found, list) and found and all(isinstance(member, dict) for member in found):
+                within = shlex.quote(f".[{json.dumps(key, ensure_ascii=False)}][]")
+                raise self._wrong(
+                    f"one object, with a list of objects in {key!r}; objects were expected",
+                    f"jq -c {within} {shlex.quote(safe(self._form.path))} > rows.jsonl",
+                )
+        for kind in (dict, list):
+            if cells and all(isinstance(found, kind) and found for found in cells.values()):
+                raise self._wrong(
+                    "one object, with a column in each of its keys; an object for each row was expected",
+                    "write the rows: in pandas df.to_json('rows.jsonl', orient='records', lines=True)",
+                )
 
     def _array(self) -> Iterator[tuple[int, dict[str, Any]]]:
         if self._next() == "]":

@@ -16,6 +16,8 @@ from .tally import Tally
 from .text_file import line_ends, opened, undecodable
 
 LOOK_AHEAD = 256  # lines of a TSV that are searched for the end of a quote
+MANY_LINES = 20  # of a cell, where a table has one column
+MANY_DELIMITERS = 8  # in the whole lines of a cell, each with as many as a row: no text has that by chance
 OPEN_QUOTE = "a quote that does not enclose a whole cell on its line is read as a character"
 TAB_IN_QUOTES = "tabs or line ends within quotes belong to their cell; is a quote too much there?"
 SWALLOWED = "a quoted cell holds lines that look like rows; is a quote missing there?"
@@ -79,34 +81,46 @@ def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> 
 
 
 def _judge_swallowed(line: int, cells: list[str], delimiter: str, tally: Tally) -> None:
-    """Doubts a quoted cell whose further lines have the form of this table's rows."""
+    """Doubts a quoted cell whose lines have the form of this table's rows."""
     for column, cell in enumerate(cells):
         # The last line is cut at `column` if it is a row, so most texts of many lines need no splitting.
         last = cell.rfind("\n")
-        if last < 0 or cell.count(delimiter, last) != column:
-            continue
-        first, *more = cell.split("\n")
-        known = first.split(delimiter)[0] if column == 0 else cells[0]
-        if _like_rows(known, column, len(cells), more, delimiter):
+        if last >= 0 and cell.count(delimiter, last) == column and _like_rows(cells, column, delimiter):
             tally.doubt(SWALLOWED, line)
 
 
-def _like_rows(known: str, column: int, width: int, lines: list[str], delimiter: str) -> bool:
-    """Whether lines could be rows: as many cells, the first like the `known` one, the last line cut at `column`."""
-    *inner, last = lines
-    if len(inner) < (0 if column else 20 if width == 1 else 1):
-        return False
+def _like_rows(cells: list[str], column: int, delimiter: str) -> bool:
+    """Whether the cell in `column` could be the end of a row, whole rows and the beginning of one.
+
+    What its lines have in common with the row tells: in a table of one column their number alone, else enough
+    delimiters in the right places, or another cell that looks like that of the row.
+    """
+    width = len(cells)
+    first, *inner, last = cells[column].split("\n")
+    if width == 1:
+        return len(inner) >= MANY_LINES
     # Delimiters are counted before anything is split: texts of many lines are common, and read twice as fast so.
-    if not all(text.count(delimiter) == width - 1 for text in inner):
+    if first.count(delimiter) != width - 1 - column or not all(text.count(delimiter) == width - 1 for text in inner):
         return False
-    shape = _shape(known)
-    alike = all(_shape(text.split(delimiter)[0]) == shape for text in inner)
-    return alike and (column == 0 or _shape(last.split(delimiter)[0]) == shape)
+    if len(inner) * (width - 1) >= MANY_DELIMITERS:
+        return True
+    rows = [[*cells[:column], *first.split(delimiter)], *(text.split(delimiter) for text in inner)]
+    rows.append([*last.split(delimiter), *cells[column + 1 :]])
+    return any(
+        _alike([cell.strip() for cell in there]) for at, there in enumerate(zip(*rows, strict=True)) if at != column
+    )
+
+
+def _alike(cells: list[str]) -> bool:
+    """Whether cells could be of one column: as `row-12` and `id-7`, or words as long as each other, such as hashes."""
+    if len({_shape(cell) for cell in cells}) == 1:
+        return bool(cells[0])
+    return len({len(cell) for cell in cells}) == 1 and len(cells[0]) >= 3 and not any(" " in cell for cell in cells)
 
 
 def _shape(cell: str) -> str:
-    """The kinds of characters of a cell, each run once: `row-12` and `id-7` are alike, `12` and `word` are not."""
-    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", cell.strip()))
+    """The kinds of characters of a cell, each run once: of `row-12` it is `a-9`."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", cell))
 
 
 # In a tab file a quote is a quote only around a whole cell on its line: `"I never said` is a text.

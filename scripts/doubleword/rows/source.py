@@ -172,7 +172,7 @@ class Source(Form):
             elif not wanted and requests_only:
                 return
             if wanted and used and any(is_empty(value(cells, name)) for name in used):
-                tally.skip("row with an empty cell in a column that is used", line)
+                tally.skip("row with an empty cell in a column that is used", self.place_of(line, cells))
                 wanted = False
             if number in skipped:
                 cells = {name: None if isinstance(cell, Unreadable) else cell for name, cell in cells.items()}
@@ -182,6 +182,10 @@ class Source(Form):
                 yield Row(line, cells, f"row-{number:06d}" if by_row else text(value(cells, self.id_column or "")))
             elif not requests_only:
                 yield Row(line, cells, None)
+
+    def place_of(self, line: int, cells: dict[str, Any]) -> str | int:
+        """Where a row stands: its line, or of a folder its file."""
+        return str(cells["file"]) if self.is_folder else line
 
     def _rows(self, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
         return folder.rows(self, self._listing, tally) if self.is_folder else formats.rows(self, tally)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -19,6 +20,7 @@ from doubleword.job.job import Job
 from doubleword.job.record import Upload
 from doubleword.rows import source as sources
 from doubleword.rows.located import located
+from support.pictures import GIF, PNG
 from support.running import Ran, run
 
 REVIEWS = Path(__file__).parent.parent / "data" / "reviews.csv"
@@ -237,23 +239,23 @@ def test_tools_are_put_into_every_request() -> None:
 
 def test_an_image_stands_beside_the_text() -> None:
     Path("in").mkdir()
-    Path("in/a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Path("in/a.png").write_bytes(PNG)
     source = table("picture,text\na.png,one\nhttps://x.example/b.png,two\n", "in/t.csv")
     first, second = bodies(input=source, prompt="See {text}", image_column="picture")
     assert first["messages"][0]["content"] == [
         {"type": "text", "text": "See one"},
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"}},
     ]
     assert second["messages"][0]["content"][1]["image_url"]["url"] == "https://x.example/b.png"
     (body, _) = bodies(input=source, prompt="See {text}", image_column="picture", endpoint="responses")
     assert body["input"][0]["content"][1] == {
         "type": "input_image",
-        "image_url": "data:image/png;base64,iVBORw0KGgo=",
+        "image_url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}",
     }
 
 
 def test_a_folder_of_images_and_one_of_texts_give_a_request_a_file() -> None:
-    for folder, content in (("images", b"GIF89a"), ("texts", b"words")):
+    for folder, content in (("images", GIF), ("texts", b"words")):
         Path(folder).mkdir()
         for name in "ab":
             Path(folder, name).write_bytes(content)

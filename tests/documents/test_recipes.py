@@ -21,10 +21,10 @@ from local_server.replies import Reply
 from local_server.settings import REHEARSAL_PRICE, ModelSpec
 from support.canned import chat_body
 from support.documents import ROOT, blocks
+from support.pictures import PNG
 from support.running import run
 
 RECIPES = ROOT / "references/recipes.md"
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 
 
 class Obliging:

@@ -10,9 +10,9 @@ import pytest
 
 from doubleword.base.errors import ExitCode
 from doubleword.request_file.expected import Expected, choice_format, expected_of
+from support.pictures import PNG
 from support.running import Ran, chat_line, run
 
-PNG = b"\x89PNG\r\n\x1a\n"
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"mood": {"enum": ["good", "bad"]}, "why": {"type": "object", "properties": {"words": {}}}},

@@ -19,8 +19,7 @@ from doubleword.base.errors import BadInput, Failure, WrongUsage
 from doubleword.rows.cells import text, value
 from doubleword.rows.source import Source, describe
 from doubleword.rows.tally import Tally
-
-PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
+from support.pictures import PNG
 
 
 def write(name: str, content: bytes | str) -> Path:

@@ -20,9 +20,9 @@ from doubleword.rows.located import located
 from doubleword.rows.pictures import image_address
 from doubleword.rows.source import Row, Source, describe
 from doubleword.rows.stdin import kept_stdin
+from support.pictures import GIF, JPEG, PNG, WEBP
 
-PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
-JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0" + b"x" * 20, b"GIF89a" + b"x" * 20, b"RIFF\x10\x00\x00\x00WEBPVP8 "
+BASE64 = base64.b64encode(PNG).decode()
 
 
 def rows(name: str, content: bytes | str, **options: Any) -> list[Row]:
@@ -191,15 +191,24 @@ def test_an_image_that_is_none_or_too_large_or_missing_is_refused(monkeypatch: p
 
 
 def test_a_web_address_stays_as_it_is() -> None:
-    for address in ("https://x.example/a.png", "data:image/png;base64,AA=="):
+    for address in ("https://x.example/a.png", "http://x.example/a?b={c}&d=é"):
         assert image_address(address, Path()) == address
+    assert image_address("HTTPS://X.example/a.png", Path()) == "https://X.example/a.png"
 
 
 @pytest.mark.parametrize(
     "cell",
     [
-        base64.b64encode(PNG * 3).decode(),
+        BASE64,
+        base64.encodebytes(PNG * 3).decode(),
+        repr(base64.b64encode(PNG)),
+        f"data:image/png;base64,{BASE64}",
+        f"DATA:image/jpeg;base64,{BASE64}\n",
+        f"data:;base64,{BASE64}",
         PNG,
+        {"bytes": BASE64, "path": None},
+        json.dumps({"bytes": BASE64, "path": "gone.png"}),
+        '{"path": "a.png"}',
         {"bytes": PNG, "path": "gone.png"},
         {"bytes": None, "path": "a.png"},
         "folder/../a.png",
@@ -218,8 +227,20 @@ def test_a_cell_may_be_a_picture_or_name_one_below_the_source(cell: Any) -> None
         ("../private.png", "lies outside"),
         ("folder/../../private.png", "lies outside"),
         ("/etc/hostname", "lies outside"),
-        ("x" * 5000, "is no path, web address or base64"),
-        ("x" * 300, "is no path, web address or base64"),
+        ("x." * 5000, "is no path, web address or base64"),
+        ("x" * 300 + ".png", "is no path, web address or base64"),
+        (base64.b64encode(b"BM" + bytes(100)).decode(), "the cell's base64 is no PNG, JPEG, GIF or WebP"),
+        (BASE64[:40], "its end is missing"),
+        (BASE64[:43], "is no whole base64"),
+        ("data:image/png;base64,!!!!", "is no whole base64"),
+        ("data:image/png;base64,", "is no path, web address or base64"),
+        ("data:image/png,abc", "is no path, web address or base64"),
+        ("data:image/svg+xml;base64,AAAA", "is no PNG"),
+        ("https://", "is no path, web address or base64"),
+        ("https://x.example/y z.png", "is no path, web address or base64"),
+        ("s3://bucket/a.png", "is no path, web address or base64"),
+        ('{"path": "../private.png"}', "lies outside"),
+        ("0123456789abcdef" * 4, "there is no file"),
         ("iVBORw0KGgo" + "A" * 300, "is no whole base64"),
         ("UklGR" + "A" * 399, "is no PNG"),
         ("a\0b", "is no path"),
@@ -233,6 +254,20 @@ def test_a_cell_that_is_no_picture_is_refused_with_what_it_is(cell: Any, says: s
     with pytest.raises(BadInput) as failure:
         image_address(cell, Path().resolve())
     assert says in f"{failure.value.what} {failure.value.next_step}"
+
+
+@pytest.mark.parametrize("content", [PNG[:8], PNG[:-12], JPEG[:-2], GIF[:-3], WEBP[:-1], b"RIFF....WEBP"])
+def test_a_picture_that_is_cut_off_is_refused(content: bytes) -> None:
+    Path("a.png").write_bytes(content)
+    for cell in ("a.png", content, base64.b64encode(content).decode()):
+        if isinstance(cell, bytes) or cell == "a.png" or len(cell) > 16:
+            with pytest.raises(BadInput, match="its end is missing"):
+                image_address(cell, Path())
+
+
+def test_what_stands_after_the_end_of_a_picture_does_no_harm() -> None:
+    for content in (PNG, JPEG, GIF, WEBP):
+        assert image_address(content + b"\0\0\n", Path()).startswith("data:image/")
 
 
 # --- which rows, and their ids ---------------------------------------------------------------------
@@ -286,7 +321,7 @@ def test_rows_with_an_empty_used_cell_are_skipped_if_asked() -> None:
 
 
 @given(limit=st.none() | st.integers(1, 12), skip=st.booleans(), data=st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_reading_requests_alone_gives_what_reading_all_rows_gives(limit: int | None, skip: bool, data: Any) -> None:
     texts = data.draw(st.lists(st.sampled_from(["", "x", "a,b", 'q"', "é\n"]), max_size=12))
     sample = None if limit else data.draw(st.none() | st.integers(1, 12))

@@ -16,9 +16,8 @@ import pytest
 
 from doubleword.rows.source import describe
 from local_server.app import LocalServer
+from support.pictures import PNG
 from support.running import run
-
-PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
 
 
 def _csv(folder: Path) -> list[str]:

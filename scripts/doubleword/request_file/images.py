@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import BadInput, WrongUsage
-from ..rows.cells import Unreadable, is_empty, text, value
+from ..rows.cells import Unreadable, as_object, is_empty, text, value
 from ..rows.pictures import image_address
 from .rules import CHAT, RESPONSES
 from .template import Fill
@@ -63,9 +63,5 @@ def _part(address: str, url: str) -> dict[str, Any]:
 
 
 def _several(cell: Any) -> list[Any]:
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
-            pass  # a file may be called so
+    cell = as_object(cell, "[")  # or a file that is called so
     return list(cell) if isinstance(cell, (list, tuple)) else [cell]

@@ -111,7 +111,7 @@ def request_lines(asked: Asked, how: Composed, tally: Tally, skipped: list[int])
             except BadInput as error:
                 if policy == "skip":
                     skipped.append(tally.rows)
-                    tally.skip("row whose picture or text cannot be read", f"{row.line}: {error.what}")
+                    tally.skip("row whose picture or text cannot be read", f"{wrong.place(row)}: {error.what}")
                 else:
                     wrong.unreadable(row, error)
                 continue
@@ -134,9 +134,12 @@ class _BadRows:
         self._counts: dict[str, int] = {}
         self._problems: list[Problem] = []
 
+    def place(self, row: Row) -> str:
+        return str(row.line) if self._source is None else safe(self._source.place_of(row.line, row.cells))
+
     def add(self, row: Row, field: str, kind: str, value: str, expected: str, step: str = "", what: str = "") -> None:
         """`what` is said of the first in place of value and expected."""
-        file = safe(row.cells["file"]) if self._source is not None and self._source.is_folder else ""
+        file = self.place(row) if self._source is not None and self._source.is_folder else ""
         problem = Problem(row.line, safe(field, 60), kind, safe(value, 80), expected, file=file)
         self._counts[kind] = self._counts.get(kind, 0) + 1
         where = f"{self._name} {file or f'line {row.line}'}"

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..base.errors import BadInput
+from ..base.json_text import NotJson, read_json
 
 
 class Unreadable:
@@ -36,12 +37,18 @@ def value(cells: dict[str, Any], name: str) -> Any:
 
 def _within(cell: Any, path: str) -> Any:
     for key in path.split("."):
-        if isinstance(cell, str) and cell.lstrip().startswith("{"):
-            try:
-                cell = json.loads(cell)
-            except (ValueError, RecursionError):
-                return None
+        cell = as_object(cell)
         cell = cell.get(key) if isinstance(cell, dict) else None
+    return cell
+
+
+def as_object(cell: Any, opening: str = "{") -> Any:
+    """The object that a cell is the text of (with `[` the list), as tables hold them; any other cell as it is."""
+    if isinstance(cell, str) and cell.lstrip().startswith(opening):
+        try:
+            return read_json(cell)
+        except NotJson:
+            return cell
     return cell
 
 

@@ -5,28 +5,33 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from ..base.errors import BadInput
 from ..base.files import open_regular
 from ..base.text import safe
-from .cells import text
-from .recognise import START_BYTES, image_type, kind_of
+from .cells import as_object, text
+from .recognise import START_BYTES, image_type, is_whole, kind_of
 
 # As base64 in a body of at most 10 MiB, with room for the prompt.
 IMAGE_BYTES = 7_500_000
 
 # How the base64 of a PNG, JPEG, GIF or WebP begins.
 _BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+_LETTERS = re.compile(r"[A-Za-z0-9+/]+=*")
+_WEB = re.compile(r"(https?)(://[^\s/]\S*)", re.IGNORECASE)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", re.IGNORECASE)
 
 
 def image_address(cell: Any, folder: Path) -> str:
-    """An address a model can read: web and data addresses as they are, anything else as data.
+    """An address a model can read: web addresses as they are, anything else as data.
 
-    A cell is a file's path (relative to `folder`, the source's own, and within it), base64, bytes, or an object with
-    `bytes`, `path` or `url`, as data sets of pictures have. Raises BadInput for what is no picture.
+    A cell is a file's path (relative to `folder`, the source's own, and within it), a data address, base64, bytes, or
+    an object with `bytes`, `path` or `url`, as data sets of pictures have. Raises BadInput for what is no picture.
     """
+    cell = as_object(cell)
     if isinstance(cell, dict):
         cell = next((cell[key] for key in ("bytes", "path", "url") if cell.get(key) is not None), cell)
     if isinstance(cell, (bytes, bytearray)):
@@ -34,14 +39,31 @@ def image_address(cell: Any, folder: Path) -> str:
     written = text(cell).strip()
     if not isinstance(cell, str):
         raise _no_picture(written)
-    if written[:11].lower().startswith(("https://", "http://", "data:image/")):
-        return written
-    if written.startswith(_BASE64) and len(written) > 64:
+    web = _WEB.fullmatch(written)
+    if web is not None:
+        return web[1].lower() + web[2]
+    encoded = _encoded(written, folder)
+    if encoded is not None:
         try:
-            return _data(base64.b64decode(written, validate=True), "the cell's base64")
+            return _data(base64.b64decode(encoded, validate=True), "the cell's base64")
         except binascii.Error:
             raise BadInput(f"{safe(written, 40)} is no whole base64 of a picture", "mend the cell") from None
+    if _ADDRESS.match(written):
+        raise _no_picture(written)
     return _data(_content(_path(written, folder)), str(_path(written, folder)))
+
+
+def _encoded(written: str, folder: Path) -> str | None:
+    """The base64 in a cell: that of a data address, of bytes as Python shows them, or all of it, also in lines."""
+    if written[:5].lower() == "data:":
+        return "".join(written.partition(";base64,")[2].split()) or None
+    if written[:2] in ("b'", 'b"') and written[-1:] == written[1]:
+        written = written[2:-1]
+    bare = "".join(written.split())
+    if bare.startswith(_BASE64) and len(bare) > 16 and "." not in bare:
+        return bare
+    # A hash without an ending is a name of a file, too.
+    return bare if len(bare) > 64 and _LETTERS.fullmatch(bare) and not (folder / written[:1024]).exists() else None
 
 
 def _path(written: str, folder: Path) -> Path:
@@ -73,6 +95,8 @@ def _data(content: bytes, name: str) -> str:
     if len(content) > IMAGE_BYTES:
         raise BadInput(f"{safe(name)} has more than {IMAGE_BYTES} bytes; a request takes 10 MiB", "make it smaller")
     kind = image_type(content)
+    if kind is not None and not is_whole(content, kind):
+        raise BadInput(f"{safe(name)} is no whole picture: its end is missing", "fetch it again, or leave it out")
     if kind is None:
         found = kind_of(content[:START_BYTES])
         what = f" but {found.name}" if found else ", it is empty" if not content else ""

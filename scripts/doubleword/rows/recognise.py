@@ -40,6 +40,17 @@ def image_type(start: bytes) -> str | None:
     return next((kind for sign, kind in _IMAGES if start.startswith(sign)), None)
 
 
+def is_whole(content: bytes, kind: str) -> bool:
+    """Whether a picture has its end: a download may have been cut off. What stands after the end does no harm."""
+    if kind == "png":
+        return content[12:16] == b"IHDR" and b"IEND" in content
+    if kind == "jpeg":  # one within may have its end, too: a preview
+        return content.find(b"\xff\xd9", len(content) // 2) >= 0
+    if kind == "gif":
+        return b";" in content[-16:]
+    return int.from_bytes(content[4:8], "little") + 8 <= len(content)
+
+
 def _other(name: str, way: str) -> Kind:
     return Kind("other", name, way)
 

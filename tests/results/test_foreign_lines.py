@@ -83,11 +83,11 @@ def many_lines() -> bytes:
     return b'{"id": "x", "custom_id": "nobody"}\n' * 300_000
 
 
-def one_long_line() -> bytes:
-    return b"x" * 100_000_000 + b"\n"
+def a_line_without_an_end() -> bytes:
+    return b"x" * 300_000_000
 
 
-@pytest.mark.parametrize("body", [many_lines, one_long_line])
+@pytest.mark.parametrize("body", [many_lines, a_line_without_an_end])
 def test_junk_is_not_read_without_a_bound(trouble: Trouble, body: Callable[[], bytes]) -> None:
     requests = finished(trouble)
     answer = Answer(200, {"content-type": "application/jsonl"}, body())
@@ -99,3 +99,52 @@ def test_junk_is_not_read_without_a_bound(trouble: Trouble, body: Callable[[], b
     assert "more than this batch can have answered" in downloaded.err
     assert spooled() < 1_000_000
     assert len(json_lines(RESULTS)) == 3
+
+
+LONG = "x" * 16 * 1024 * 1024
+
+
+def lengthened(place: int) -> Callable[[Exchange], None]:
+    """One line of the output is longer than any answer."""
+
+    def change(lines: list[bytes]) -> list[bytes]:
+        if len(lines) > place:
+            lines[place] = lines[place].replace(b'"content":"', b'"content":"' + LONG.encode())
+        return lines
+
+    return lambda exchange: change_lines(exchange, change)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_line_that_is_too_long_is_an_error_of_its_request_and_the_others_are_read(
+    trouble: Trouble, place: int
+) -> None:
+    requests = finished(trouble)
+    trouble.strike(Fault("long", "content", times=ALWAYS), long=lengthened(place))
+
+    ran = trouble.run("download", requests, "--json")
+
+    assert (ran.code, ran.facts["results"], ran.facts["errors"]) == (9, 2, {"too_long": 1}), ran.err
+    (error,) = json_lines(Path("r.errors.jsonl"))
+    assert "bytes; at most" in error["text"]
+    assert spooled() < 1_000_000
+    contents = len(trouble.proxy.requests("content"))
+    assert trouble.run("download", requests).code == 9
+    assert len(trouble.proxy.requests("content")) == contents, "what was whole was fetched again"
+    assert trouble.run("retry_failed", requests).code == 9, "it would be paid for again without a word"
+
+
+@pytest.mark.parametrize("damage", [lambda raw: b"\0" * len(raw), lambda raw: raw[: len(raw) // 2], lambda raw: b""])
+def test_what_a_power_cut_took_of_the_spool_is_fetched_again(
+    trouble: Trouble, damage: Callable[[bytes], bytes]
+) -> None:
+    requests = finished(trouble)
+    assert trouble.run("download", requests).code == 0
+    before = RESULTS.read_bytes()
+    (spool,) = Path("r.job/spool").glob("*.output.jsonl")
+    spool.write_bytes(damage(spool.read_bytes()))
+
+    ran = trouble.run("download", requests)
+
+    assert ran.code == 0, ran.err
+    assert sorted(RESULTS.read_bytes().splitlines()) == sorted(before.splitlines())

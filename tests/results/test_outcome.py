@@ -43,9 +43,8 @@ def damaged(raw: bytes) -> st.SearchStrategy[bytes]:
 def read_one(raw: bytes, tmp_path: Path, expected: Expected | None = None) -> outcome.Outcome:
     path = tmp_path / "spool.jsonl"
     path.write_bytes(raw)
-    found = outcome._read(path, expected)
-    assert len(found) == 1
-    return found[0]
+    (found,) = outcome.read(path, expected)
+    return found
 
 
 values = st.recursive(

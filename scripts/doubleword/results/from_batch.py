@@ -16,6 +16,7 @@ from ..job.record import metadata_of, seen
 from ..rows.source import describe
 from ..service.api import Api
 from ..service.by_id import fetch_input, job_of_input, recorded, watched
+from .outcome import read
 from .spool import fetch, spool_files
 
 
@@ -49,8 +50,7 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
     # As it was fetched just now: what is known to be whole is not waited for a second time.
     (batch,) = [part.batch for part in watching.submitted() if part.batch]
     for spool in spool_files(watching, batch):
-        with spool.open("rb") as lines:
-            ids.update(dict.fromkeys(str(json.loads(line)["custom_id"]) for line in lines))
+        ids.update(dict.fromkeys(found.custom_id for found in read(spool, None) if found.custom_id))
     if not ids:
         raise NotFound(
             f"batch {safe(found['id'])}: its input was deleted and it has no results", "nothing is left of it"

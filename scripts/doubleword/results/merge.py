@@ -25,7 +25,7 @@ from ..request_file.lines import Span, request_ids
 from . import asked
 from . import outcome as outcomes
 from .outcome import Outcome
-from .spool import distinct, spool_files
+from .spool import TOO_LONG, distinct, spool_files
 
 # Counted as completed by the server, and paid, but not handed out yet: it is asked for again, never planned again.
 UNREAD = "unread"
@@ -33,8 +33,8 @@ UNREAD = "unread"
 INPUT_DELETED = "input_deleted"
 
 
-# Repeating these cannot help: the request itself is refused, or it is gone.
-PERMANENT = frozenset({"http_400", "http_401", "http_403", "http_413", "http_422", INPUT_DELETED})
+# Repeating these cannot help: the request itself is refused, or it is gone, or there is an answer that is not read.
+PERMANENT = frozenset({"http_400", "http_401", "http_403", "http_413", "http_422", INPUT_DELETED, TOO_LONG})
 
 
 TALLIED = 20  # kinds of answers that are counted
@@ -244,7 +244,7 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
         output = spool_files(job, batch)[0]
         held = len({outcome.custom_id for outcome in outcomes.read(output, expected)} & known)
         if held < batch.completed and len(known) < len(ids):  # ids that occur twice: the lines are counted
-            held = distinct(output, batch.completed, expected)
+            held = len(distinct(output))
         # The server counts more answers than it handed out: which ones, it does not say.
         unread = unread or held < batch.completed
     missing = UNREAD if unread and part.ended else _missing(part)

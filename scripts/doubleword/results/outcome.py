@@ -6,9 +6,16 @@ server counts a web page, an event stream or an empty body as completed, too.
 
 from __future__ import annotations
 
+import atexit
+import marshal
+import os
+import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+from ..base.files import state_of
 from ..base.json_text import read_json
 from ..base.text import safe
 from ..request_file.expected import Expected
@@ -18,6 +25,9 @@ from .response_body import Said, word
 
 BRIEF = 40  # characters of an answer that is counted word by word
 BRIEFS = 1000  # of so many different ones in a batch nothing is told by counting
+AT_ONCE = 1000  # outcomes that are written down together
+
+State = tuple[int, ...]  # of a spool when it was looked at, and what its answers were held against
 
 
 loads = read_json
@@ -51,50 +61,100 @@ class Failed(NamedTuple):
     text: str
 
 
-# The outcomes of one batch's two spools: a download counts them, and merges them a moment later.
-_recent: dict[tuple[Path, int, int, int], list[Outcome]] = {}
+# What was looked at in this process: of the last spools in memory, of earlier ones in a file that has no name.
+_recent: dict[Path, tuple[State, list[Outcome]]] = {}
+_earlier: dict[Path, tuple[State, int]] = {}  # where in the file it begins
+_file: BinaryIO | None = None
+_mutex = threading.RLock()
+
+
+def keep(spool: Path, expected: Expected | None, found: list[Outcome]) -> None:
+    """Notes what the lines of a spool say, as it lies there now: they are not looked at again."""
+    with _mutex:
+        _recent.pop(spool, None)
+        if len(_recent) > 1:  # memory holds the two files of one batch
+            forget()
+        _recent[spool] = _state(spool, expected), found
 
 
 def read(spool: Path, expected: Expected | None) -> list[Outcome]:
     """The outcomes of every line of a spool, in its order; lines that are no JSON have the custom_id ""."""
     if not spool.exists():
         return []
-    state = spool.stat()
-    key = spool, state.st_size, state.st_mtime_ns, id(expected)
-    if key not in _recent:
-        if len(_recent) >= 2:
-            _recent.clear()  # before the next is read: memory holds one batch at a time
-        _recent[key] = _read(spool, expected)
-    return _recent[key]
+    with _mutex:
+        state = _state(spool, expected)
+        if _recent.get(spool, ((),))[0] != state:
+            earlier = _earlier.get(spool)
+            if earlier is not None and earlier[0] == state:
+                found = _read_back(spool, earlier[1])
+            else:
+                looked = Looked(spool, expected)
+                with spool.open("rb", buffering=1 << 20) as file:
+                    for raw in file:
+                        looked.add(raw.removesuffix(b"\n"))
+                found = looked.found
+            keep(spool, expected, found)
+        return _recent[spool][1]
 
 
 def forget() -> None:
-    """Frees what was read last."""
-    _recent.clear()
+    """Frees the memory that the last spools take."""
+    global _file
+    with _mutex:
+        for spool, (state, found) in _recent.items():
+            if _earlier.get(spool, ((),))[0] == state:
+                continue
+            with suppress(OSError):  # a full disk: it is looked at again
+                if _file is None:
+                    _file = tempfile.TemporaryFile(dir=spool.parent)  # noqa: SIM115 - open to the end
+                    atexit.register(_file.close)
+                start = _file.seek(0, os.SEEK_END)
+                for at in range(0, len(found), AT_ONCE):
+                    marshal.dump([(o.custom_id, *o[2:]) for o in found[at : at + AT_ONCE]], _file)
+                marshal.dump([], _file)
+                _earlier[spool] = state, start
+        _recent.clear()
 
 
-def _read(spool: Path, expected: Expected | None) -> list[Outcome]:
+def _read_back(spool: Path, start: int) -> list[Outcome]:
+    assert _file is not None
+    _file.seek(start)
     found: list[Outcome] = []
-    briefs: dict[str, str] = {}
-    offset = 0
-    with spool.open("rb", buffering=1 << 20) as file:
-        for raw in file:
-            outcome = outcome_of(raw, spool, offset, expected)
-            brief = outcome.brief
-            if brief and len(briefs) >= BRIEFS and brief not in briefs:
-                outcome = outcome._replace(brief="")
-            elif brief and briefs.setdefault(brief, brief) is not brief:
-                outcome = outcome._replace(brief=briefs[brief])  # one text for all that are equal
-            found.append(outcome)
-            offset += len(raw)
+    while some := marshal.load(_file):  # noqa: S302 - nobody else can write to it
+        found += [Outcome(custom_id, spool, *others) for custom_id, *others in some]
     return found
 
 
+def _state(spool: Path, expected: Expected | None) -> State:
+    return (*state_of(spool), id(expected))
+
+
+class Looked:
+    """The lines of one spool, each looked at once: `found` has what they say, `end` is where the next one begins."""
+
+    def __init__(self, spool: Path, expected: Expected | None) -> None:
+        self.found: list[Outcome] = []
+        self.end = 0
+        self._spool, self._expected = spool, expected
+        self._briefs: dict[str, str] = {}
+
+    def add(self, raw: bytes) -> None:
+        """Takes the next line, without its end. One that is no JSON has the custom_id ""."""
+        outcome = outcome_of(raw, self._spool, self.end, self._expected)
+        brief = outcome.brief
+        if brief and len(self._briefs) >= BRIEFS and brief not in self._briefs:
+            outcome = outcome._replace(brief="")
+        elif brief and self._briefs.setdefault(brief, brief) is not brief:
+            outcome = outcome._replace(brief=self._briefs[brief])  # one text for all that are equal
+        self.found.append(outcome)
+        self.end += len(raw) + 1
+
+
 def outcome_of(raw: bytes, spool: Path, offset: int, expected: Expected | None) -> Outcome:
-    """What one line says, which stands in a file at an offset."""
+    """What one line says, which stands in a file at an offset; `raw` is without its end, `length` has it."""
     line, failed = parsed_line(raw)
     custom_id = line.get("custom_id")
-    place = custom_id if isinstance(custom_id, str) else "", spool, offset, len(raw)
+    place = custom_id if isinstance(custom_id, str) else "", spool, offset, len(raw) + 1
     if failed:
         return Outcome(*place, failed.kind, failed.status)
     said, answer = answered(line["response"]["body"], expected)

@@ -13,11 +13,12 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import open_own, own_folder, state_of, sync, sync_folder
-from ..base.json_text import read_json
+from ..base.files import open_own, own_folder, state_of, sync
+from ..base.json_text import read_json, written
 from ..base.lock import lock
 from ..base.progress import Progress
 from ..base.text import plural, safe
@@ -30,14 +31,24 @@ from ..service.identity import batch_of, made_at, patiently, require_same_server
 from ..service.refusals import Cut
 from . import asked
 from . import outcome as outcomes
+from .outcome import Outcome
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
 PASSES_SECONDS = (0, 5, 15)
 
 
 CUTS_WITHOUT_A_LINE = 5
-# Longer than any line of an answer, and less than what the transport takes before it gives the file up.
-ANSWER_BYTES = 15 * 1024 * 1024
+
+
+# The longest context that any model has makes a line of a tenth of it. A longer one is left out and named, and the
+# lines after it are read; one of so many bytes has no end.
+ANSWER_BYTES, ENDLESS_BYTES = 15 * 1024 * 1024, 256 * 1024 * 1024
+TOO_LONG = "too_long"  # its kind
+BEGINNING_BYTES = 1000  # of such a line: they hold its ids
+
+
+# A system call for each 16 KB takes as long as all else. No more is held back than was written before.
+HELD_BYTES = 256 * 1024
 
 
 # After a cancel the output still grows: the server aborts what is in flight within 5 s. Final is what two reads 15 s
@@ -54,83 +65,116 @@ Received = Callable[[int], None]
 
 
 class Spool:
-    """One output or error file of a batch as received so far. `lines` counts its whole lines."""
+    """One output or error file of a batch as received so far; every line is looked at once, as it comes in.
 
-    def __init__(self, path: Path, requests: int = 1 << 62) -> None:
-        """`requests`: how many its batch has; a file of many more lines is not read to its end."""
+    It is a cache: what a power cut takes of it is fetched again. So it is not synced; instead `fetch` holds its lines
+    against what the record says of it before anything is made of them.
+    """
+
+    def __init__(
+        self, path: Path, expected: Expected | None, requests: int = 1 << 62, name: Path | None = None
+    ) -> None:
+        """`requests`: how many its batch has; a file of many more lines is not read to its end. `name`: what it will be
+        called."""
         self.path = path
-        self.lines = 0
-        self._most = 2 * requests + SPARE_LINES
-        self._drop_torn_line()
-
-    def _drop_torn_line(self) -> None:
-        """A killed copy may have left half a line: only whole lines may be counted and skipped."""
-        offset = whole = 0
-        with open_own(self.path, self.path.parent) as file:
+        self._expected, self._requests = expected, requests
+        self._looked = outcomes.Looked(name or path, expected)
+        self._rest = b""  # of the line that is coming in
+        self._skipped = 0  # bytes of it so far, where it is too long to be kept: the rest is its beginning then
+        with open_own(path, path.parent) as file:
             file.seek(0)
-            while block := file.read(1 << 20):
-                self.lines += block.count(b"\n")
-                whole = offset + block.rindex(b"\n") + 1 if b"\n" in block else whole
-                offset += len(block)
-            file.truncate(whole)
+            for raw in file:
+                if raw.endswith(b"\n"):
+                    self._looked.add(raw[:-1])
+            file.truncate(self._looked.end)  # a killed copy may have left half a line: only whole ones are skipped
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What its lines say, in their order."""
+        return self._looked.found
 
     def fetch(self, api: Api, file_id: str, received: Received) -> None:
         """Appends the file's lines from the first one not held yet; goes on after cuts while lines keep coming."""
         cuts = 0
         while True:
-            before = self.lines
+            before = len(self.outcomes)
             try:
-                self._append(api.content(file_id, self.lines), received)
+                self._append(api.content(file_id, before), received)
                 return
             except Cut:
-                cuts = 0 if self.lines > before else cuts + 1
+                cuts = 0 if len(self.outcomes) > before else cuts + 1
                 if cuts > CUTS_WITHOUT_A_LINE:
                     raise
                 api.clock.sleep(2.0**cuts)
 
     def _append(self, blocks: Iterator[bytes], received: Received) -> None:
+        most = 2 * self._requests + SPARE_LINES
+        held, size, taken = list[bytes](), 0, 0
         with open_own(self.path) as file:
-            written = whole = file.tell()
             try:
                 for block in blocks:
-                    if self.lines > self._most or written - whole > ANSWER_BYTES:
+                    held.append(block)
+                    size += len(block)
+                    if size < min(HELD_BYTES, taken):
+                        continue
+                    self._take(file, b"".join(held), received)
+                    held, size, taken = [], 0, taken + size
+                    if len(self.outcomes) > most or self._skipped > ENDLESS_BYTES:
                         say(f"{self.path.name}: more than this batch can have answered; the rest is not read")
                         return
-                    file.write(block)
-                    new = block.count(b"\n")
-                    if new:
-                        self.lines += new
-                        whole = written + block.rindex(b"\n") + 1
-                        received(new)
-                    written += len(block)
             finally:
-                file.flush()
-                file.truncate(whole)  # a line without its end is no line, whatever the stream says
-                sync(file.fileno())
+                self._take(file, b"".join(held), received)
+                self._rest, self._skipped = b"", 0  # a line without its end is no line, whatever the stream says
+
+    def _take(self, file: BinaryIO, block: bytes, received: Received) -> None:
+        """Looks at the lines that end in a block, and keeps them."""
+        if self._skipped:
+            end = block.find(b"\n")
+            self._skipped += len(block) if end < 0 else end
+            if end < 0:
+                return
+            self._rest, block, self._skipped = _stand_in(self._rest, self._skipped), block[end:], 0
+        *whole, self._rest = (self._rest + block).split(b"\n")
+        if len(self._rest) > ANSWER_BYTES:
+            self._rest, self._skipped = self._rest[:BEGINNING_BYTES], len(self._rest)
+        if not whole:
+            return
+        file.write(b"\n".join((*whole, b"")))
+        for raw in whole:
+            self._looked.add(raw)
+        received(len(whole))
 
     def fetch_anew(self, api: Api, file_id: str, keep: Known | None, received: Received) -> None:
         """Replaces the spool by a reading from line 0. With `keep`, lines of these that are not sent again stay."""
         path = self.path.with_suffix(".fresh")
-        path.unlink(missing_ok=True)
-        fresh = Spool(path)
-        fresh._most = self._most
+        path.unlink(missing_ok=True)  # of a copy that was killed
+        fresh = Spool(path, self._expected, self._requests, self.path)
         fresh.fetch(api, file_id, received)
-        if keep is not None and self.path.exists():
-            again = fresh.distinct()
-            with self.path.open("rb") as old, open_own(fresh.path) as file:
-                for outcome in outcomes.read(self.path, keep.expected):
+        if keep is not None:
+            again = distinct(path)
+            with self.path.open("rb") as old, open_own(path) as file:
+                for outcome in self.outcomes:
                     old.seek(outcome.offset)
                     line = old.read(outcome.length)
                     if keep.has(outcome.custom_id) and line_id(line) not in again:
-                        file.write(line)
+                        fresh._take(file, line, lambda _: None)
                 file.flush()
-                sync(file.fileno())
-        os.replace(fresh.path, self.path)
+                sync(file.fileno())  # the server may have them no more
+        os.replace(path, self.path)
+        self._looked = fresh._looked
 
-    def distinct(self) -> set[bytes]:
-        """The distinct ids of the lines."""
-        with self.path.open("rb") as file:
-            return {line_id(line) for line in file}
+    def counted(self, by_server: int) -> int:
+        """How many distinct lines there are: by custom_id, or by the server's ids where those occur more than once."""
+        found = len({outcome.custom_id for outcome in self.outcomes})
+        return found if found == by_server else len(distinct(self.path))
+
+
+def distinct(path: Path) -> set[bytes]:
+    """The distinct ids of a spool's lines."""
+    if not path.exists():
+        return set()
+    with path.open("rb") as file:
+        return {line_id(line) for line in file}
 
 
 _IDS_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]+)"\s*,\s*"custom_id"\s*:\s*"([^"\\]*)"')
@@ -147,6 +191,16 @@ def line_id(line: bytes) -> bytes:
         return " ".join(ids).encode() if ids[0] else line
     except (ValueError, KeyError, TypeError, RecursionError):
         return line
+
+
+def _stand_in(beginning: bytes, length: int) -> bytes:
+    """What is kept in place of a line that is too long: an error of its request, if that is known."""
+    ids = _IDS_FIRST.match(beginning)
+    if ids is None:
+        return b"(a line of %d bytes)" % length
+    text = f"the line of the answer has {length} bytes; at most {ANSWER_BYTES} are read"
+    known = {"id": ids[1].decode(errors="replace"), "custom_id": ids[2].decode(errors="replace")}
+    return written(known | {"response": None, "error": {"code": TOO_LONG, "message": text}})
 
 
 class Known:
@@ -214,50 +268,58 @@ def fetch(api: Api, job: Job) -> None:
 
 
 def _fetch_batch(api: Api, job: Job, part: Part, batch: Batch, received: Received) -> Batch:
-    """Fetches one batch; returns it as last seen, with what of it was fetched.
+    """Fetches one batch; returns it as last seen, with what of it was fetched."""
+    known = Known(job, part)
+    output, errors = (Spool(p, known.expected, batch.total or part.requests) for p in spool_files(job, batch))
+    try:
+        return _fetch_into(api, part, batch, output, errors, known, received)
+    finally:
+        for spool in (output, errors):
+            outcomes.keep(spool.path, known.expected, spool.outcomes)
 
-    Whole means that the distinct lines add up with the counts of a batch that has ended. A batch that was fetched
-    whole is asked for its counts alone.
-    """
-    files = spool_files(job, batch)
+
+def _fetch_into(
+    api: Api, part: Part, batch: Batch, output: Spool, errors: Spool, known: Known, received: Received
+) -> Batch:
+    """Whole means that the distinct lines add up with the counts of a batch that has ended. A batch that was fetched
+    whole, and still lies there so, is asked for its counts alone."""
     before = batch.fetched
     current = _after_cancel(api, part, _look(api, part, batch))
-    held = (current.completed, current.failed, current.status)
-    if before and is_here(job, current) and held == (before.completed, before.failed, before.status):
+    if before and before.whole and before == _fetched(current, output, errors, known)[0]:
         return current
     # The error file loses lines when the server retries: it is not resumed across a change of status.
     stale = before is not None and before.status != current.status
-    known = Known(job, part)
     for pause in (None, *PASSES_SECONDS):
+        anew = pause is not None
         if pause is not None:
             api.clock.sleep(pause)
-        readable = []
-        for path, file_id in zip(files, (current.output_file_id, current.error_file_id), strict=True):
-            anew = pause is not None or (stale and path == files[1])
-            spool = Spool(path, current.total or part.requests)
-            readable.append(_fetch_file(api, spool, file_id, anew, known, received))
-        sync_folder(files[0].parent)
+        readable = _fetch_file(api, output, current.output_file_id, anew, known, received)
+        readable |= _fetch_file(api, errors, current.error_file_id, anew or stale, None, received)
         again = _look(api, part, current)
         counted = current.completed + current.failed
-        if again is current and counted and not any(readable) and max(_sizes(files)) <= 0:
+        if again is current and counted and not readable and not output.outcomes and not errors.outcomes:
             raise NotFound(
                 f"the server knows neither batch {safe(batch.id)}, which answered {counted} requests, nor its files",
                 "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
             )
         current = again
-        expected = known.expected
-        results = distinct(files[0], current.completed, expected)
-        failures = distinct(files[1], current.failed, expected)
-        foreign = sum(not known.has(outcome.custom_id) for path in files for outcome in outcomes.read(path, expected))
-        whole = current.ended and not foreign and (results, failures) == (current.completed, current.failed)
-        current.fetched = Fetched(results, failures, current.status, whole, _sizes(files))
-        if whole or (not current.ended and not foreign):
+        found, foreign = _fetched(current, output, errors, known)
+        current.fetched = found
+        if found.whole or (not current.ended and not foreign):
             return current
     say(f"batch {safe(batch.id)}: the server counts {current.completed} results and {current.failed} failures,")
-    say(f"  but sent {results} and {failures}; what was sent is kept")
+    say(f"  but sent {found.completed} and {found.failed}; what was sent is kept")
     if foreign:
         say(f"  {plural(foreign, 'line')} of what it sent are not this batch's or no JSON: they are left out")
     return current
+
+
+def _fetched(batch: Batch, output: Spool, errors: Spool, known: Known) -> tuple[Fetched, int]:
+    """What lies in the spools of a batch, and how many lines of it are not the batch's."""
+    results, failures = output.counted(batch.completed), errors.counted(batch.failed)
+    foreign = sum(not known.has(outcome.custom_id) for spool in (output, errors) for outcome in spool.outcomes)
+    whole = batch.ended and not foreign and (results, failures) == (batch.completed, batch.failed)
+    return Fetched(results, failures, batch.status, whole, _sizes((output.path, errors.path))), foreign
 
 
 def is_settled(job: Job, batch: Batch) -> bool:
@@ -266,31 +328,19 @@ def is_settled(job: Job, batch: Batch) -> bool:
     return fetched is not None and fetched.status == batch.status and fetched.bytes == _sizes(spool_files(job, batch))
 
 
-def is_here(job: Job, batch: Batch) -> bool:
-    """Whether a batch was fetched whole and its spool is what it was then: people tidy up, and disks lose power."""
-    fetched = batch.fetched
-    return fetched is not None and fetched.whole and fetched.bytes == _sizes(spool_files(job, batch))
-
-
 def _sizes(files: Iterable[Path]) -> list[int]:
     return [path.stat().st_size if path.exists() else -1 for path in files]
 
 
-def distinct(path: Path, counted: int, expected: Expected | None) -> int:
-    """How many distinct lines a spool holds: by custom_id, or by the server's ids where those occur more than once."""
-    found = len({outcome.custom_id for outcome in outcomes.read(path, expected)})
-    return found if found == counted else len(Spool(path).distinct())
-
-
-def _fetch_file(api: Api, spool: Spool, file_id: str | None, anew: bool, known: Known, received: Received) -> bool:
+def _fetch_file(
+    api: Api, spool: Spool, file_id: str | None, anew: bool, keep: Known | None, received: Received
+) -> bool:
     """Whether the server has the file; its new lines are in the spool then."""
-    path = spool.path
-    path.with_suffix(".fresh").unlink(missing_ok=True)  # of a copy that was killed while it fetched anew
     if file_id is None:
         return False
     try:
         if anew:
-            spool.fetch_anew(api, file_id, known if path.name.endswith(".output.jsonl") else None, received)
+            spool.fetch_anew(api, file_id, keep, received)
         else:
             spool.fetch(api, file_id, received)
     except NotFound as error:

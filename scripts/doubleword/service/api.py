@@ -73,7 +73,7 @@ PAGE_LIMIT = 101  # the server's own cap; larger values are cut to it silently
 CONTENT_BLOCK_BYTES = 16 * 1024  # a body of known length that is cut loses the block that was being read
 
 
-CONTENT_LINE_BYTES = 16 * 1024 * 1024  # an answer of the longest context that any model has is a tenth of it
+CONTENT_LINE_BYTES = 300 * 1024 * 1024  # such a line has no end; what is kept of a shorter one is for who reads it
 
 
 Found = TypeVar("Found")

@@ -47,16 +47,19 @@ client = openai.OpenAI(base_url=sys.argv[2], api_key="k" * 20)
 client.files.create(file=open(sys.argv[1], "rb"), purpose="batch")
 """
 PLAIN_DOWNLOAD = """
-import requests, sys
+import os, requests, sys
 with open(sys.argv[1] + ".plain", "wb") as file:
     answer = requests.get(sys.argv[2] + "/files/OUTPUT/content", stream=True)
     for block in answer.iter_content(262144): file.write(block)
+    file.flush()
+    os.fsync(file.fileno())
 """
 OUR_DOWNLOAD = """
 import json, shutil, sys
 from pathlib import Path
 record = Path(sys.argv[1])
 shutil.rmtree(record.with_name("spool"), ignore_errors=True)
+record.parent.with_suffix(".results.jsonl").unlink(missing_ok=True)
 text = json.loads(record.read_text())
 text["attempts"][0]["parts"][0]["batch"]["fetched"] = None
 record.write_text(json.dumps(text))
@@ -146,9 +149,9 @@ def measure(folder: Path, requests: Path, record: Path, url: str) -> int:
     )
     fetching: list[str | Path] = [folder / "fetched", url]
     fine &= compare(
-        "download of 190 MB, ratio to a plain iter_content download",
+        "download of 190 MB, ratio to a plain iter_content download that is synced",
         {
-            "plain requests, iter_content": (PLAIN_DOWNLOAD.replace("OUTPUT", OUTPUT), fetching),
+            "plain requests, synced": (PLAIN_DOWNLOAD.replace("OUTPUT", OUTPUT), fetching),
             "ours: coverage, order, merge": (OUR_DOWNLOAD, [record]),
             "openai package, .content": (OPENAI_DOWNLOAD.replace("OUTPUT", OUTPUT), fetching),
         },

@@ -12,10 +12,12 @@ import os
 import re
 import secrets
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Queue
 from typing import BinaryIO
 
 from .errors import BadInput
@@ -303,6 +305,41 @@ def state_of(path: Path) -> list[int]:
     except FileNotFoundError:
         raise BadInput(f"there is no file {safe(path)}", "check the path") from None
     return [found.st_size, found.st_mtime_ns]
+
+
+class Hashed:
+    """Writes blocks to a file, and hashes them on another core meanwhile: SHA-256 takes longer than the writing."""
+
+    BEHIND = 4  # blocks that wait for being hashed, at most
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+        self._blocks: Queue[bytes] = Queue(self.BEHIND)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while block := self._blocks.get():
+            self._hash.update(block)
+
+    def write(self, block: bytes) -> None:
+        self._file.write(block)
+        if block:
+            self._blocks.put(block)
+
+    def digest(self) -> str:
+        """Of all that was written; then nothing more can be."""
+        self._blocks.put(b"")
+        self._thread.join()
+        return self._hash.hexdigest()
+
+
+def read_at(handle: int, start: int, length: int) -> bytes:
+    """So many bytes of an open file, from there on."""
+    if hasattr(os, "pread"):
+        return os.pread(handle, length, start)
+    os.lseek(handle, start, os.SEEK_SET)  # Windows
+    return os.read(handle, length)
 
 
 def digest(path: Path) -> str:

@@ -38,10 +38,20 @@ def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = Fa
         raise NotJson(f"more than {DEPTH} levels of brackets") from None
     except ValueError as error:
         raise NotJson(str(error)) from None
-    # A text with fewer brackets than that has no more levels.
-    if raw.count(b"[") + raw.count(b"{") > DEPTH and _deeper(value, DEPTH):
+    if _has_brackets(raw, DEPTH) and _deeper(value, DEPTH):
         raise NotJson(f"more than {DEPTH} levels of brackets")
     return value
+
+
+def _has_brackets(raw: bytes, more_than: int) -> bool:
+    """Whether there are so many that there may be as many levels. Where there are few, `find` is twice as fast as
+    `count`, which takes half as long as orjson does to parse."""
+    for bracket in (b"{", b"["):
+        place = raw.find(bracket)
+        while place >= 0 and more_than >= 0:
+            more_than -= 1
+            place = raw.find(bracket, place + 1)
+    return more_than < 0
 
 
 def _plainly(raw: bytes, halves: bool) -> Any:

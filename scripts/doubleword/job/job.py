@@ -312,23 +312,26 @@ class Job:
         return "" if _is_still(path, written) else "was changed since this job wrote it"
 
     @contextmanager
-    def writing(self, clock: Clock, *paths: Path) -> Iterator[None]:
+    def writing(self, clock: Clock, *paths: Path) -> Iterator[dict[Path, str]]:
         """Notes files as the job's own, before they are written in the block and as they are after it.
 
-        Raises BadInput as `require_ours` does. The lock is not held in between: writing may take long.
+        Raises BadInput as `require_ours` does. The lock is not held in between: writing may take long. Who knows the
+        SHA-256 of what it wrote puts it into the dictionary.
         """
         with self.locked(clock):
             self.require_ours(*paths)
             self.record.outputs |= {self._output(path): Written(-1, 0, "") for path in paths}
             self.save()
+        hashes: dict[Path, str] = {}
         try:
-            yield
+            yield hashes
         finally:
             with self.locked(clock):
                 for path in paths:
                     if path.exists():
                         size, changed_ns = state_of(path)
-                        self.record.outputs[self._output(path)] = Written(size, changed_ns, digest(path))
+                        sha256 = hashes.get(path) or digest(path)
+                        self.record.outputs[self._output(path)] = Written(size, changed_ns, sha256)
                     else:
                         self.record.outputs.pop(self._output(path), None)
                 self.save()

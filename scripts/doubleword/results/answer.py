@@ -95,7 +95,9 @@ def split_thinking(text: str) -> tuple[str, str]:
 
     Some templates open the tag themselves, so that a text has its end alone.
     """
-    found = _THINK.match(text) if "<" in text[:200] else None
+    if "<" not in text:
+        return "", text
+    found = _THINK.match(text)
     if found:
         return found[2].strip(), text[found.end() :]
     if "</think>" in text and "<think>" not in text:

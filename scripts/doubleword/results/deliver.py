@@ -118,8 +118,8 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         files, partial_file = Files.of(job, running), Files.of(job, running=True).results
         ours = [files.results, *([] if running else [files.errors, partial_file])]
         ours += [wanted.output] if wanted.output else []
-        with job.writing(api.clock, *ours):
-            summary = merge.write(job, files.results, files.errors)
+        with job.writing(api.clock, *ours) as hashes:
+            summary = merge.write(job, files.results, files.errors, hashes)
             if planned:
                 written = _write_table(job, planned, wanted, files, summary, running)
             if not running:

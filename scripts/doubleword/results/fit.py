@@ -24,7 +24,7 @@ def _misfit(value: Any, schema: Any, root: dict[str, Any], where: str, depth: in
     if not isinstance(schema, dict) or depth > DEPTH:
         return _wrong(where, "nothing", value) if schema is False else ""
     if isinstance(schema.get("$ref"), str):
-        wrong = _misfit(value, _referred(schema["$ref"], root), root, where, depth + 1)
+        wrong = _misfit(value, referred(schema["$ref"], root), root, where, depth + 1)
         if wrong:
             return wrong
     wrong = _own(value, schema, where) or _alternatives(value, schema, root, where, depth)
@@ -103,7 +103,7 @@ def _items(value: list[Any], schema: dict[str, Any], root: dict[str, Any], where
     return ""
 
 
-def _referred(reference: str, root: dict[str, Any]) -> Any:
+def referred(reference: str, root: dict[str, Any]) -> Any:
     """What `#/a/b` names within the schema; True, which all fits, for what is not there."""
     target: Any = root
     for key in reference.removeprefix("#").split("/")[1:]:

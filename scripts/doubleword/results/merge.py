@@ -363,6 +363,9 @@ def _error_line(covered: Covered, failed: outcomes.Failed | None) -> dict[str, A
         "line": covered.line,
         "attempt": covered.attempt,
         "batch_id": outcome.spool.name.split(".")[0] if outcome else None,
+        "prompt_tokens": outcome.prompt_tokens if outcome else 0,
+        "completion_tokens": outcome.completion_tokens if outcome else 0,
+        "cut": outcome.cut if outcome else False,
     }
 
 

@@ -49,7 +49,7 @@ class Rows:
 
     COLUMNS = (
         "number", "line", "id", "kind", "prompt", "promptLength", "whole", "answer", "answerLength", "values",
-        "promptTokens", "tokens", "cut", "attempt",
+        "cells", "promptTokens", "tokens", "cut",
     )  # fmt: skip
 
     def __init__(self, requests: int, errors: int) -> None:

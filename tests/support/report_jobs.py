@@ -18,6 +18,11 @@ class Failed(NamedTuple):
     status: int | None = None
 
 
+# What a model, a row or a server may write.
+HOSTILE = (
+    "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+    "<!-- \u2028\u2029 --> \u202egnp.exe \x00\x1b[31m & \" ' <svg onload=alert(2)> ]]> <style>*{display:none}</style>"
+)
 CREATED = 1_795_812_000  # Unix seconds
 
 

@@ -9,8 +9,8 @@ import html
 import math
 from collections.abc import Callable, Sequence
 
-from .report_counts import Bar
-from .report_rows import clean
+from .counts import Bar
+from .sample import clean
 
 LABEL_CHARACTERS = 30  # as many as fit beside the numbers at 360 px
 BAR_HEIGHT, BAR_STEP = 8, 42

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from results.report_jobs import Failed, made_job, result_line
-from results.test_report import HOSTILE
+from support.report_jobs import HOSTILE, Failed, made_job, result_line
 from support.running import run
 
 pytestmark = pytest.mark.browser
@@ -99,7 +98,7 @@ def test_search_filters_and_sorting_find_the_rows(chromium: Any) -> None:
     assert tab.page.locator("#body mark").count() == 1
     tab.page.click("text=Clear")
     assert tab.found == "120 of 120 rows"
-    tab.page.select_option("#answer", label="mixed")
+    tab.page.get_by_label("Answer", exact=True).select_option(label="mixed (39)")
     assert set(tab.column("answer")) == {"mixed", "same prompt, other answers\nmixed"} or set(tab.column("answer")) == {
         "mixed"
     }
@@ -120,6 +119,33 @@ def test_search_filters_and_sorting_find_the_rows(chromium: Any) -> None:
     tokens.click()
     assert tab.column("tokens") == sorted(tab.column("tokens"), key=int, reverse=True)
     assert tab.page.locator("th.c-tokens").get_attribute("aria-sort") == "descending"
+    tab.close()
+
+
+def test_columns_of_few_values_have_a_filter_each(chromium: Any) -> None:
+    Path("s.json").write_text('{"type": "object", "properties": {"mood": {"enum": ["good", "bad", "null"]}}}')
+    rows = [{"text": f"note {n}", "shop": ["Rome", "Oslo", ""][n % 3]} for n in range(30)]
+    outcomes: list[Any] = [f'{{"mood": "{["good", "null"][n % 2]}"}}' for n in range(30)]
+    outcomes[5] = Failed("http_500", "overloaded", 500)
+    requests = made_job(rows, outcomes, "--schema", "s.json", "--empty", "keep", prompt="Of {shop}: {text}?")
+    tab = Tab(chromium, requests)
+    tab.page.get_by_label("shop", exact=True).select_option(label="Oslo (10)")
+    assert tab.column("number") == [str(n + 1) for n in range(1, 30, 3)]
+    tab.page.get_by_label("mood", exact=True).select_option(label="null (14)")
+    assert tab.column("number") == [str(n + 1) for n in range(1, 30, 3) if n % 2]
+    tab.page.click("text=Clear")
+    tab.page.get_by_label("mood", exact=True).select_option(label="null (14)")
+    assert "6" not in tab.column("number"), "a row without an answer has no value, not even one that reads null"
+    tab.page.click("text=Clear")
+    tab.page.get_by_label("shop", exact=True).select_option(label="(empty) (10)")
+    assert tab.found == "10 of 30 rows"
+    tab.page.click("text=Clear")
+    tab.page.select_option("#where", label="shop")
+    tab.page.fill("#search", "oslo")
+    assert tab.found == "10 of 30 rows"
+    tab.page.locator("#body button").first.click()
+    assert "Oslo" in tab.page.inner_text("tr.opened")
+    assert tab.page.get_by_label("text", exact=True).count() == 0, "30 different texts are searched, not filtered"
     tab.close()
 
 

@@ -11,16 +11,16 @@ from string import Template as Slots
 from ..base.files import whole_file
 from ..base.text import utc
 from ..job.next_step import next_step
-from . import report_ran
-from .report import Report
-from .report_answers import ROW_FIELDS
-from .report_counts import Histogram, Repeated, Tally
-from .report_html import Html, columns, frequency, joined, number, outcome_bar, percent, tag
-from .report_prompt import Piece, Template
-from .report_rows import clean, in_script
-from .report_words import KIND_NAMES, advice, kind_name, verdict
+from . import ran
+from .charts import Html, columns, frequency, joined, number, outcome_bar, percent, tag
+from .counts import ROW_VALUES, Histogram, Tally
+from .prompts import ROW_CELLS, Piece, Template
+from .ran import KIND_NAMES, advice, kind_name, verdict
+from .read import Report
+from .same_prompts import Repeated
+from .sample import clean, in_script
 
-FILES = Path(__file__).parent / "page"
+FILES = Path(__file__).parent
 PROMPT_CHARACTERS = 8_000
 REPEATED_SHOWN = 10
 CUT = "Cut short: the answer ends at the token limit. A new job with a higher --max-tokens, or a briefer task, helps."
@@ -75,12 +75,13 @@ def _facts(facts: Sequence[tuple[str, object]]) -> Html:
 def _head(report: Report) -> Html:
     counts = report.counts
     kinds = {kind: (name, getattr(counts, kind)) for kind, name in KIND_NAMES.items()}
-    if not counts.waiting:
-        del kinds["waiting"]
+    for open_kind in ("running", "waiting"):
+        if not kinds[open_kind][1]:
+            del kinds[open_kind]
     return joined(
         tag(
             "header",
-            tag("p", report_ran.kicker(report), class_="kicker"),
+            tag("p", ran.kicker(report), class_="kicker"),
             tag("h1", _name(report)),
             tag("p", verdict(report), class_="verdict"),
         ),
@@ -89,7 +90,7 @@ def _head(report: Report) -> Html:
 
 
 def _ran(report: Report) -> Html:
-    facts: list[tuple[str, object]] = [*report_ran.facts(report)]
+    facts: list[tuple[str, object]] = [*ran.facts(report)]
     turns = report.body.get("messages")
     earlier = "Earlier turns" if isinstance(turns, list) and len(turns) > 2 else "System prompt"
     prompts = [
@@ -97,7 +98,7 @@ def _ran(report: Report) -> Html:
         for title, template in ((earlier, report.before), ("Prompt", report.prompt))
         if any(piece.text or piece.is_hole for piece in template.pieces)
     ]
-    attempts = report_ran.attempts(report)
+    attempts = ran.attempts(report)
     return _section("What ran", _facts(facts), *prompts, _table(attempts) if attempts else "")
 
 
@@ -146,12 +147,14 @@ def _errors(report: Report) -> Html:
 
 def _answers(report: Report) -> Html:
     answers, charts = report.answers, list[Html]()
-    total = report.counts.answered + report.counts.cut
+    total = report.counts.results
     if not total:
         return Html("")
-    for name, counts in answers.fields.items():
+    if answers.vectors.count:
+        charts.append(columns("Numbers of a vector", answers.vectors.bars(), _spread(answers.vectors, "numbers")))
+    for name, counts in answers.properties.items():
         charts.append(_chart(name, counts, total))
-    if not answers.fields:
+    if not answers.properties and answers.whole.total:
         charts.append(_chart(BY_FREQUENCY, answers.whole, total))
     return _section("Answers", tag("div", *charts, class_="charts"))
 
@@ -180,12 +183,12 @@ def _work(report: Report) -> Html:
     if report.completion.most > 0:
         remark = _spread(report.completion, "tokens")
         charts.append(columns("Completion tokens of an answer", report.completion.bars(), remark))
-    if report.times.most - report.times.least >= SHORTEST_SECONDS and report_ran.believable(report):
+    if report.times.most - report.times.least >= SHORTEST_SECONDS and ran.believable(report):
         done, growing = 0, list[tuple[float, float, int]]()
         for start, end, count in report.times.bars():
             done += count
             growing.append((start, end, done))
-        written = report_ran.clock_of(report.times.least, report.times.most)
+        written = ran.clock_of(report.times.least, report.times.most)
         remark = f"from {utc(report.times.least)} to {utc(report.times.most)}"
         charts.append(columns("Answers made so far, over time", growing, remark, written))
     return _section("Tokens and time", tag("div", *charts, class_="charts")) if charts else Html("")
@@ -234,12 +237,10 @@ def _rows_note(report: Report) -> str:
 def _data(report: Report) -> str:
     """What the table needs. The rows are JSON already."""
     differing = report.repeats.differing
-    tally = report.answers.whole
-    named = [bar.label for bar in tally.bars()[: Tally.SHOWN]] if tally.is_telling and not report.answers.fields else []
     facts = {
         "columns": report.rows.COLUMNS,
-        "fields": [clean(name)[:60] for name in report.answers.fields][:ROW_FIELDS],
-        "answers": [clean(name) for name in named if name],
+        "fields": [clean(name)[:60] for name in report.answers.properties][:ROW_VALUES],
+        "source": [clean(name)[:60] for name in report.cells.columns[:ROW_CELLS]],
         "kinds": {clean(kind)[:60]: kind_name(kind) for kind in [*report.errors, "empty"]},
         "promptTitle": "Prompt, filled-in part" if report.prompt.start or report.prompt.end else "Prompt",
         "start": clean(report.prompt.start)[:20_000],

@@ -16,13 +16,11 @@ import pytest
 
 from doubleword.request_file.expected import choice_format
 from local_server.app import LocalServer
-from results.report_jobs import Failed, made_job, result_line
+from local_server.settings import FailRule
+from support.report_jobs import HOSTILE, Failed, made_job, result_line
 from support.running import json_lines, run, run_process, write_requests
 
-HOSTILE = (
-    "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
-    "<!-- \u2028\u2029 --> \u202egnp.exe \x00\x1b[31m & \" ' <svg onload=alert(2)> ]]> <style>*{display:none}</style>"
-)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -92,7 +90,7 @@ def test_the_figures_are_those_of_the_files() -> None:
     usage = [line["response"]["body"]["usage"] for line in lines]
     assert facts["prompt_tokens"] == sum(one["prompt_tokens"] for one in usage)
     assert facts["completion_tokens"] == sum(one["completion_tokens"] for one in usage)
-    assert facts["next"] is None
+    assert "upload.py" in facts["next"], "of this job nothing is uploaded"
 
     page = page_of(requests)
     shown = {attributes["data-count"]: tag for tag, attributes in page.elements if "data-count" in attributes}
@@ -198,7 +196,7 @@ ODD: list[Any] = [
     {"response": "text"},
     {"response": {"status_code": 200, "body": []}},
     {"response": {"body": {"choices": [None], "usage": "much", "created": "now"}}},
-    {"response": {"body": {"choices": [{"message": {"content": "half a pair \ud800"}}], "created": 1e400}}},
+    {"response": {"body": {"choices": [{"message": {"content": "an answer"}}], "created": 1e308}}},
     {"response": {"body": {"data": [{"embedding": [0.5, -1, 2]}], "object": "list"}}},
     {"response": {"body": {"output": [{"content": [{"text": "an answer of responses"}]}], "created_at": 1795812009}}},
     {"response": {"body": {"content": [{"text": "an answer of messages"}], "usage": {"output_tokens": 4}}}},
@@ -210,7 +208,7 @@ def test_lines_of_any_shape_are_shown_or_counted_as_empty() -> None:
     facts = run("report", requests, "--json").facts
     assert (facts["answered"], facts["failed"]) == (4, 4)
     answers = [row["answer"] for row in page_of(requests).rows if not row["kind"]]
-    assert answers[0] == "half a pair ⟨U+D800⟩"
+    assert answers[0] == "an answer"
     assert answers[1].startswith("a vector of 3 numbers")
     assert answers[2:] == ["an answer of responses", "an answer of messages"]
 
@@ -231,6 +229,115 @@ def test_a_job_in_which_everything_failed_becomes_a_page_too() -> None:
     requests = made_job(reviews(3), [Failed("http_500", "no")] * 3)
     assert "0 of 3 requests have an answer (0 %). Without one: 3 failed." in page_of(requests).words
     assert run("report", requests, "--text").code == 0
+
+
+def test_images_are_named_by_their_files_and_the_columns_of_the_prompt_are_kept_for_each_row() -> None:
+    Path("pictures").mkdir()
+    rows = []
+    for n in range(4):
+        Path(f"pictures/{n}.png").write_bytes(PNG + bytes([n]))
+        shown = json.dumps([f"pictures/{n}.png", "pictures/0.png"]) if n == 3 else f"pictures/{n}.png"
+        rows.append({"text": f"card {n}", "kind": "front" if n % 2 else "back", "photo": shown})
+    requests = made_job(rows, ["a", "b", "c", "d"], "--image-column", "photo", prompt="Describe the {kind} of {text}!")
+    page = page_of(requests)
+    assert page.data["source"] == ["kind", "text", "photo"]
+    assert [row["cells"][:2] for row in page.rows] == [[row["kind"], row["text"]] for row in rows]
+    assert page.rows[1]["prompt"].endswith("(an image: pictures/1.png)")
+    assert page.rows[3]["prompt"].endswith("(an image: pictures/3.png)\n(an image: pictures/0.png)")
+    assert [attributes for _, attributes in page.elements if attributes.get("class") == "hole"] != []
+
+    folder = Path("folder.jsonl")
+    asked = ("--input", "pictures", "--model", "m", "--prompt", "What is it?")
+    assert run("create_batch_file", folder, *asked).code == 0
+    ids = [line["custom_id"] for line in json_lines(folder)]
+    Path("folder.results.jsonl").write_text("".join(json.dumps(result_line(i, "it")) + "\n" for i in ids))
+    assert [row["prompt"] for row in page_of(folder).rows] == [f"(an image: {n}.png)" for n in range(4)]
+    Path("reviews.source.jsonl").write_text("{}\n")
+    changed = page_of(requests)
+    assert changed.data["source"] == [], "the source is another now: nothing of it is shown"
+    assert "(an image)" in changed.rows[0]["prompt"]
+
+
+def test_numbers_and_enums_that_may_be_null_or_stand_elsewhere_in_the_schema_are_counted() -> None:
+    properties = {
+        "n": {"type": ["number", "null"]},
+        "a": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "r": {"$ref": "#/$defs/grade"},
+        "e": {"anyOf": [{"enum": ["x", "y", "z"]}, {"type": "null"}]},
+        "tags": {"type": "array", "items": {"enum": ["new", "old", "odd"]}},
+    }
+    grade = {"enum": ["low", "high", "none"]}
+    Path("s.json").write_text(json.dumps({"type": "object", "properties": properties, "$defs": {"grade": grade}}))
+    answers = [{"n": n / 2, "a": None if n == 3 else n, "r": "low", "e": "x", "tags": ["new", "old"]} for n in range(6)]
+    requests = made_job(reviews(6), [json.dumps(answer) for answer in answers], "--schema", "s.json")
+    text = run("report", requests, "--text").out
+    assert "n: 0 to 2.5, median 1" in text
+    assert "a: 0 to 5, median 2" in text
+    assert "r: 6 (100 %) low; 0 (0 %) high; 0 (0 %) none" in text
+    assert "z" in text.split("  e: ")[1].splitlines()[0]
+    assert "tags: 6 (100 %) new; 6 (100 %) old; 0 (0 %) odd" in text
+    assert page_of(requests).rows[4]["values"][:2] == ["2", "4"], "2.0 is 2"
+
+
+def test_vectors_are_told_by_how_many_numbers_they_hold() -> None:
+    outcomes = [{"response": {"body": {"data": [{"embedding": [0.5] * 16}], "object": "list"}}}] * 3
+    text = run("report", made_job(reviews(3), outcomes), "--text").out
+    assert "numbers of a vector: each 16" in text
+    assert "characters" not in text
+
+
+def test_what_still_runs_is_not_called_missing() -> None:
+    requests = made_job(reviews(3), ["a", Failed("running", "missing: running"), Failed("http_500", "no")])
+    facts = run("report", requests, "--json").facts
+    assert (facts["running"], facts["missing"], facts["failed"], facts["errors"]) == (1, 0, 1, {"http_500": 1})
+    assert "Still running: 1." in page_of(requests).words
+
+
+def test_the_figures_are_those_of_a_download_after_a_trial_a_retry_and_answers_taken_from_another_job(
+    server: LocalServer,
+) -> None:
+    server.app.settings.fail.append(FailRule.parse("made of 7=503"))
+    Path("rows.csv").write_text("text\n" + "".join(f"made of {n}\n" for n in range(12)))
+    asked = ("--input", "rows.csv", "--model", "echo", "--prompt", "Say: {text}", "--max-tokens", "6")
+    assert run("create_batch_file", "first.jsonl", *asked, "--limit", "4").code == 0
+    assert run("run_batch", "first.jsonl").code == 0
+    assert run("create_batch_file", "r.jsonl", *asked, "--reuse", "first.jsonl").code == 0
+    assert run("run_batch", "r.jsonl", "--trial", "2").code == 8
+    assert run("run_batch", "r.jsonl").code == 9
+    server.app.settings.fail.clear()
+    assert run("retry_failed", "r.jsonl").code == 0
+    done = run("run_batch", "r.jsonl", "--json")
+    facts, told = run("report", "r.jsonl", "--json").facts, done.facts
+    assert facts["results"] == told["results"] == 12
+    assert (facts["prompt_tokens"], facts["completion_tokens"]) == (told["prompt_tokens"], told["completion_tokens"])
+    assert facts["cut"] + facts["cut_without_answer"] == told["cut"] == 12
+    words = page_of(Path("r.jsonl")).words
+    assert "Taken from earlier jobs 4 answers" in " ".join(words.split())
+    assert "trial" in words
+    assert "retry" in words
+
+
+def test_tokens_and_cuts_of_answers_that_were_none_are_counted(server: LocalServer) -> None:
+    Path("rows.csv").write_text("text\none\ntwo\n")
+    Path("s.json").write_text(
+        json.dumps({"type": "object", "properties": {"why": {"type": "string", "minLength": 99}}})
+    )
+    asked = ("--input", "rows.csv", "--model", "echo", "--prompt", "{text}", "--schema", "s.json", "--max-tokens", "3")
+    assert run("create_batch_file", "r.jsonl", *asked).code == 0
+    told = run("run_batch", "r.jsonl", "--json").facts
+    facts = run("report", "r.jsonl", "--json").facts
+    assert facts["completion_tokens"] == told["completion_tokens"] == 6
+    assert (facts["results"], facts["cut_without_answer"], told["cut"]) == (0, 2, 2)
+
+
+def test_a_raw_id_is_taken_where_it_was_downloaded(server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 3)
+    assert run("run_batch", requests).code == 0
+    batch = json.loads(Path("r.job/record.json").read_text())
+    found = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", json.dumps(batch["attempts"]))
+    batch_id = next(i for i in found if run("download", i).code == 0)
+    assert run("report", batch_id, "--json").facts["results"] == 3
+    assert run("report", "1" * 8 + batch_id[8:]).code == 3
 
 
 # --- what is in its way ---

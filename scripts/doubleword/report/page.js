@@ -4,6 +4,7 @@
 
 (() => {
   const ROWS_A_PAGE = 50;
+  const MOST_VALUES = 30; // a column with more different ones is searched, not filtered
   const data = JSON.parse(document.getElementById("data").textContent);
   const rows = data.rows.map((cells) => Object.fromEntries(data.columns.map((name, i) => [name, cells[i]])));
   for (const index of data.repeated) rows[index].repeated = true;
@@ -31,6 +32,7 @@
   const answerColumns = data.fields.length
     ? data.fields.map((name, i) => ({ key: `value ${i}`, title: name, text: (row) => row.values[i] || "" }))
     : [{ key: "answer", title: "Answer", text: (row) => row.answer }];
+  const sourceColumns = data.source.map((name, i) => ({ key: `cell ${i}`, title: name, text: (row) => row.cells[i] || "" }));
   const columns = [
     { key: "number", title: "Row", value: (row) => row.number },
     { key: "id", title: "Id", text: (row) => row.id },
@@ -42,12 +44,29 @@
   // --- which rows, in which order ---
 
   function searched(row, words, where) {
+    const column = [...answerColumns, ...sourceColumns].find((one) => one.key === where);
     const texts = { prompt: [row.prompt], answer: [row.answer], id: [row.id] };
-    const found = where.startsWith("value ")
-      ? [row.values[Number(where.slice(6))] || ""]
-      : texts[where] || [row.id, row.kind, row.prompt, row.answer];
+    const found = texts[where] || (column ? [column.text(row)] : [row.id, row.kind, row.prompt, row.answer]);
     return found.some((text) => text.toLowerCase().includes(words));
   }
+
+  // Columns of few different values have a filter each; a row without an answer has none of the answer's values.
+  function filterOf(column, isAnswer) {
+    const of = (row) => (isAnswer && row.kind ? null : column.text(row).trim());
+    const counts = new Map();
+    for (const row of rows) {
+      const value = of(row);
+      if (value !== null) counts.set(value, (counts.get(value) || 0) + 1);
+    }
+    const values = [...counts].sort((a, b) => b[1] - a[1]);
+    const repeats = values.some(([, count]) => count > 1);
+    return values.length > 1 && values.length <= MOST_VALUES && repeats ? [{ title: column.title, of, values }] : [];
+  }
+
+  const filters = [
+    ...answerColumns.flatMap((column) => filterOf(column, true)),
+    ...sourceColumns.flatMap((column) => filterOf(column, false)),
+  ].map((filter, i) => ({ ...filter, id: `filter-${i}` }));
 
   const SHOWN = {
     all: () => true,
@@ -62,8 +81,9 @@
     const show = by("show").value;
     const kind = show.startsWith("kind ") ? show.slice(5) : null;
     if (kind === null ? !SHOWN[show](row) : row.kind !== kind) return false;
-    const answer = by("answer").value;
-    if (answer && (row.kind || row.answer.trim() !== answer.slice(1))) return false;
+    // The value of a choice begins with "=", for a cell may be empty.
+    const passes = ({ id, of }) => by(id).value === "" || (of(row) !== null && `=${of(row)}` === by(id).value);
+    if (!filters.every(passes)) return false;
     return !words || searched(row, words, by("where").value);
   }
 
@@ -136,12 +156,14 @@
       facts.push(`${whole(row.promptTokens)} prompt tokens`, `${whole(row.tokens)} completion tokens`);
     }
     const answer = [row.answer, ...cutNote(row.answer.length, row.answerLength)];
+    const cells = sourceColumns.flatMap((column) => (column.text(row) ? text(column.title, column.text(row)) : []));
     const list = element(
       "dl",
       {},
       ...text("Id", row.id),
       ...text("Prompt", ...prompt),
       ...text(row.kind ? kindName(row.kind) : "Answer", ...answer),
+      ...(sourceColumns.length > 1 ? cells : []),
       ...text("Facts", facts.join(", ")),
     );
     const box = element("td", { role: "cell", colspan: String(columns.length) }, list);
@@ -212,10 +234,14 @@
     }
     for (const [kind, count] of kindsFound()) shows.push([`kind ${kind}`, `${kindName(kind)} (${whole(count)})`]);
     options(by("show"), shows);
-    const fields = data.fields.map((name, i) => [`value ${i}`, name]);
-    options(by("where"), [["", "every column"], ["prompt", "the prompt"], ["answer", "the answer"], ["id", "the id"], ...fields]);
-    // The value of a choice begins with "=", for an answer may be empty.
-    options(by("answer"), [["", "any"], ...data.answers.map((answer) => [`=${answer}`, answer])]);
+    const named = [...(data.fields.length ? answerColumns : []), ...sourceColumns].map(({ key, title }) => [key, title]);
+    options(by("where"), [["", "every column"], ["prompt", "the prompt"], ["answer", "the answer"], ["id", "the id"], ...named]);
+    for (const { id, title, values } of filters) {
+      const select = element("select", { id });
+      by("clear").before(element("p", { class: "field" }, element("label", { for: id }, title), select));
+      const shown = values.map(([value, count]) => [`=${value}`, `${value || "(empty)"} (${whole(count)})`]);
+      options(select, [["", "any"], ...shown]);
+    }
   }
 
   function turn(step) {

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ..base.text import next_command, plural, safe
-from . import report_ran
-from .report import Report
-from .report_counts import Bar, Histogram, Tally
-from .report_html import number, percent
-from .report_words import KIND_NAMES, kind_name, verdict
+from ..job.next_step import next_step
+from . import ran
+from .charts import number, percent
+from .counts import Bar, Histogram, Tally
+from .ran import KIND_NAMES, kind_name, verdict
+from .read import Report
 
 # Shares of the 40 lines: 2 of head, 9 of what ran, 8 of errors, 14 of answers, 5 of repeated prompts, 2 of the end.
 FACTS, ERRORS, ANSWERS, REPEATED = 9, 6, 12, 3
@@ -20,8 +21,8 @@ WIDTH = 160
 def lines(report: Report) -> list[str]:
     """The report, cleaned for a terminal."""
     counts = [f"{getattr(report.counts, kind):,} {name}" for kind, name in KIND_NAMES.items() if kind != "waiting"]
-    ran = [f"  {name}: {value}" for name, value in report_ran.facts(report)]
-    found = [f"{report.job.request_file().name}: {verdict(report)}", f"  {', '.join(counts)}", *ran[:FACTS]]
+    facts = [f"  {name}: {value}" for name, value in ran.facts(report)]
+    found = [f"{report.job.request_file().name}: {verdict(report)}", f"  {', '.join(counts)}", *facts[:FACTS]]
     found += _errors(report) + _answers(report)[: ANSWERS + 2] + _repeats(report)
     page = next_command("report.py", report.job.request_file())
     return [_indented(line) for line in [*found, f"as a page: {page}"]]
@@ -44,11 +45,13 @@ def _errors(report: Report) -> list[str]:
 
 def _answers(report: Report) -> list[str]:
     answers = report.answers
-    total = report.counts.answered + report.counts.cut
+    total = report.counts.results
     if not total:
         return []
-    if answers.fields:
-        return ["answers:", *(f"  {name}: {_figures(counts, total)}" for name, counts in answers.fields.items())]
+    if answers.vectors.count:
+        return [f"numbers of a vector: {_figures(answers.vectors, total)}"]
+    if answers.properties:
+        return ["answers:", *(f"  {name}: {_figures(counts, total)}" for name, counts in answers.properties.items())]
     if answers.whole.is_telling:
         return ["answers:", *(f"  {_bar(bar, total)}" for bar in _fewer(answers.whole.bars(), ANSWERS))]
     return [f"length of the answers: {_figures(answers.whole.lengths, total)} characters"]
@@ -89,19 +92,20 @@ def _repeats(report: Report) -> list[str]:
 def facts(report: Report, page: Path | None) -> dict[str, Any]:
     """The --json object: the same keys every time."""
     counts, tally = report.counts, report.answers.whole
-    by_frequency = not report.answers.fields and tally.is_telling
+    by_frequency = not report.answers.properties and tally.is_telling
     return {
         "job": str(report.job.path),
         "page": str(page) if page else None,
         "requests": counts.requests,
-        "results": counts.answered + counts.cut,
+        "results": counts.results,
         **{kind: getattr(counts, kind) for kind in KIND_NAMES},
+        "cut_without_answer": report.cut_for_nothing,
         "errors": {found.kind: found.count for found in report.errors.values()},
         "answers": {bar.label: bar.rows for bar in tally.bars()} if by_frequency else None,
         "repeated_prompts": report.repeats.prompts,
         "differing_prompts": len(report.repeats.differing),
         "prompt_tokens": report.prompt_tokens,
-        "completion_tokens": int(report.completion.sum),
+        "completion_tokens": report.completion_tokens,
         "rows_shown": len(report.rows.written),
-        "next": None,
+        "next": next_step(report.job),
     }

@@ -1,12 +1,11 @@
 """What a job's files say, for a person to look at: read once, in input order, in bounded memory.
 
-Made from the job record, the request file, the results and the errors, without a network. `report_page` writes
-it as one HTML file, `report_text` as a few lines.
+Made from the job record, the request file, the results and the errors, without a network. `page` writes it as one
+HTML file, `text` as a few lines.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,29 +13,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.errors import BadInput
+from ..base.json_text import count, fields, moment, read_json
 from ..base.progress import Progress
-from ..base.text import safe
+from ..base.text import safe, without_key
 from ..job.job import Job
 from ..job.next_step import next_step
 from ..request_file.expected import Expected
 from ..request_file.lines import lines
-from . import asked, outcome, report_prompt
-from .answer import split_thinking
-from .report_answers import Answers
-from .report_counts import Histogram, Repeats
-from .report_prompt import Template
-from .report_rows import Rows, clean
-from .response_body import Said, as_text
-
-try:
-    import orjson
-except ImportError:
-    orjson = None  # type: ignore[assignment,unused-ignore]
+from ..results import asked, outcome
+from ..results.answer import split_thinking
+from ..results.response_body import Said, as_text
+from . import prompts
+from .counts import Answers, Histogram
+from .prompts import Cells, Template
+from .same_prompts import Repeats
+from .sample import Rows, clean
 
 # Kinds of the errors file that say that nothing came back; any other kind is a failure.
-MISSING = frozenset({"running", "cancelled", "expired", "not_returned", "input_deleted", "unread"})
+MISSING = frozenset({"cancelled", "expired", "not_returned", "input_deleted", "unread"})
 NOT_SENT = "not_submitted"  # after a trial this is nearly the whole job: no trouble, and not in the table
+RUNNING = "running"
 EXAMPLES = 3
+VALUE_CHARACTERS = 100  # of a cell and of a property, in a row of the table
 
 
 @dataclass
@@ -48,11 +46,16 @@ class Counts:
     empty: int = 0
     failed: int = 0
     missing: int = 0
+    running: int = 0  # its batch has not ended
     waiting: int = 0  # not sent yet
 
     @property
     def requests(self) -> int:
         return sum(vars(self).values())
+
+    @property
+    def results(self) -> int:
+        return self.answered + self.cut
 
 
 @dataclass
@@ -75,25 +78,29 @@ class Report:
     differing: list[str]  # parameters that are not the same in all requests
     prompt: Template
     before: Template
+    cells: Cells
     answers: Answers
     rows: Rows
     counts: Counts = field(default_factory=Counts)
     errors: dict[str, ErrorKind] = field(default_factory=dict)
     repeats: Repeats = field(default_factory=Repeats)
     prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cut_for_nothing: int = 0  # cut at the token limit so that no answer was left
     completion: Histogram = field(default_factory=Histogram)  # completion tokens of each answer
     times: Histogram = field(default_factory=Histogram)  # when each answer was made, Unix seconds
 
 
 class _Row(NamedTuple):
-    """A request in input order, with the server's line, or the line of the errors file, or neither."""
+    """A request in input order, with the server's line, or the line of the errors file, or neither ({})."""
 
     line: int
     custom_id: str
     prompt: int  # a hash of everything but the id
     raw: bytes
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
+    cells: dict[str, Any]  # of its row of the source, where that is still there
+    result: dict[str, Any]
+    error: dict[str, Any]
 
 
 def read(job: Job, now: float) -> Report:
@@ -105,10 +112,10 @@ def read(job: Job, now: float) -> Report:
     if not results.exists():
         raise BadInput(f"{safe(requests.name)}: no results have been downloaded yet", next_step(job) or "")
     expected = asked.expected(job)
-    bodies = report_prompt.spread(requests)
-    texts = [report_prompt.asked(body) for body in bodies]
+    bodies = prompts.spread(requests)
     first = bodies[0] if bodies else {}
-    prompt, before = report_prompt.template_of(requests, job.record.source, texts)
+    cells = Cells(job)
+    prompt, before = prompts.template_of(requests, cells, [prompts.asked(body) for body in bodies])
     report = Report(
         job=job,
         made_at=now,
@@ -117,23 +124,15 @@ def read(job: Job, now: float) -> Report:
         differing=sorted(key for key in first if any(body.get(key) != first[key] for body in bodies)),
         prompt=prompt,
         before=before,
-        answers=Answers.of(expected),
+        cells=cells,
+        answers=Answers(expected),
         rows=Rows(*_sent_and_failed(results, errors)),
     )
     with Progress("report", job.requests.requests, "requests") as progress:
-        for number, row in enumerate(_in_order(requests, results, errors), 1):
+        for number, row in enumerate(_in_order(requests, cells, results, errors), 1):
             _take(report, number, row)
             progress.add(1)
     return report
-
-
-def _loads(raw: bytes) -> Any:
-    if orjson is not None:
-        try:
-            return orjson.loads(raw)
-        except ValueError:
-            pass  # it is stricter than the json module: half of a surrogate pair, NaN, very long numbers
-    return json.loads(raw)
 
 
 def _sent_and_failed(results: Path, errors: Path) -> tuple[int, int]:
@@ -151,26 +150,24 @@ def _sent_and_failed(results: Path, errors: Path) -> tuple[int, int]:
 _ID = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
 
 
-def _in_order(requests: Path, results: Path, errors: Path) -> Iterator[_Row]:
+def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iterator[_Row]:
     """Every request with what came of it: both files are in the order of the request file."""
     good, bad = _objects(results), _objects(errors)
-    result, error = next(good, None), next(bad, None)
+    result, error = next(good, {}), next(bad, {})
     for line in lines(requests):
         if line.blank:
             continue
         found = _ID.match(line.raw)
-        custom_id = found[1].decode() if found else str(_loads(line.raw)["custom_id"])
-        known = line.number, custom_id, hash(line.raw[found.end() :] if found else line.raw), line.raw
-        if result is not None and result.get("custom_id") == custom_id:
-            yield _Row(*known, result, None)
-            result = next(good, None)
-        elif error is not None and error.get("custom_id") == custom_id:
-            yield _Row(*known, None, error)
-            error = next(bad, None)
-        else:
-            yield _Row(*known, None, None)
+        custom_id = found[1].decode() if found else str(read_json(line.raw)["custom_id"])
+        mark = hash(line.raw[found.end() :] if found else line.raw)
+        row = _Row(line.number, custom_id, mark, line.raw, cells.of(custom_id), {}, {})
+        if result.get("custom_id") == custom_id:
+            row, result = row._replace(result=result), next(good, {})
+        elif error.get("custom_id") == custom_id:
+            row, error = row._replace(error=error), next(bad, {})
+        yield row
     left = result or error
-    if left is not None:
+    if left:
         raise BadInput(
             f"{safe(results.name)} and {safe(errors.name)} do not fit {safe(requests.name)} at "
             f"{safe(left.get('custom_id'), 64)}",
@@ -184,52 +181,61 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb", buffering=1 << 20) as file:
         for number, raw in enumerate(file, 1):
             try:
-                found = _loads(raw)
+                found = fields(read_json(raw))
             except ValueError:
-                found = None
-            if not isinstance(found, dict):
+                found = {}
+            if not found:
                 raise BadInput(f"{safe(path)} line {number} is not a line of download.py's", "run download.py again")
             yield found
 
 
 def _take(report: Report, number: int, row: _Row) -> None:
     """Counts one request, and keeps it for the table if it is one of those shown."""
-    response = row.result.get("response") if row.result else None
-    found = response.get("body") if isinstance(response, dict) else None
-    body: dict[str, Any] = found if isinstance(found, dict) else {}
+    body = fields(fields(row.result.get("response")).get("body"))
     said, judged = outcome.answered(body, report.expected)
-    answer = _described(said, judged.value)
-    cut, kind = bool(row.result) and said.cut, ""
+    kind, text = judged.failure or ("", _described(said, judged.value))
     values: list[str] = []
-    if row.result is None:
-        kind = _count_failed(report, row)
-        if kind == NOT_SENT:
-            return
-    elif judged.failure:  # a results file of an earlier version, or edited
-        kind, answer = judged.failure
-        _count_kind(report, kind, row, answer)
+    if not row.result:
+        kind, text = (
+            str(row.error.get("kind") or ("error" if row.error else NOT_SENT)),
+            str(row.error.get("text") or ""),
+        )
+        said = Said(
+            prompt_tokens=count(row.error.get("prompt_tokens")),
+            completion_tokens=count(row.error.get("completion_tokens")),
+            cut=row.error.get("cut") is True,
+        )
+    text = without_key(text)  # before anything is cut: half a key is one, too
+    if kind == NOT_SENT:
+        report.counts.waiting += 1
+        return
+    if kind:  # of a result, too: a file of an earlier version, or an edited one
+        _count_kind(report, kind, row, text)
+        report.cut_for_nothing += said.cut
     else:
-        report.counts.cut += cut
-        report.counts.answered += not cut
-        values = report.answers.add(judged.value, answer)
-        if report.repeats.add(row.prompt, row.line, answer):
+        report.counts.cut += said.cut
+        report.counts.answered += not said.cut
+        values = report.answers.add(judged.value, text, bool(said.vectors))
+        if report.repeats.add(row.prompt, row.line, text):
             report.repeats.name(row.prompt, _shown_prompt(report, row)[0])
-    if row.result is not None:
-        report.prompt_tokens += said.prompt_tokens
+        made_at = moment(body.get("created", body.get("created_at")))
+        if made_at:
+            report.times.add(made_at)
+    report.prompt_tokens += said.prompt_tokens
+    report.completion_tokens += said.completion_tokens
+    if not kind or said.completion_tokens:
         report.completion.add(said.completion_tokens)
-        created = body.get("created", body.get("created_at"))
-        if isinstance(created, int | float):
-            report.times.add(created)
     if report.rows.wants(failed=bool(kind)):
         prompt, whole = _shown_prompt(report, row)
         facts = {"number": number, "line": row.line, "id": clean(row.custom_id)[:100], "kind": clean(kind)[:60]}
-        facts |= {"prompt": prompt, "whole": not whole, "answer": answer or str((row.error or {}).get("text") or "")}
-        facts |= {
-            "values": [clean(value) for value in values],
-            "promptTokens": said.prompt_tokens,
-            "tokens": said.completion_tokens,
-        }
-        report.rows.add(row.prompt, facts | {"cut": cut, "attempt": (row.error or {}).get("attempt")})
+        facts |= {"prompt": prompt, "whole": not whole, "answer": text, "cut": said.cut and not kind}
+        facts |= {"values": _short(values), "cells": _short(report.cells.texts(row.cells))}
+        facts |= {"promptTokens": said.prompt_tokens, "tokens": said.completion_tokens}
+        report.rows.add(row.prompt, facts)
+
+
+def _short(texts: list[str]) -> list[str]:
+    return [clean(text)[:VALUE_CHARACTERS] for text in texts]
 
 
 def _described(said: Said, value: Any) -> str:
@@ -241,23 +247,15 @@ def _described(said: Said, value: Any) -> str:
 
 
 def _shown_prompt(report: Report, row: _Row) -> tuple[str, bool]:
-    body = _loads(row.raw).get("body")
-    return report.prompt.cut(report_prompt.asked(body).prompt if isinstance(body, dict) else "")
-
-
-def _count_failed(report: Report, row: _Row) -> str:
-    """Counts a request without a result; returns its kind."""
-    kind = str(row.error.get("kind") or "error") if row.error else NOT_SENT
-    if kind == NOT_SENT:
-        report.counts.waiting += 1
-        return kind
-    _count_kind(report, kind, row, str((row.error or {}).get("text") or ""))
-    return kind
+    text = prompts.asked(fields(fields(read_json(row.raw)).get("body"))).prompt
+    return report.prompt.cut(report.cells.with_names(without_key(text), row.cells))
 
 
 def _count_kind(report: Report, kind: str, row: _Row, text: str) -> None:
-    name = "empty" if kind == "empty" else "missing" if kind in MISSING else "failed"
+    name = kind if kind in ("empty", RUNNING) else "missing" if kind in MISSING else "failed"
     setattr(report.counts, name, getattr(report.counts, name) + 1)
+    if kind == RUNNING:
+        return
     found = report.errors.setdefault(kind, ErrorKind(kind))
     found.count += 1
     if len(found.examples) < EXAMPLES:

@@ -1,4 +1,5 @@
-"""What the job record says of a job: source, model, parameters, attempts, times, cost."""
+"""What ran, in words: what the job record says (source, model, parameters, attempts, times, cost), outcomes, and what
+to do about each kind of error."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
 from ..base.text import plural, utc
-from .report import Report
-from .report_counts import Histogram
+from .charts import percent
+from .counts import Histogram
+from .read import Report
 
 ASKING = frozenset({"model", "messages", "input", "prompt", "system", "instructions"})
 VALUE_CHARACTERS = 400
@@ -42,7 +44,8 @@ def clock_of(first: float, last: float) -> Callable[[float], str]:
 
 def facts(report: Report) -> list[tuple[str, str]]:
     """(name, value) of what ran, in reading order; what is not known is left out."""
-    job, asked, used = report.job, report.job.requests, report.completion
+    job, asked = report.job, report.job.requests
+    tokens = f"{report.prompt_tokens:,} prompt, {report.completion_tokens:,} completion"
     found = [
         ("Source", job.record.source.path if job.record.source else ""),
         ("Request file", f"{asked.name}, {plural(asked.requests, 'request')}"),
@@ -56,7 +59,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Taken from earlier jobs", plural(job.reused, "answer") if job.reused else ""),
         ("Estimated cost", _cost(report)),
         ("Cost, as the service says", _spent(report)),
-        ("Tokens", f"{report.prompt_tokens:,} prompt, {int(used.sum):,} completion" if used.count else ""),
+        ("Tokens", tokens if report.prompt_tokens or report.completion_tokens else ""),
     ]
     return [(name, value) for name, value in found if value]
 
@@ -77,7 +80,7 @@ def _form(report: Report) -> str:
     if report.answers.whole.expected:
         return "one of: " + ", ".join(report.answers.whole.expected)
     described = []
-    for name, counts in report.answers.fields.items():
+    for name, counts in report.answers.properties.items():
         kind = "a number" if isinstance(counts, Histogram) else ", ".join(counts.expected)
         described.append(f"{name} ({kind})" if kind else name)
     if described:
@@ -134,3 +137,84 @@ def attempts(report: Report) -> list[list[str]]:
     ]
     head = ["Attempt", "Requests", "Completed", "Failed", "Status", "Sent", "Batch"]
     return [head, *found] if found else []
+
+
+# --- in words ----------------------------------------------------------------------------------------
+
+KIND_NAMES = {
+    "answered": "answered in full",
+    "cut": "cut short",
+    "empty": "empty",
+    "failed": "failed",
+    "missing": "missing",
+    "running": "still running",
+    "waiting": "not sent yet",
+}
+
+_REFUSED = "refused as it is: repeating cannot help. Mend the rows or the parameters, and ask again in a new job."
+_LATER = "trouble on the server's side: another attempt is likely to bring an answer."
+_NOT_WORKED = "never worked on: another attempt sends it again."
+
+# kind -> (name, what to do)
+_KINDS = {
+    "http_400": ("refused as invalid", _REFUSED),
+    "http_413": ("too large", _REFUSED),
+    "http_422": ("refused as invalid", _REFUSED),
+    "http_401": ("key refused", "the model's service refused the key: ask whoever owns the account."),
+    "http_403": ("not allowed", "this key may not ask this: ask whoever owns the account."),
+    "http_404": ("not found", "the model is not there any more: list_models.py shows those that are."),
+    "http_429": ("too many at once", _LATER),
+    "timeout": ("timed out", _LATER),
+    "not_json": ("no JSON", "not the form that was asked for: try again; if it stays, say the form in the prompt."),
+    "off_list": ("none of the choices", "try again, or name the choices in the prompt, with one for the rest."),
+    "schema": ("does not fit the schema", "try again; if it stays, see whether the schema can hold what the rows say."),
+    "empty": ("no text", "often thinking used up the tokens: a higher --max-tokens, or a lower --reasoning-effort."),
+    "content_filter": ("held back by a filter", "repeating seldom helps: these rows need another model, or a person."),
+    "cancelled": ("cancelled", "its batch was cancelled before it was worked on: another attempt sends it again."),
+    "expired": ("out of time", "its batch ended before it was worked on: another attempt sends it again."),
+    "not_returned": ("not returned", _NOT_WORKED),
+    "unread": ("not handed out yet", "the server counts it but has not handed it out: download.py again, later."),
+    "input_deleted": ("input deleted", "the server lost the requests of this batch: these rows need a new job."),
+}  # fmt: skip
+
+
+def kind_name(kind: str) -> str:
+    """A kind of error in words."""
+    if kind.startswith("http_5"):
+        return "server error"
+    return _KINDS[kind][0] if kind in _KINDS else kind.replace("_", " ")
+
+
+def advice(kind: str) -> str:
+    """What to do about a kind of error, as a sentence."""
+    if kind.startswith("http_5"):
+        text = _LATER
+    else:
+        text = _KINDS[kind][1] if kind in _KINDS else "the texts below say more; another attempt may help."
+    return text[0].upper() + text[1:]
+
+
+def verdict(report: Report) -> str:
+    """One or two sentences: how much of it there is."""
+    counts = report.counts
+    asked, with_text = counts.requests - counts.waiting, counts.results
+    if not asked:
+        return "Nothing has been sent yet."
+    if with_text == asked:
+        said = f"All {asked:,} requests have an answer." if asked > 1 else "The one request has an answer."
+    else:
+        said = f"{with_text:,} of {asked:,} requests have an answer ({percent(with_text, asked)})."
+    parts = [
+        f"{getattr(counts, kind):,} {KIND_NAMES[kind]}"
+        for kind in ("failed", "missing", "empty")
+        if getattr(counts, kind)
+    ]
+    said += f" Without one: {', '.join(parts)}." if parts else ""
+    cut, lost = counts.cut + report.cut_for_nothing, report.cut_for_nothing
+    said += (
+        f" Cut short at the token limit: {cut:,}{f', {lost:,} of them so that no answer is left' if lost else ''}."
+        if cut
+        else ""
+    )
+    said += f" Still running: {counts.running:,}." if counts.running else ""
+    return said + (f" Not sent yet: {counts.waiting:,}." if counts.waiting else "")

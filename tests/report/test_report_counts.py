@@ -8,8 +8,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleword.results.report_counts import Histogram, Repeats, Tally
-from doubleword.results.report_prompt import Piece, Template, named_pieces, pieces
+from doubleword.report.counts import Histogram, Tally
+from doubleword.report.prompts import Piece, Template, named_pieces, pieces
+from doubleword.report.same_prompts import Repeats
 
 numbers = st.one_of(st.integers(-1000, 10**6), st.floats(-1e12, 1e12), st.floats(allow_nan=True, allow_infinity=True))
 

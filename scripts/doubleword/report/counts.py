@@ -1,10 +1,20 @@
-"""Counts over any number of rows in bounded memory: tallies, histograms, and prompts that occur more than once."""
+"""Counts over any number of answers in bounded memory: tallies, histograms, and each property of a schema by itself."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
+
+from ..base.json_text import fields
+from ..base.text import without_key
+from ..request_file.expected import Expected, properties
+from ..results.fit import referred
+
+PROPERTIES = 12  # of a schema, that get a chart
+ROW_VALUES = 4  # and a column in the table
 
 
 class Bar(NamedTuple):
@@ -31,7 +41,7 @@ class Tally:
     def add(self, text: str) -> None:
         self.total += 1
         self.lengths.add(len(text))
-        kind = text.strip()[: self.LABEL]
+        kind = without_key(text).strip()[: self.LABEL]
         if kind in self.counts or len(self.counts) < self.KINDS:
             self.counts[kind] = self.counts.get(kind, 0) + 1
         else:
@@ -137,83 +147,68 @@ class Histogram:
         return all(number == int(number) for number in self._bins)
 
 
-class Repeated(NamedTuple):
-    """A filled-in prompt that several rows share: a row for each different answer, and how many rows gave it."""
+class Answers:
+    """Answers by frequency and length; of a schema, each of its properties; vectors by their length."""
 
-    prompt: str
-    answers: list[tuple[str, int, int]]  # answer, rows with it, the first row's line
+    def __init__(self, expected: Expected | None) -> None:
+        self.whole = Tally(expected.choices if expected else ())
+        self.vectors = Histogram()
+        schema = expected.schema if expected and not expected.choices else None
+        found = properties(schema) if schema else {}
+        self.properties = {name: _counts(_plain(found[name], schema)) for name in islice(found, PROPERTIES)}
 
-    @property
-    def rows(self) -> int:
-        return sum(rows for _, rows, _ in self.answers)
+    def add(self, value: Any, text: str, is_vector: bool) -> list[str]:
+        """Counts one answer; returns what the schema's first properties hold, as text."""
+        if is_vector:
+            self.vectors.add(len(value))
+            return []
+        self.whole.add(text)
+        if not self.properties or not isinstance(value, dict):
+            return []
+        for name, counts in self.properties.items():
+            found = value.get(name)
+            if isinstance(counts, Histogram):
+                if isinstance(found, int | float) and not isinstance(found, bool):
+                    counts.add(found)
+            elif found is not None:
+                for item in found if isinstance(found, list) else [found]:
+                    counts.add(_written(item))
+        return [_written(value.get(name)) for name in islice(self.properties, ROW_VALUES)]
 
 
-class _Seen:
-    """What is known of one prompt: the first answer, and once there is another one, all of them."""
+def _counts(about: dict[str, Any]) -> Tally | Histogram:
+    """How the values of one property are counted."""
+    words = about.get("enum")
+    if isinstance(words, list):
+        return Tally(_written(word) for word in words if word is not None)
+    kinds = _without_null(about.get("type"))
+    if kinds and set(kinds) <= {"number", "integer"}:
+        return Histogram()
+    return Tally(["true", "false"] if kinds == ["boolean"] else ())
 
-    __slots__ = ("answer", "line", "others", "prompt", "rows", "text")
 
-    def __init__(self, line: int, answer: int, text: str) -> None:
-        self.line, self.answer, self.text, self.rows = line, answer, text, 1
-        self.prompt = ""
-        self.others: dict[int, tuple[str, int, int]] | None = None
+def _plain(about: Any, root: Any) -> dict[str, Any]:
+    """What is said of a property, references followed and the alternative null left out."""
+    for _ in range(10):
+        found = fields(about)
+        parts = found.get("anyOf", found.get("oneOf", found.get("allOf")))
+        others = [part for part in parts if fields(part).get("type") != "null"] if isinstance(parts, list) else []
+        if isinstance(found.get("$ref"), str):
+            about = referred(found["$ref"], root)
+        elif len(others) == 1:
+            about = others[0]
+        elif fields(found.get("items")) and _without_null(found.get("type")) == ["array"]:
+            about = {key: value for key, value in _plain(found["items"], root).items() if key == "enum"}
+        else:
+            return found
+    return {}
 
 
-class Repeats:
-    """Prompts that occur more than once, and which of them got different answers."""
+def _without_null(kinds: Any) -> list[Any]:
+    return [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind not in ("null", None)]
 
-    PROMPTS = 100_000  # different ones that are remembered: 25 MB
-    ANSWERS = 20  # different ones that are counted for a prompt; further ones count as the last
-    TEXT = 80
 
-    def __init__(self) -> None:
-        self._seen: dict[int, _Seen] = {}
-        self.overflowed = False
-        self.prompts = 0  # prompts that occur more than once
-        self.differing: dict[int, _Seen] = {}
-
-    def add(self, prompt: int, line: int, answer: str) -> bool:
-        """Takes a row with an answer; `prompt` is a hash. True if its prompt just turned out to have two answers."""
-        answer = answer.strip()
-        mark = hash(answer)
-        seen = self._seen.get(prompt)
-        if seen is None:
-            if len(self._seen) < self.PROMPTS:
-                self._seen[prompt] = _Seen(line, mark, self._short(answer))
-            else:
-                self.overflowed = True
-            return False
-        self.prompts += seen.rows == 1
-        seen.rows += 1
-        if seen.others is None:
-            if mark == seen.answer:
-                return False
-            seen.others = {}
-            self.differing[prompt] = seen
-        if mark != seen.answer and (mark in seen.others or len(seen.others) < self.ANSWERS):
-            text, rows, first = seen.others.get(mark, (self._short(answer), 0, line))
-            seen.others[mark] = (text, rows + 1, first)
-        return not seen.prompt
-
-    def _short(self, answer: str) -> str:
-        return answer if len(answer) <= self.TEXT else answer[: self.TEXT - 1] + "…"
-
-    def name(self, prompt: int, text: str) -> None:
-        """The words of a prompt for which `add` was True."""
-        self.differing[prompt].prompt = text
-
-    @property
-    def rows(self) -> int:
-        """How many rows have a prompt that got different answers."""
-        return sum(seen.rows for seen in self.differing.values())
-
-    def most(self, count: int) -> list[Repeated]:
-        """The prompts with different answers that most rows share."""
-        ranked = sorted(self.differing.values(), key=lambda seen: -seen.rows)[:count]
-        return [Repeated(seen.prompt, self._answers(seen)) for seen in ranked]
-
-    @staticmethod
-    def _answers(seen: _Seen) -> list[tuple[str, int, int]]:
-        others = list((seen.others or {}).values())
-        first = seen.rows - sum(rows for _, rows, _ in others)
-        return sorted([(seen.text, first, seen.line), *others], key=lambda answer: -answer[1])
+def _written(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)  # 3.0 is the integer 3
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

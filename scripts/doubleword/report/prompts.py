@@ -12,14 +12,19 @@ from typing import Any, NamedTuple
 
 from ..base.errors import Failure
 from ..base.files import LINE_BYTES, open_regular
+from ..base.json_text import fields, read_json
+from ..job.job import Job
 from ..rows.cells import text as cell_text
 from ..rows.cells import value
+from ..rows.located import located
 from ..rows.source import Source
 
 LOOKED_AT = 64  # requests, spread over the file: real tables are sorted
 LOOKED_AT_BYTES = 16_000_000
 MOST_PIECES = 200
 COMPARED = 12  # of the first rows of the source with the first requests
+ROW_CELLS = 4  # columns of the source that a row of the page keeps
+IMAGE = "(an image)"
 
 
 class Piece(NamedTuple):
@@ -53,8 +58,16 @@ def _text(content: Any) -> str:
         return "\n".join(_text(part) for part in content)
     if isinstance(content, dict):
         found = content.get("text")
-        return found if isinstance(found, str) else "(an image)" if "image" in str(content.get("type")) else "(a part)"
+        kind = str(content.get("type"))
+        return found if isinstance(found, str) else _image(content) if "image" in kind else "(a part)"
     return content if isinstance(content, str) else "" if content is None else json.dumps(content, ensure_ascii=False)
+
+
+def _image(part: dict[str, Any]) -> str:
+    """An image by its address; one that was sent as it is has none, and no name either."""
+    address = part.get("image_url", fields(part.get("source")).get("url"))
+    address = fields(address).get("url", address)
+    return f"(an image: {address})" if str(address).startswith("http") else IMAGE
 
 
 def spread(path: Path) -> list[dict[str, Any]]:
@@ -81,10 +94,9 @@ def spread(path: Path) -> list[dict[str, Any]]:
 
 def _body(raw: bytes) -> dict[str, Any] | None:
     try:
-        body = json.loads(raw.removeprefix(b"\xef\xbb\xbf"))["body"]
-    except (ValueError, KeyError, TypeError):
+        return fields(fields(read_json(raw.removeprefix(b"\xef\xbb\xbf"))).get("body")) or None
+    except ValueError:
         return None
-    return body if isinstance(body, dict) else None
 
 
 def pieces(texts: Sequence[str], columns: Sequence[str]) -> list[Piece]:
@@ -108,25 +120,15 @@ def _shared_start(texts: Sequence[str]) -> str:
     return start
 
 
-def template_of(requests: Path, source: Source | None, texts: Sequence[Asked]) -> tuple[Template, Template]:
+def template_of(requests: Path, cells: Cells, texts: Sequence[Asked]) -> tuple[Template, Template]:
     """(template of the prompt, of what stands before it); with its columns named where the source is still there."""
-    used = source.used if source is not None else ()
-    found: list[list[Piece] | None] = [None, None]
-    if source is not None and used:
-        try:
-            first = _first_requests(requests)
-            rows = [row.cells for row in islice(source.read(requests_only=True), len(first))]
-            cells = [{name: cell_text(value(row, name)) for name in used} for row in rows]
-            for place in (0, 1):
-                filled = [(asked(body)[place], known) for body, known in zip(first, cells, strict=False)]
-                found[place] = named_pieces(filled)
-        except (Failure, OSError, ImportError):
-            pass  # the source is gone or changed: the ends that all prompts share tell the rest
-    made = [
-        Template(named or pieces([text[place] for text in texts], used if place == 0 else ()))
-        for place, named in enumerate(found)
-    ]
-    return made[0], made[1]
+    first, rows = _first_requests(requests), cells.first(COMPARED)
+    made = []
+    for place in (0, 1):
+        filled = [(asked(body)[place], known) for body, known in zip(first, rows, strict=False)]
+        found = named_pieces(filled) if filled else None
+        made.append(found or pieces([text[place] for text in texts], cells.used if place == 0 else ()))
+    return Template(made[0]), Template(made[1])
 
 
 def _first_requests(path: Path) -> list[dict[str, Any]]:
@@ -169,10 +171,11 @@ class Template:
     """The template of a job's prompts. `cut(prompt)` is the part of a prompt that differs from row to row."""
 
     def __init__(self, found: Sequence[Piece]) -> None:
-        self.pieces = list(found)
-        varies = any(piece.is_hole for piece in found)
-        self.start = found[0].text if varies and not found[0].is_hole else ""
-        self.end = found[-1].text if varies and not found[-1].is_hole else ""
+        self.pieces = [part for piece in found for part in _images_as_holes(piece)]
+        varies = any(piece.is_hole for piece in self.pieces)
+        first, last = (self.pieces[0], self.pieces[-1]) if varies else (Piece(""), Piece(""))
+        self.start = "" if first.is_hole else first.text
+        self.end = "" if last.is_hole else last.text
 
     def cut(self, prompt: str) -> tuple[str, bool]:
         """(the part between the fixed ends, True), or (the whole prompt, False) where it does not have those ends."""
@@ -180,3 +183,79 @@ class Template:
         if ends and len(prompt) >= ends and prompt.startswith(self.start) and prompt.endswith(self.end):
             return prompt[len(self.start) : len(prompt) - len(self.end)], True
         return prompt, False
+
+
+def _images_as_holes(piece: Piece) -> list[Piece]:
+    """Images differ from row to row, though all that were sent as they are read alike."""
+    if piece.is_hole or IMAGE not in piece.text:
+        return [piece]
+    made = [part for text in piece.text.split(IMAGE) for part in (Piece(text), Piece("an image", True))]
+    return [part for part in made[:-1] if part.text]
+
+
+class Cells:
+    """The cells of the columns that the prompts name, row by row; none where the source is gone or has changed."""
+
+    def __init__(self, job: Job) -> None:
+        source = job.record.source
+        self.used = source.used if source is not None else ()  # whether or not its rows can be read
+        self.columns: tuple[str, ...] = ()
+        self._source: Source | None = None
+        try:
+            self._source = located(source, job.folder.parent) if source is not None and self.used else None
+        except (Failure, OSError, ImportError):
+            pass
+        if self._source is not None:
+            self.columns = self.used
+            self._rows = self._source.read(requests_only=True)
+
+    def first(self, count: int) -> list[dict[str, str]]:
+        """The texts of the first rows' cells."""
+        if self._source is None:
+            return []
+        try:
+            return [
+                {name: cell_text(value(row.cells, name)) for name in self.columns}
+                for row in islice(self._source.read(requests_only=True), count)
+            ]
+        except (Failure, OSError, ImportError):
+            return []
+
+    def of(self, custom_id: str) -> dict[str, Any]:
+        """The row of the next request; {} from the first one on that is not the source's next."""
+        if not self.columns:
+            return {}
+        try:
+            row = next(self._rows, None)
+        except (Failure, OSError, ImportError):
+            row = None
+        if row is None or row.custom_id != custom_id:
+            self.columns = ()
+            return {}
+        return row.cells
+
+    def texts(self, cells: dict[str, Any]) -> list[str]:
+        """A row's cells in the first columns."""
+        return [cell_text(value(cells, name)) for name in self.columns[:ROW_CELLS]] if cells else []
+
+    def with_names(self, prompt: str, cells: dict[str, Any]) -> str:
+        """The prompt with its images by the names of their files, where each is known."""
+        if not cells or IMAGE not in prompt:
+            return prompt
+        found = {name: value(cells, name) for name in self.columns}
+        shown = [cell for cell in found.values() if cell_text(cell) not in prompt] or [found.get("file")]
+        names = [name for cell in shown for name in _file_names(cell)]
+        if len(names) != prompt.count(IMAGE):
+            return prompt
+        parts = prompt.split(IMAGE)
+        return parts[0] + "".join(f"(an image: {name}){part}" for name, part in zip(names, parts[1:], strict=True))
+
+
+def _file_names(cell: Any) -> list[str]:
+    """The files that a cell of images names: one, or a list of them."""
+    try:
+        found = read_json(cell) if isinstance(cell, str) and cell.startswith("[") else cell
+    except ValueError:
+        found = cell
+    names = [cell_text(one) for one in (found if isinstance(found, list) else [found])]
+    return [name for name in names if name and not name.startswith("http")]

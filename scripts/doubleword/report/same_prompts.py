@@ -1,0 +1,87 @@
+"""Filled-in prompts that several rows share, and which of them got different answers, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Repeated(NamedTuple):
+    """A filled-in prompt that several rows share: a row for each different answer, and how many rows gave it."""
+
+    prompt: str
+    answers: list[tuple[str, int, int]]  # answer, rows with it, the first row's line
+
+    @property
+    def rows(self) -> int:
+        return sum(rows for _, rows, _ in self.answers)
+
+
+class _Seen:
+    """What is known of one prompt: the first answer, and once there is another one, all of them."""
+
+    __slots__ = ("answer", "line", "others", "prompt", "rows", "text")
+
+    def __init__(self, line: int, answer: int, text: str) -> None:
+        self.line, self.answer, self.text, self.rows = line, answer, text, 1
+        self.prompt = ""
+        self.others: dict[int, tuple[str, int, int]] | None = None
+
+
+class Repeats:
+    """Prompts that occur more than once, and which of them got different answers."""
+
+    PROMPTS = 100_000  # different ones that are remembered: 25 MB
+    ANSWERS = 20  # different ones that are counted for a prompt; further ones count as the last
+    TEXT = 80
+
+    def __init__(self) -> None:
+        self._seen: dict[int, _Seen] = {}
+        self.overflowed = False
+        self.prompts = 0  # prompts that occur more than once
+        self.differing: dict[int, _Seen] = {}
+
+    def add(self, prompt: int, line: int, answer: str) -> bool:
+        """Takes a row with an answer; `prompt` is a hash. True if its prompt just turned out to have two answers."""
+        answer = answer.strip()
+        mark = hash(answer)
+        seen = self._seen.get(prompt)
+        if seen is None:
+            if len(self._seen) < self.PROMPTS:
+                self._seen[prompt] = _Seen(line, mark, self._short(answer))
+            else:
+                self.overflowed = True
+            return False
+        self.prompts += seen.rows == 1
+        seen.rows += 1
+        if seen.others is None:
+            if mark == seen.answer:
+                return False
+            seen.others = {}
+            self.differing[prompt] = seen
+        if mark != seen.answer and (mark in seen.others or len(seen.others) < self.ANSWERS):
+            text, rows, first = seen.others.get(mark, (self._short(answer), 0, line))
+            seen.others[mark] = (text, rows + 1, first)
+        return not seen.prompt
+
+    def _short(self, answer: str) -> str:
+        return answer if len(answer) <= self.TEXT else answer[: self.TEXT - 1] + "…"
+
+    def name(self, prompt: int, text: str) -> None:
+        """The words of a prompt for which `add` was True."""
+        self.differing[prompt].prompt = text
+
+    @property
+    def rows(self) -> int:
+        """How many rows have a prompt that got different answers."""
+        return sum(seen.rows for seen in self.differing.values())
+
+    def most(self, count: int) -> list[Repeated]:
+        """The prompts with different answers that most rows share."""
+        ranked = sorted(self.differing.values(), key=lambda seen: -seen.rows)[:count]
+        return [Repeated(seen.prompt, self._answers(seen)) for seen in ranked]
+
+    @staticmethod
+    def _answers(seen: _Seen) -> list[tuple[str, int, int]]:
+        others = list((seen.others or {}).values())
+        first = seen.rows - sum(rows for _, rows, _ in others)
+        return sorted([(seen.text, first, seen.line), *others], key=lambda answer: -answer[1])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
 from doubleword.base.errors import Clock, ExitCode
@@ -454,6 +457,37 @@ def test_a_file_name_that_is_no_text_is_named_with_the_way_on() -> None:
         assert "caf\\udce9.txt: its name is not UTF-8" in ran.err
         assert "rename the file" in ran.err
     assert create(input=Path("in"), prompt="{text}").code == 0
+
+
+def test_of_a_workbook_the_other_sheets_and_formulas_are_told() -> None:
+    book = openpyxl.Workbook()
+    for row in (["notes", "sum"], ["a", "=1+1"]):
+        book.active.append(row)
+    book.create_sheet("Rows").append(["text"])
+    book.save("t.xlsx")
+    ran = create(input="t.xlsx", prompt="{text}")
+    assert ran.code == ExitCode.BAD_INPUT
+    assert "there are: {notes}, {sum} in the sheet 'Sheet'; other sheets, for --sheet: 'Rows'" in ran.err
+    assert "formulas until the workbook is saved in Excel" in create(input="t.xlsx", prompt="{sum}").err
+
+
+def test_stdin_that_is_no_text_is_refused_before_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(b"text\na\n"))))
+    ran = create(input="-", prompt="{text}")
+    assert ran.code == ExitCode.BAD_INPUT
+    assert "stdin is compressed (gzip)" in ran.err
+    assert "gunzip < FILE > OUT" in ran.err
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "my rows"])
+def test_the_command_that_unpacks_works_whatever_the_file_is_called(name: str) -> None:
+    Path(name).write_bytes(gzip.compress(b"text\na\n"))
+    ran = create(input=name, prompt="{text}")
+    command = ran.err.split("next: ")[1].strip()
+    subprocess.run(command, shell=True, check=True)
+    (made,) = set(os.listdir()) - {name}
+    assert Path(made).read_bytes() == b"text\na\n"
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

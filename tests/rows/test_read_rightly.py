@@ -293,6 +293,60 @@ def test_a_table_that_does_not_fit_its_header_is_refused(content: str, says: str
     assert failure.next_step
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("a.csv", "id,text\n1,a\n2,b,c\n3\n4,d,\n5,e,,f\n", [3, 4, 6]),
+        ("a.csv", 'id,text\n1,"a"b\n2,ok\n3,"c"d\n4\n', [2, 4, 5]),
+        ("a.tsv", "id\ttext\n1\n2\ta\n3\n", [2, 4]),
+        ("a.jsonl", '{"a": 1}\n{oops\n[]\n{"a": 1}\n"x"\n{"a":1}{"a":2}\n', [2, 3, 5, 6]),
+        ("a.csv", b"text\ncaf\xe9\nok\nna\xefve\n", [2, 4]),
+        ("a.jsonl", b'{"a": "\xe9"}\n{"a": "x"}\n{"a": "\xff\xfe"}\n', [1, 3]),
+    ],
+)
+def test_all_rows_that_cannot_be_read_are_told_together(name: str, content: bytes | str, lines: list[int]) -> None:
+    failure = refusal(name, content)
+    found = [problem.line for problem in failure.problems]
+    if name == "a.csv" and lines == [2, 4, 5]:  # quotes are told by the reader, cells by who reads the header
+        found += [5]
+    assert found == lines
+    assert f"line {lines[0]}: " in failure.what
+    assert failure.problems[0].text.startswith(f"line {lines[0]}: ")
+
+
+def test_hundreds_of_bad_rows_are_counted_and_twenty_shown() -> None:
+    failure = refusal("a.csv", "id,text\n" + "1\n" * 300)
+    assert len(failure.problems) == 20
+    assert "and 299 more" in failure.what
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_delimiters_at_the_end_of_every_line_are_left_out_and_counted(end: str) -> None:
+    source = describe(write("a.csv", end.join(["id;text", "1;a;", '2;"b;c";;', "3;d", ""])))
+    assert [list(row.cells.values()) for row in source.read()] == [["1", "a"], ["2", "b;c"], ["3", "d"]]
+    assert notes(source) == ["left out: 2 x line end with empty cells beyond the header (2, 3)"]
+    assert [raw for _, raw in source.read_written()] == [f"1;a{end}", f'2;"b;c"{end}', f"3;d{end}"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt"])
+def test_the_line_of_a_byte_is_that_of_the_rows_whatever_ends_them(name: str, end: str) -> None:
+    content = end.join(["text"] * 900 + ["caf\xe9", "x"]).encode("latin-1")
+    assert "line 901: byte 0xe9" in refusal(name, content).what
+
+
+def test_another_encoding_is_not_advised_where_the_rest_is_utf_8() -> None:
+    for content in (b"text\ncaf\xc3\xa9\ncaf\xe9\n", b"text\ncaf\xe9\ncaf\xc3\xa9\n"):
+        failure = refusal("a.csv", content)
+        assert "0xe9 is not UTF-8" in failure.what
+        assert "--encoding" not in failure.next_step
+        assert "mend what is named" in failure.next_step
+    failure = refusal("a.csv", b"id,text\n1,\xc3")
+    assert "cut off" in failure.what
+    assert "--encoding" not in failure.next_step
+    assert "--encoding cp1252" in refusal("a.csv", b"text\ncaf\xe9\n").next_step
+
+
 def test_empty_columns_at_the_end_are_left_out_and_counted() -> None:
     source = describe(write("a.csv", "id,text,,\n1,a,,\n2,b\n"))
     assert [row.cells for row in source.read()] == [{"id": "1", "text": "a"}, {"id": "2", "text": "b"}]
@@ -431,6 +485,18 @@ def test_nan_is_empty_and_parquet_dates_and_decimals_are_plain() -> None:
     assert [text(cell) for cell in row.cells.values()] == ["2024-01-05", "12.50", "/wA=", ""]
 
 
+def test_parquet_times_beyond_pythons_years_are_texts() -> None:
+    far = pyarrow.array([4 * 10**14, None, 0], pyarrow.timestamp("ms"))
+    days = pyarrow.array([10**7, 1, None], pyarrow.date32())
+    pyarrow.parquet.write_table(pyarrow.table({"id": [1, 2, 3], "t": far, "d": days}), "a.parquet")
+    found = [[text(cell) for cell in row.cells.values()] for row in describe(Path("a.parquet")).read()]
+    assert found == [
+        ["1", "14645-06-30T15:06:40.000", "29349-01-26"],
+        ["2", "", "1970-01-02"],
+        ["3", "1970-01-01T00:00:00", ""],
+    ]
+
+
 def test_parquet_times_keep_their_nanoseconds() -> None:
     table = pyarrow.table(
         {
@@ -521,6 +587,30 @@ def test_without_a_package_the_error_says_both_ways_on(monkeypatch: pytest.Monke
         describe(path)
     assert "pip install python-calamine" in failure.value.next_step
     assert "CSV" in failure.value.next_step
+
+
+@pytest.mark.parametrize("package", ["python-calamine", "openpyxl"])
+def test_a_workbook_is_read_by_its_bytes_and_its_first_visible_sheet_is_taken(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if package == "openpyxl":
+        monkeypatch.setattr("doubleword.rows.workbook._packages", lambda: (None, openpyxl))
+    book = openpyxl.Workbook()
+    book.active.append(["notes"])
+    book.active.append(["not this"])
+    if package != "openpyxl":  # which cannot read an empty one
+        book.create_chartsheet("Chart", 0)
+    rows = book.create_sheet("Rows")
+    for cells_ in (["id", "text"], [1, "a"], [2, "#N/A"]):
+        rows.append(cells_)
+    book.worksheets[0].sheet_state = "hidden"
+    book.save("made.xlsx")
+    for name in ("a.xls", "a.xlsx", "a.csv", "a.dat"):
+        source = describe(write(name, Path("made.xlsx").read_bytes()))
+        assert [list(row.cells.values()) for row in source.read()] == [[1, "a"], [2, None]]
+    assert notes(source) == ["left out: 1 x other sheet (--sheet) (Sheet)"]
+    assert [row.cells for row in describe(Path("a.xls"), sheet="Sheet").read()] == [{"notes": "not this"}]
+    assert source.elsewhere() == "in the sheet 'Rows'; other sheets, for --sheet: 'Sheet'"
 
 
 def test_a_damaged_workbook_is_refused() -> None:

@@ -14,7 +14,7 @@ class Problem:
     field: str  # where in the line: a column, or a path such as body.temperature
     kind: str
     value: str  # what is there, safe to show
-    expected: str
+    expected: str  # may be empty, where the value says it all
     first_line: int | None = None
     old_line: int | None = None  # the same line before --fix
     file: str = ""  # of a folder, where files are the rows; safe to show
@@ -26,7 +26,7 @@ class Problem:
         )
         if self.first_line is not None:
             return f"{place}: {self.field}: duplicate {self.value} (first on line {self.first_line})"
-        return f"{place}: {self.field}: {self.value}; expected {self.expected}"
+        return f"{place}: {self.field}: {self.value}" + (f"; expected {self.expected}" if self.expected else "")
 
     def at(self, line_of: dict[int, int], file_of: dict[int, str]) -> Problem:
         """The same problem in the rows: `line_of` and `file_of` say whose line and file each line of this one is."""

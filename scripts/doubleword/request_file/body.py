@@ -73,7 +73,7 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     line, used, kept = Line(asked.url), dict[str, None](), dict[str, None]()
 
     def put(written: str) -> str:
-        template = Template(written, lambda name: _column(name, source), lambda: source.columns if source else ["text"])
+        template = _template(written, source)
         used.update(dict.fromkeys(template.columns))
         kept.update(dict.fromkeys(template.kept))
         if not template.columns:
@@ -101,6 +101,14 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     if expected is not None and len(expected.choices) == 1:
         notes.append(f"there is one choice alone: every answer will be {safe(expected.choices[0], 80)!r}")
     return Composed(line.write, source and source.using(list(used)), notes)
+
+
+def _template(written: str, source: Source | None) -> Template:
+    try:
+        return Template(written, lambda name: _column(name, source), lambda: source.columns if source else ["text"])
+    except BadInput as error:
+        elsewhere = source.elsewhere() if source else ""
+        raise BadInput(f"{error.what} {elsewhere}".rstrip(), error.next_step) from None
 
 
 def _column(name: str, source: Source | None, flag: str = "") -> str | None:

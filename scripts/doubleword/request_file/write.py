@@ -178,6 +178,8 @@ class _BadRows:
             if kind == "empty_cell":
                 what = f"{self._name}: {plural(count, 'row')} with an empty cell in a column that the request needs"
                 step = "fill them, or say --empty skip (no request for such a row) or --empty keep"
+                if self._source is not None and self._source.format == "excel":
+                    step += "; faults such as #N/A are empty, and formulas until the workbook is saved in Excel"
             elif count > 1:
                 what += f" (and {count - 1} more like it)"
             said.append(what)

@@ -12,8 +12,9 @@ from ..base.errors import BadInput
 from ..base.text import safe
 from .form import Form
 from .headers import checked
-from .records import Record, records
+from .records import Record, line_end, records, split_raw
 from .tally import Tally
+from .text_file import BadLines
 
 
 def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -27,24 +28,32 @@ def written_rows(form: Form) -> Iterator[tuple[int, dict[str, Any], str]]:
 
 
 def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str, Any], str]]:
-    found = records(form, tally, keep)
+    found, bad = records(form, tally, keep), BadLines(form.path)
     headers, width = _header(form, found, tally)
     for line, cells, raw in found:
         if len(cells) == width:
             if len(headers) < width and any(cells[len(headers) :]):
-                raise _no_header(form, line, len(headers), cells)
+                bad.add(line, *_no_header(len(headers), cells))
             yield line, dict(zip(headers, cells, strict=False)), raw
         elif not cells:
             tally.leave_out("blank line", line)
             yield line, {}, raw
         elif len(headers) <= len(cells) < width:  # the empty columns at the end are not even there
             yield line, dict(zip(headers, cells, strict=False)), raw
+        elif len(cells) > width and not any(cells[width:]):  # delimiters at the end of the line
+            tally.leave_out("line end with empty cells beyond the header", line)
+            yield line, dict(zip(headers, cells, strict=False)), _cut(raw, width, form.delimiter)
         else:
-            raise BadInput(
-                f"{safe(form.path)} line {line}: {len(cells)} cells where the header has {width}",
-                f"mend that line (is a cell with {form.delimiter!r} or a line end not quoted?), "
-                f"or say --delimiter (now {form.delimiter!r})",
-            )
+            what = f"{len(cells)} cells where the header has {width}"
+            way = f"mend that line (is a cell with {form.delimiter!r} or a line end not quoted?), "
+            bad.add(line, what, f"{way}or say --delimiter (now {form.delimiter!r})")
+    bad.require_none()
+
+
+def _cut(raw: str, width: int, delimiter: str) -> str:
+    """The text of a record without the cells beyond the header."""
+    end = line_end(raw)
+    return delimiter.join(split_raw(raw[: len(raw) - len(end)], delimiter)[:width]) + end
 
 
 def headers(form: Form) -> list[str]:
@@ -63,13 +72,11 @@ def _header(form: Form, found: Iterator[Record], tally: Tally) -> tuple[list[str
     raise BadInput(f"{safe(form.path)} is empty; a line of headers was expected", "check the path")
 
 
-def _no_header(form: Form, line: int, known: int, cells: list[str]) -> BadInput:
+def _no_header(known: int, cells: list[str]) -> tuple[str, str]:
+    """What is wrong, and the next step."""
     column = next(number for number, cell in enumerate(cells, 1) if number > known and cell)
     what = f"{safe(cells[column - 1], 40)!r} stands in column {column}, which has no header"
-    return BadInput(
-        f"{safe(form.path)} line {line}: {what}",
-        "give that column a header, or empty it",
-    )
+    return what, "give that column a header, or empty it"
 
 
 def sniffed(start: str, given: str | None, default: str) -> tuple[str, list[str]]:

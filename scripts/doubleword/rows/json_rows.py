@@ -12,7 +12,7 @@ from ..base.files import BLOCK_BYTES, LINE_BYTES
 from ..base.text import safe
 from .form import Form
 from .tally import Tally
-from .text_file import lines, opened, undecodable
+from .text_file import BadLines, lines, opened, undecodable
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -43,6 +43,7 @@ def _why(error: ValueError | RecursionError) -> str:
 
 def json_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, object) of every line that is not blank."""
+    bad = BadLines(form.path)
     for number, written in lines(form):
         if written.isspace():
             tally.leave_out("blank line", number)
@@ -50,12 +51,16 @@ def json_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]
         try:
             cells = _DECODER.decode(written)
         except (ValueError, RecursionError) as error:
-            what = f"{safe(form.path)} line {number}: not JSON: {safe(_why(error))}"
-            raise BadInput(what, "mend that line; objects over several lines, or in an array: --format json") from None
-        if not isinstance(cells, dict):
-            what = f"{safe(form.path)} line {number}: {safe(written, 60)}; expected a JSON object"
-            raise BadInput(what, "mend that line; for plain texts say --format lines")
-        yield number, cells
+            way = "mend that line; objects over several lines, or in an array: --format json"
+            bad.add(number, f"not JSON: {safe(_why(error))}", way)
+            continue
+        if isinstance(cells, dict):
+            yield number, cells
+        else:
+            bad.add(
+                number, f"{safe(written, 60)}; expected a JSON object", "mend it; for plain texts say --format lines"
+            )
+    bad.require_none()
 
 
 def json_arrays(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:  # noqa: ARG001 - nothing is left out

@@ -58,7 +58,10 @@ def _values(column: Any) -> list[Any]:
 
     kind = column.type
     if getattr(kind, "unit", None) != "ns":
-        return column.to_pylist()  # type: ignore[no-any-return]
+        try:
+            return column.to_pylist()  # type: ignore[no-any-return]
+        except (OverflowError, ValueError):
+            return [_value(cell) for cell in column]
     # Python's times end at the microsecond.
     coarse = column.cast(_in_microseconds(pyarrow, kind), safe=False).to_pylist()
     fine = column.cast(pyarrow.int64()).to_pylist()
@@ -66,6 +69,19 @@ def _values(column: Any) -> list[Any]:
         value if ns is None or ns % 1000 == 0 else _finer(value, ns % 1000)
         for value, ns in zip(coarse, fine, strict=True)
     ]
+
+
+def _value(cell: Any) -> Any:
+    """A cell; of a time beyond Python's years its text, as of other times, or at least its number."""
+    import pyarrow
+
+    try:
+        return cell.as_py()
+    except (OverflowError, ValueError):
+        try:
+            return str(cell.cast(pyarrow.string()).as_py()).replace(" ", "T", 1)
+        except pyarrow.ArrowException:
+            return getattr(cell, "value", None)
 
 
 def _in_microseconds(pyarrow: Any, kind: Any) -> Any:

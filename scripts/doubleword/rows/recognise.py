@@ -61,13 +61,13 @@ _SIGNS = (
     (b"PAR1", Kind("parquet", "a Parquet file", "--format parquet")),
     (b"\xd0\xcf\x11\xe0", _other("an Office file of the old kind, or a protected one", _OFFICE)),
     (b"{\\rtf", _other("an RTF document", "pandoc FILE -o FILE.txt")),
-    (b"\x1f\x8b", _other("compressed (gzip)", "gunzip -k FILE")),
-    (b"BZh", _other("compressed (bzip2)", "bunzip2 -k FILE")),
-    (b"\xfd7zXZ\x00", _other("compressed (xz)", "unxz -k FILE")),
-    (b"\x28\xb5\x2f\xfd", _other("compressed (zstd)", "unzstd FILE")),
-    (b"\x04\x22\x4d\x18", _other("compressed (lz4)", "lz4 -d FILE")),
-    (b"\x1f\x9d", _other("compressed", "uncompress FILE")),
-    (b"LZIP", _other("compressed (lzip)", "lzip -dk FILE")),
+    (b"\x1f\x8b", _other("compressed (gzip)", "gunzip < FILE > OUT")),
+    (b"BZh", _other("compressed (bzip2)", "bunzip2 < FILE > OUT")),
+    (b"\xfd7zXZ\x00", _other("compressed (xz)", "unxz < FILE > OUT")),
+    (b"\x28\xb5\x2f\xfd", _other("compressed (zstd)", "unzstd < FILE > OUT")),
+    (b"\x04\x22\x4d\x18", _other("compressed (lz4)", "lz4 -d < FILE > OUT")),
+    (b"\x1f\x9d", _other("compressed", "gunzip < FILE > OUT")),
+    (b"LZIP", _other("compressed (lzip)", "lzip -d < FILE > OUT")),
     (b"7z\xbc\xaf\x27\x1c", _other("an archive (7z)", "7z x FILE")),
     (b"Rar!\x1a\x07", _other("an archive (rar)", "unrar x FILE")),
     (b"SQLite format 3\x00", _other("an SQLite database", "sqlite3 -csv -header FILE 'select * from …' > rows.csv")),
@@ -137,7 +137,12 @@ def encoding_of(start: bytes) -> str | None:
 
 
 def not_text(path: Path | str, kind: Kind) -> BadInput:
-    return BadInput(f"{safe(path)} is {kind.name}, no text", kind.way.replace("FILE", shlex.quote(safe(path))))
+    plain = Path(path).stem if Path(path).suffix in _PACKED else f"plain-{Path(path).name}"
+    way = kind.way.replace("FILE", shlex.quote(safe(path))).replace("OUT", shlex.quote(safe(plain)))
+    return BadInput(f"{safe(path)} is {kind.name}, no text", way)
+
+
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".lz"})
 
 
 def what_nul_means(start: bytes) -> str:

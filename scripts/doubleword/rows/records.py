@@ -8,12 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ..base.errors import BadInput
 from ..base.files import LINE_BYTES
 from ..base.text import safe
 from .form import Form
 from .tally import Tally
-from .text_file import line_ends, opened, undecodable
+from .text_file import BadLines, line_ends, opened, undecodable
 
 LOOK_AHEAD = 256  # lines of a TSV that are searched for the end of a quote
 MANY_LINES = 20  # of a cell, where a table has one column
@@ -50,7 +49,7 @@ def records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
                 break
             yield from found
     except UnicodeError:
-        raise undecodable(form.path, form.encoding) from None
+        raise undecodable(form.path, form.encoding, line_ends(form)) from None
 
 
 def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> Iterator[Record]:
@@ -63,21 +62,30 @@ def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> 
             yield text
 
     reader = csv.reader(held_back() if keep else lines, delimiter=form.delimiter, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if reader.line_num > line:
-                _judge_swallowed(line, cells, form.delimiter, tally)
-            yield Record(line, cells, "".join(held))
+    line, bad, whole = 1, BadLines(form.path), False
+    while not whole:
+        try:
+            for cells in reader:
+                if reader.line_num > line:
+                    _judge_swallowed(line, cells, form.delimiter, tally)
+                yield Record(line, cells, "".join(held))
+                held.clear()
+                line = reader.line_num + 1
+            whole = True
+        except csv.Error as error:  # it goes on with the next line
+            bad.add(line, *_wrong_quotes(str(error)))
             held.clear()
             line = reader.line_num + 1
-    except csv.Error as error:
-        what, way = f"the quotes there are wrong ({safe(error)})", "mend the quotes there"
-        if "new-line" in str(error):
-            what, way = "a carriage return alone stands there, unquoted", "end all lines alike, or quote that cell"
-        elif "unexpected end" in str(error):
-            what, way = f"{safe(error)}: a quote that opens there is never closed", "close it, or double it"
-        raise BadInput(f"{safe(form.path)} line {line}: {what}", way) from None
+    bad.require_none()
+
+
+def _wrong_quotes(error: str) -> tuple[str, str]:
+    """What is wrong, and the next step."""
+    if "new-line" in error:
+        return "a carriage return alone stands there, unquoted", "end all lines alike, or quote that cell"
+    if "unexpected end" in error:
+        return f"{safe(error)}: a quote that opens there is never closed", "close it, or double it"
+    return f"the quotes there are wrong ({safe(error)})", "mend the quotes there"
 
 
 def _judge_swallowed(line: int, cells: list[str], delimiter: str, tally: Tally) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
-from . import delimited, dialect, folder, formats, parquet
+from . import delimited, dialect, folder, formats, parquet, workbook
 from .cells import Unreadable, is_empty, text, value
 from .dialect import Dialect, RawRow
 from .form import Form
@@ -125,6 +125,10 @@ class Source(Form):
             if column and any(value(cells, path) is not None for _, cells in self._rows(Tally())):
                 return path
         return None
+
+    def elsewhere(self) -> str:
+        """Of a workbook: which sheet was looked at, and the others, for an error about a column."""
+        return workbook.other_sheets(self) if self.format == "excel" else ""
 
     # --- rows ---
 

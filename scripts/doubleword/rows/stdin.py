@@ -13,21 +13,26 @@ from ..base.files import BLOCK_BYTES, sync_folder, whole_file
 from ..base.files import digest as file_digest
 from ..base.text import safe
 from .formats import FORMATS
+from .recognise import START_BYTES, kind_of
 
 
 def kept_stdin(folder: Path, form: str | None) -> Path:
     """Copies stdin to a file named by its content: whole, and on the disk, before it has that name."""
     if sys.stdin is None or sys.stdin.isatty():
         raise WrongUsage("--input - reads rows from a pipe, and there is none")
+    start = sys.stdin.buffer.read(BLOCK_BYTES)
+    if not start:
+        raise BadInput("stdin is empty; rows were expected", "check what writes into the pipe")
+    kind = kind_of(start[:START_BYTES])
+    if kind is not None and kind.kind not in ("parquet", "excel"):
+        raise BadInput(f"stdin is {kind.name}, no text", f"write it to a FILE, then: {kind.way}; OUT holds the rows")
     folder.mkdir(exist_ok=True)
-    copy, made, start = folder / f"input-{secrets.token_hex(8)}.tmp", hashlib.sha256(), b""
+    copy, made, block = folder / f"input-{secrets.token_hex(8)}.tmp", hashlib.sha256(), start
     with whole_file(copy, folder) as file:
-        while block := sys.stdin.buffer.read(BLOCK_BYTES):
-            start = start or block
+        while block:
             made.update(block)
             file.write(block)
-        if not start:
-            raise BadInput("stdin is empty; rows were expected", "check what writes into the pipe")
+            block = sys.stdin.buffer.read(BLOCK_BYTES)
     kept = folder / f"input-{made.hexdigest()[:8]}{_ending(start, form)}"
     try:
         if kept.exists() and file_digest(kept) != made.hexdigest():

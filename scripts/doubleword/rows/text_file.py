@@ -10,10 +10,12 @@ from pathlib import Path
 
 from ..base.errors import BadInput, WrongUsage
 from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
-from ..base.text import safe
+from ..base.problem import Problem
+from ..base.text import NO_TEXT, safe
 from .form import Form
 from .recognise import START_BYTES, what_nul_means
 
+SHOWN = 20  # lines that cannot be read
 WIDE = ("utf-16", "utf-32")  # encodings with NUL bytes in every text
 
 
@@ -62,43 +64,69 @@ def lines(form: Form) -> Iterator[tuple[int, str]]:
         try:
             yield from enumerate(file, 1)
         except UnicodeError:
-            raise undecodable(form.path, form.encoding) from None
+            raise undecodable(form.path, form.encoding, line_ends(form)) from None
 
 
-def undecodable(path: str | Path, encoding: str) -> BadInput:
-    """What is to be said of a file that does not decode: the line, the byte, and what it would be elsewhere."""
-    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
-    with open_regular(Path(path)) as file:
-        while True:
-            raw = file.readline(BLOCK_BYTES)
-            try:
-                text = decoder.decode(raw, final=not raw)
-            except UnicodeDecodeError as error:
-                return _at_line(path, encoding, line, error)
-            except UnicodeError:
-                break
-            line += text.count("\n")
-            if not raw:
-                break
-    return BadInput(f"{safe(path)} is not {encoding}", "say --encoding, for example --encoding cp1252")
+class BadLines:
+    """The lines of a file that cannot be read: told together, once all of them have been seen."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path, self._count, self._problems = path, 0, list[Problem]()
+        self._first = ("", "")
+
+    def add(self, line: int, what: str, way: str) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._first = (f"{safe(self._path)} line {line}: {what}", way)
+        if self._count <= SHOWN:
+            self._problems.append(Problem(line, "row", "unreadable", what, ""))
+
+    def failure(self) -> BadInput | None:
+        what, way = self._first
+        if self._count > 1:
+            return BadInput(f"{what} (and {self._count - 1} more lines that cannot be read)", way, self._problems)
+        return BadInput(what, way) if self._count else None
+
+    def require_none(self) -> None:
+        failure = self.failure()
+        if failure is not None:
+            raise failure
 
 
-def _at_line(path: str | Path, encoding: str, line: int, error: UnicodeDecodeError) -> BadInput:
-    where = f"{safe(path)} line {line}"
-    wrong = error.object[error.start : error.start + 1]
-    name = "UTF-8" if encoding in ("utf-8", "utf-8-sig") else encoding
-    if is_wide(encoding) or not wrong:
-        return BadInput(f"{where}: the bytes there are not {name} (cut off?)", "mend the file, or say its --encoding")
+def undecodable(path: str | Path, encoding: str, newline: str = "\n") -> BadInput:
+    """What is to be said of a file that does not decode: the lines, the bytes, and what they would be elsewhere."""
+    bad, others, number = BadLines(path), False, 0
+    way = "say --encoding, for example --encoding cp1252"
     try:
-        other = f" (in cp1252 it is {wrong.decode('cp1252')!r})" if name == "UTF-8" else ""
+        # Bytes that do not decode become halves of surrogate pairs.
+        with io.TextIOWrapper(open_regular(Path(path)), encoding, "surrogateescape", newline) as file:
+            for number, text in enumerate(file, 1):
+                wrong = None if text.isascii() else NO_TEXT.search(text)
+                others = others or (wrong is None and not text.isascii())
+                if wrong is not None:
+                    what, way = _wrong_byte(encoding, ord(wrong[0]) - 0xDC00, wrong.end() == len(text))
+                    bad.add(number, what, way)
+    except UnicodeError:
+        bad.add(number + 1, f"the bytes there are not {encoding} (cut off?)", "mend the file, or say its --encoding")
+    failure = bad.failure() or BadInput(f"{safe(path)} is not {encoding}", way)
+    if others and "cp1252" in failure.next_step:
+        failure.next_step = "mend what is named: the rest of the file is UTF-8"
+    return failure
+
+
+def _wrong_byte(encoding: str, byte: int, at_end: bool) -> tuple[str, str]:
+    """What is wrong, and the next step."""
+    name = "UTF-8" if encoding in ("utf-8", "utf-8-sig") else encoding
+    what = f"byte 0x{byte:02x} is not {name}"
+    if name != "UTF-8":
+        return what, "say --encoding, for example --encoding latin-1"
+    if at_end and byte >= 0xC2:
+        return f"{what}: the file is cut off within a character", "fetch the file again, or mend its end"
+    try:
+        what += f" (in cp1252 it is {bytes([byte]).decode('cp1252')!r})"
     except UnicodeDecodeError:
-        other = ""
-    return BadInput(
-        f"{where}: byte 0x{wrong.hex()} is not {name}{other}",
-        "--encoding cp1252, if that is what it should be; else mend that line"
-        if other
-        else "say --encoding, for example --encoding latin-1",
-    )
+        return what, "say --encoding, for example --encoding latin-1"
+    return what, "--encoding cp1252, if that is what it should be; else mend that line"
 
 
 def inspected(path: Path, encoding: str | None, bounded: bool) -> str:

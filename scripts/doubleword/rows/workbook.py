@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime, time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import BadInput, WrongUsage
+from ..base.files import open_regular
 from ..base.text import safe
 from .cells import is_empty, text
 from .form import Form
@@ -24,22 +26,35 @@ class _Workbook:
 
     def __init__(self, path: str) -> None:
         calamine, openpyxl = _packages()
+        self._calamine = calamine is not None
+        self.sheets: list[str] = []  # those with cells, not charts, in their order
+        self.shown: list[str] = []  # those that are not hidden
         try:
-            self._book: Any
+            with open_regular(Path(path)) as file:  # by its name a package may take it for another kind
+                content = io.BytesIO(file.read())
             if calamine is not None:
-                self._book = calamine.CalamineWorkbook.from_path(path)
-                self.sheets: list[str] = list(self._book.sheet_names)
+                self._book: Any = calamine.CalamineWorkbook.from_filelike(content)
+                for each in self._book.sheets_metadata:
+                    self._add(each.name, each.typ == calamine.SheetTypeEnum.WorkSheet, str(each.visible))
             else:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of what it does not need to know: validations, styles
-                    self._book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-                self.sheets = [sheet.title for sheet in self._book.worksheets]
+                    self._book = openpyxl.load_workbook(content, read_only=True, data_only=True)
+                for sheet in self._book.worksheets:
+                    self._add(sheet.title, True, sheet.sheet_state)
+        except BadInput:
+            raise
         except Exception as error:  # noqa: BLE001 - each package has a dozen of its own
             raise BadInput(
                 f"{safe(path)} cannot be read as a workbook: {safe(error)}",
                 "save it as .xlsx anew, or export it to CSV",
             ) from None
-        self._calamine = calamine is not None
+
+    def _add(self, name: str, has_cells: bool, state: str) -> None:
+        if has_cells:
+            self.sheets.append(name)
+            if "hidden" not in state.lower():
+                self.shown.append(name)
 
     def rows(self, sheet: str) -> Iterator[Sequence[Any]]:
         """The cells of every row from row 1 and column A on."""
@@ -67,16 +82,28 @@ def _packages() -> tuple[Any, Any]:
 
 
 def sheet_of(path: Path, wanted: str | None) -> str:
-    """The sheet that is read: by its name, or its number from 1; without one, the first."""
-    sheets = _Workbook(str(path)).sheets
+    """The sheet that is read: by its name, or its number from 1; without one, the first that is not hidden."""
+    book = _Workbook(str(path))
+    sheets = book.sheets
     if not sheets:
         raise BadInput(f"{safe(path)} has no sheets with rows", "check the path")
-    if wanted is None or wanted in sheets:
-        return wanted or sheets[0]
+    if wanted is None:
+        return (book.shown or sheets)[0]
+    if wanted in sheets:
+        return wanted
     if wanted.isdecimal() and 1 <= int(wanted) <= len(sheets):
         return sheets[int(wanted) - 1]
-    there = ", ".join(repr(safe(name, 40)) for name in sheets[:20])
-    raise WrongUsage(f"--sheet {safe(wanted, 60)!r}: {safe(path)} has no such sheet; there are: {there}")
+    raise WrongUsage(f"--sheet {safe(wanted, 60)!r}: {safe(path)} has no such sheet; there are: {_listed(sheets)}")
+
+
+def _listed(sheets: Sequence[str]) -> str:
+    return ", ".join(repr(safe(name, 40)) for name in sheets[:20])
+
+
+def other_sheets(form: Form) -> str:
+    """Where else a column may be, for an error; empty where there is one sheet alone."""
+    others = [name for name in _Workbook(form.path).sheets if name != form.sheet]
+    return f"in the sheet {safe(form.sheet, 40)!r}; other sheets, for --sheet: {_listed(others)}" if others else ""
 
 
 def headers(form: Form) -> list[str]:
@@ -117,7 +144,7 @@ class _Table:
             self.line, cells = next(self.rest, (0, [0]))
         if not self.line:
             what = f"{safe(form.path)}: the sheet {safe(form.sheet, 60)!r} is empty"
-            raise BadInput(what, "name another by --sheet")
+            raise BadInput(what, f"name another by --sheet; there are: {_listed(book.sheets)}")
         names = {column: text(cell) for column, cell in enumerate(cells) if not is_empty(cell)}
         checked(form.path, self.line, list(names.values()))
         self.columns = names

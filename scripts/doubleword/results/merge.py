@@ -63,6 +63,11 @@ class Covered(NamedTuple):
         return kind not in ("", UNREAD, "running")
 
     @property
+    def promising(self) -> bool:
+        """Whether another attempt is the next step: what failed in two of them is for a person to look at first."""
+        return self.retryable and (self.outcome is None or self.tries < 2)
+
+    @property
     def kind(self) -> str:
         """ "" for a result, else the kind of error or the reason why it is missing."""
         return self.outcome.kind if self.outcome else self.missing
@@ -78,7 +83,7 @@ class Summary:
     missing: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     unexpected: int = 0
-    retryable: int = 0  # how many requests without a result another attempt could bring one for
+    retryable: int = 0  # how many requests without a result another attempt is the next step for
     unread: int = 0  # longer answers to what was cut: counted by the server, not handed out yet
     cut: int = 0
     prompt_tokens: int = 0
@@ -104,7 +109,7 @@ class Summary:
 
     def count(self, covered: Covered) -> None:
         self.requests += 1
-        self.retryable += covered.retryable
+        self.retryable += covered.promising
         outcome = covered.outcome
         if outcome is None:
             self.missing[covered.missing] = self.missing.get(covered.missing, 0) + 1

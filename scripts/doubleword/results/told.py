@@ -80,9 +80,16 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
         say(f"  {cells} a spreadsheet would run as a formula got a leading ' (--no-guard leaves them)")
     if running:
         return
-    step = next_step(job)
+    step, done = next_step(job), job.record.downloaded
+    lacking = sum(done.errors.values()) + sum(done.missing.values()) if done else 0
     if step:
         say(f"next: {step}")
+    elif lacking:
+        all_the_same = next_command("retry_failed.py", job.request_file(), "--include-permanent")
+        say(
+            f"{plural(lacking, 'request')} without a result, and nothing says that another attempt would bring one:"
+            f" read {safe(job.beside('errors.jsonl'))} and ask the user; {all_the_same} plans it all the same"
+        )
     else:
         say(f"nothing is left to do; {safe(job.folder.name)} holds the scripts' own notes and may be deleted")
     if (Path(__file__).parents[2] / "report.py").exists():

@@ -252,7 +252,7 @@ def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, tria
     delivery.require_writable(job, wanted)  # before anything is paid
     if wanted.output is not None:
         with job.locked(api.clock):
-            job.remember(**wanted.remembered())  # whoever comes after this command is told of the table
+            job.remember_table(wanted.remembered())  # whoever comes after this command is told of the table
     waiting = replace(waiting, interval=watch.polite(api, waiting.interval))
     if trial:
         _plan_trial(api, job, trial)

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from doubleword.base import json_text
 from doubleword.request_file.expected import Expected, choice_format, expected_of
 from doubleword.results import outcome
+from doubleword.results.answer import split_thinking
+from doubleword.results.fit import misfit
 
 
 def line(
@@ -202,6 +204,13 @@ FUNCTION = {"type": "function_call", "name": "look", "arguments": "{}"}
         ),
         (messages(), "empty", "empty"),
         (messages({"type": "thinking", "thinking": "hm"}, stop_reason="max_tokens"), "empty", "thinking used up"),
+        (messages({"type": "text", "text": "part"}, stop_reason="refusal"), "refusal", "part"),
+        (responses(said("half"), status="in_progress"), "in_progress", "in progress"),
+        ({"data": [{"embedding": {"x": 1}}]}, "no_answer", "no embedding"),
+        ({"data": [{"embedding": 1.5}]}, "no_answer", "no embedding"),
+        ({"data": [{"embedding": [0.1, None]}]}, "no_answer", "no embedding"),
+        ({"data": [{"embedding": [True]}]}, "no_answer", "no embedding"),
+        ({"data": [{"embedding": [1.0], "index": 0}, {"embedding": None, "index": 1}]}, "no_answer", "no embedding"),
         ({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, "overloaded_error", "busy"),
     ],
 )  # fmt: skip
@@ -240,6 +249,13 @@ def value_of(body: dict[str, Any], expected: Expected | None = None) -> Any:
         (messages({"type": "text", "text": "ok"}, USE), {"text": "ok", "tool_calls": [USE]}),
         ({"data": [{"embedding": [0.5, 1]}]}, [0.5, 1]),
         ({"data": [{"embedding": [1]}, {"embedding": [2]}]}, [[1], [2]]),
+        ({"data": [{"embedding": [2], "index": 1}, {"embedding": [1], "index": 0}]}, [[1], [2]]),
+        (chat(["a", "b"]), "ab"),
+        (chat({"a": 1}), '{"a": 1}'),
+        (chat(5), "5"),
+        ({"choices": [{"index": 1, "text": "second"}, {"index": 0, "text": "first"}]}, "first"),
+        (responses(output_text="shortcut"), "shortcut"),
+        (responses(said("found"), {"type": "web_search_call", "status": "completed"}), "found"),
     ],
 )
 def test_the_answer_of_each_endpoint(body: dict[str, Any], value: Any) -> None:
@@ -284,6 +300,88 @@ SCHEMA = expected_of(
 )
 def test_a_choice_is_taken_in_each_form_that_models_give_it(text: str, value: str) -> None:
     assert value_of(chat(text), CHOICES) == value
+
+
+NUMBERS = expected_of(
+    {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": choice_format(("1", "10", "true", "naïve", "Yes, sure")),
+        }
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10", "10"),
+        ('{"answer": 10}', "10"),
+        ("True", "true"),
+        ('{"answer": true}', "true"),
+        ("```\n10\n```", "10"),
+        ("<think>1 or 10?</think>```json\n1\n```", "1"),
+        ("nai\u0308ve", "naïve"),
+        ("yes,\u00a0sure\u200b", "Yes, sure"),
+    ],
+)
+def test_a_choice_is_a_word_whatever_it_is_as_json(text: str, value: str) -> None:
+    assert value_of(chat(text), NUMBERS) == value
+
+
+def test_a_choice_that_was_cut_short_may_be_the_beginning_of_another(tmp_path: Path) -> None:
+    assert read_one(dumped(line(body=chat("1", "length"))), tmp_path, NUMBERS).kind == "not_json"
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking"),
+    [
+        ("because</think>yes", "because"),
+        ("because\n</think>\n\nyes", "because"),
+        ("Close it with </think> at the end.", ""),
+        ("write `</think>`", ""),
+    ],
+)
+def test_a_text_that_mentions_the_end_of_thinking_is_no_thinking(text: str, thinking: str) -> None:
+    assert split_thinking(text)[0] == thinking
+
+
+def test_numbers_keep_the_digits_that_came_and_integers_are_written_as_such() -> None:
+    anything = Expected(schema={"type": "object", "properties": {"n": {"type": "integer"}}}, columns=("n",))
+    assert value_of(chat('{"n": 12345678901234567890123}'), anything) == {"n": 12345678901234567890123}
+    assert repr(value_of(chat('{"n": 3.0}'), anything)) == "{'n': 3}"
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 7.0, "completion_tokens": 3.0}, (7, 3)),
+        ({"prompt_tokens": 7, "completion_tokens": True}, (7, 0)),
+        ({"prompt_tokens": "7", "completion_tokens": -1}, (0, 0)),
+    ],
+)
+def test_tokens_are_whole_numbers(tmp_path: Path, usage: dict[str, Any], tokens: tuple[int, int]) -> None:
+    found = read_one(dumped(line(body=chat("yes", usage=usage))), tmp_path)
+    assert (repr(found.prompt_tokens), repr(found.completion_tokens)) == tuple(map(repr, tokens))
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "fits"),
+    [
+        ({"patternProperties": {"^x_": {"type": "integer"}}, "additionalProperties": False}, {"x_1": 3}, True),
+        ({"patternProperties": {"^x_": {"type": "integer"}}}, {"x_1": "no"}, False),
+        ({"patternProperties": {"(": {"type": "integer"}}, "additionalProperties": False}, {"x_1": "no"}, True),
+        ({"properties": {"a": {"$ref": "#Foo"}}}, {"a": "x"}, True),
+        ({"type": "string", "nullable": True}, None, True),
+        ({"$ref": "#/$defs/My%20T", "$defs": {"My T": {"type": "string"}}}, 1, False),
+        ({"$ref": "#/anyOf/0", "anyOf": [{"type": "string"}]}, 1, False),
+        ({"enum": [[1]]}, [True], False),
+        ({"enum": [{"a": 1}]}, {"a": True}, False),
+        ({"enum": [{"a": 1}]}, {"a": 1.0}, True),
+    ],
+)
+def test_a_schema_refuses_what_it_says_and_nothing_else(schema: dict[str, Any], value: Any, fits: bool) -> None:
+    assert (misfit(value, schema) == "") is fits
 
 
 @pytest.mark.parametrize(

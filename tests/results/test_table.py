@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,14 @@ def test_an_answer_that_the_encoding_cannot_hold_makes_it_utf_8_with_a_mark(serv
     assert "UTF-8 with a mark" in ran.err
 
 
+def test_a_table_with_tabs_that_is_named_csv_keeps_them(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("tabs.csv").write_text("id\ttext\n1\tone\n2\ttwo\n")
+    made(Path("tabs.csv"))
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text() == "id\ttext\tanswer\n1\tone\tONE\n2\ttwo\tTWO\n"
+
+
 def test_a_csv_of_a_tsv_has_commas_and_a_tsv_of_a_csv_tabs(server: LocalServer) -> None:
     answer_with(server, lambda text: "a,b")
     made(rows(1))
@@ -203,6 +212,34 @@ def test_vectors_are_arrays_and_counted(server: LocalServer) -> None:
     assert pyarrow.parquet.read_table("out.parquet").schema.field("answer").type == pyarrow.list_(pyarrow.float64())
 
 
+def test_a_property_that_no_answer_has_is_of_the_type_that_was_asked_for(server: LocalServer) -> None:
+    answer_with(server, lambda _: json.dumps({"city": "Rome", "people": None}))
+    asked = SCHEMA | {"properties": SCHEMA["properties"] | {"people": {"type": ["integer", "null"]}}}  # type: ignore[operator]
+    Path("schema.json").write_text(json.dumps(asked))
+    made(rows(), "{text}", "--schema", "schema.json")
+    delivered("--output", "out.parquet")
+    assert pyarrow.parquet.read_schema("out.parquet").field("people").type == pyarrow.int64()
+
+
+def test_a_decimal_is_a_number_in_jsonl(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    price = pyarrow.array([Decimal("1.10"), Decimal("12345678901234567.89")])
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["a", "b"], "price": price}), "rows.parquet")
+    made(Path("rows.parquet"), "{id}")
+    delivered("--output", "out.jsonl")
+    assert [row["price"] for row in json_lines(Path("out.jsonl"))] == [1.1, "12345678901234567.89"]
+
+
+def test_the_flags_of_a_table_are_remembered_together(server: LocalServer) -> None:
+    answer_with(server, lambda text: json.dumps({"error": 1}) if text == "t1" else text)
+    made(rows())
+    delivered("--output", "one.csv", "--answer-column", "label", "--columns", "id,label", "--no-guard")
+    assert run("download", "r.jsonl", "--output", "two.csv", "--answer-column", "mood").code == 0
+    options = json.loads(Path("r.job/record.json").read_text())["options"]
+    assert (options["output"], options["columns"], options["answer_column"]) == ("two.csv", None, "mood")
+    assert options["no_guard"] is False
+
+
 def test_a_parquet_source_keeps_its_types(server: LocalServer) -> None:
     answer_with(server, lambda text: "5")
     import datetime
@@ -221,7 +258,7 @@ def test_a_parquet_source_keeps_its_types(server: LocalServer) -> None:
 
 @pytest.mark.parametrize(
     "cell", ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "－1", "-1+cmd|'/c'!A0", "- a=b",  # noqa: RUF001
-             "- SUM(A1)", "-", "=\"x\""]
+             "- SUM(A1)", "-", "=\"x\"", "\x00=1+1", "\x00 \x01+A1", "\u200b=1"]
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_is_guarded(cell: str) -> None:
     assert guarded(cell) == "'" + cell
@@ -242,6 +279,13 @@ def test_answers_ids_and_errors_are_guarded_and_counted(server: LocalServer, end
     assert "3 cells a spreadsheet would run" in ran.err
     delivered("--output", f"out.{ending}", "--no-guard")
     assert "'" not in Path(f"out.{ending}").read_text()
+
+
+def test_what_falls_apart_under_another_delimiter_is_no_formula_there(server: LocalServer) -> None:
+    answer_with(server, lambda _: "ok;=1+1")
+    made(rows(1))
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text() == 'id,text,answer\nk0,t0,"ok;=1+1"\n'
 
 
 def test_nothing_is_guarded_in_jsonl(server: LocalServer) -> None:
@@ -291,6 +335,19 @@ def test_a_raw_batch_id_is_joined_to_its_rows_by_id_in_any_order(server: LocalSe
     assert Path("again.csv").read_bytes() == Path("out.csv").read_bytes()
 
 
+def test_a_join_that_is_refused_leaves_the_one_before(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("made.jsonl").write_text("".join(chat_line(f"sku:{n}", f"p{n}", "canned") for n in (1, 2)))
+    assert run("run_batch", "made.jsonl").code == 0
+    batch = json.loads(Path("made.job/record.json").read_text())["attempts"][0]["parts"][0]["batch"]["id"]
+    Path("rows.csv").write_text("sku\n1\n2\n")
+    flags = ["--source", "rows.csv", "--id-column", "sku"]
+    assert run("download", batch, *flags, "--id-prefix", "sku:", "--output", "out.csv").code == 0
+    assert run("download", batch, *flags, "--output", "other.csv").code == 3
+    assert run("download", batch, "--output", "again.csv").code == 0
+    assert Path("again.csv").read_bytes() == Path("out.csv").read_bytes()
+
+
 # --- before anything is paid ---
 
 
@@ -309,6 +366,7 @@ def test_a_raw_batch_id_is_joined_to_its_rows_by_id_in_any_order(server: LocalSe
         (["--output", "out.csv", "--columns", "id,id"], 2, "--columns"),
         (["--output", "out.csv", "--columns", ""], 2, "--columns"),
         (["--output", "out.csv", "--answer-column", "text"], 3, "--answer-column"),
+        (["--output", "out.csv", "--answer-column", ""], 2, "--answer-column"),
         (["--output", f"{'n' * 300}.csv"], 3, ""),
         (["--show", "-1"], 2, "--show"),
     ],

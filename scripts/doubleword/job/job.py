@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import BadInput, Clock, NotFound
 from ..base.files import digest, own_folder, read_own, state_of, sync_folder, whole_file
@@ -277,6 +277,13 @@ class Job:
         if any(getattr(options, name) != value for name, value in new.items()):
             for name, value in new.items():
                 setattr(options, name, value)
+            self.save()
+
+    def remember_table(self, flags: dict[str, Any]) -> None:
+        """Notes the flags of a table, which belong together: those of an earlier one go. The lock must be held."""
+        options = dataclasses.replace(self.record.options, **flags)
+        if options != self.record.options:
+            self.record.options = options
             self.save()
 
     def remembered(self, *names: str) -> list[str]:

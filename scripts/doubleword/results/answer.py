@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from typing import Any, NamedTuple
 
 from ..base.json_text import read_json
 from ..base.text import safe
 from ..request_file.expected import KEY, Expected
-from .fit import misfit
+from .fit import misfit, whole_numbers
 from .response_body import Said
 
 SHOWN = 120  # characters of an answer that an error quotes
@@ -51,20 +52,32 @@ def _why_empty(said: Said, thought: bool) -> str:
 
 
 def _chosen(said: Said, choices: tuple[str, ...]) -> Judged:
+    """The word that was chosen: the text itself, within a code fence too, or what JSON holds: `10` may be a word."""
     found, value = parsed_text(said.text)
-    if found:
-        chosen = value.get(KEY) if isinstance(value, dict) else value
-    else:
-        chosen = split_thinking(said.text)[1].strip()
-        if said.cut or chosen[:1] in ("{", "[", '"'):
+    chosen = value.get(KEY) if isinstance(value, dict) else value
+    if said.cut and not (found and isinstance(value, (dict, str))):  # `1` may be the beginning of `10`
+        return Judged(failure=("not_json", _not_json(said)))
+    bare = split_thinking(said.text)[1]
+    fenced = _FENCED.findall(bare)
+    words = [bare, *(fenced if len(fenced) == 1 else [])]
+    if found and not isinstance(chosen, (dict, list)):
+        words.append(chosen if isinstance(chosen, str) else json.dumps(chosen))
+    for alike in (str.strip, _folded):
+        for word in words:
+            meant = [choice for choice in choices if alike(choice) == alike(word)]
+            if len(meant) == 1:
+                return Judged(meant[0])
+    if not found:
+        chosen = bare.strip()
+        if chosen[:1] in ("{", "[", '"'):
             return Judged(failure=("not_json", _not_json(said)))
-    if isinstance(chosen, str):
-        if chosen in choices:
-            return Judged(chosen)
-        alike = [choice for choice in choices if choice.casefold() == chosen.strip().casefold()]
-        if len(alike) == 1:
-            return Judged(alike[0])
     return Judged(failure=("off_list", f"{_short(chosen)} is none of {safe(', '.join(choices), 200)}"))
+
+
+def _folded(word: str) -> str:
+    """A word without what cannot be seen: which case, which form of Unicode, which kind of space."""
+    plain = "".join(" " if c.isspace() else c for c in unicodedata.normalize("NFC", word) if c not in _UNSEEN)
+    return " ".join(plain.split()).casefold()
 
 
 def _fitting(said: Said, schema: dict[str, Any]) -> Judged:
@@ -72,7 +85,9 @@ def _fitting(said: Said, schema: dict[str, Any]) -> Judged:
     if not found:
         return Judged(failure=("not_json", _not_json(said)))
     wrong = misfit(value, schema)
-    return Judged(failure=("schema", wrong)) if wrong else Judged(value)
+    if wrong:
+        return Judged(failure=("schema", wrong))
+    return Judged(whole_numbers(value, schema) if ".0" in said.text else value)
 
 
 def _not_json(said: Said) -> str:
@@ -87,6 +102,9 @@ def _short(value: Any) -> str:
 # --- text --------------------------------------------------------------------------------------------
 
 _THINK = re.compile(r"\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL)
+_UNSEEN = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
+_END_OF_THINKING = re.compile(r"</think>(?![ \t]+\S|[`'\").,;:])")  # and not a text that mentions it
+_LONG_NUMBER = re.compile(r"[0-9]{19}")
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 
 
@@ -100,10 +118,12 @@ def split_thinking(text: str) -> tuple[str, str]:
     found = _THINK.match(text)
     if found:
         return found[2].strip(), text[found.end() :]
-    if "</think>" in text and "<think>" not in text:
-        thinking, _, rest = text.partition("</think>")
-        return thinking.strip(), rest
-    return "", text
+    ended = _END_OF_THINKING.search(text) if "<think>" not in text else None
+    return (text[: ended.start()].strip(), text[ended.end() :]) if ended else ("", text)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 1000 else float(digits)
 
 
 def parsed_text(text: str) -> tuple[bool, Any]:
@@ -117,7 +137,9 @@ def parsed_text(text: str) -> tuple[bool, Any]:
         candidates.append(fenced[0])
     for candidate in candidates:
         try:
-            return True, read_json(candidate)
+            value = read_json(candidate)
+            # Numbers of 20 digits and more are ids: each digit counts.
+            return True, json.loads(candidate, parse_int=_integer) if _LONG_NUMBER.search(candidate) else value
         except ValueError:
             continue
     return False, None

@@ -92,8 +92,8 @@ def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table |
     job.require_ours(*outputs)
     for path in outputs:
         writable(path)
-    if planned and planned.prefix is not None:
-        table.require_common_ids(planned, set(answers.requested(job)))
+    if planned and planned.source and planned.prefix is not None:
+        table.require_common_ids(planned.source, planned.prefix, set(answers.requested(job)))
     elif planned and rehearse:
         found = planned.with_errors()
         _write(job, found, lambda: answers.unanswered(job), None)
@@ -202,7 +202,7 @@ def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
             cost_usd=before.cost_usd if before and before.batches == len(job.submitted()) else None,
         )
         job.save()
-        job.remember(**wanted.remembered())
+        job.remember_table(wanted.remembered())
     remembered = job.remembered("output")
     if remembered and not wanted.output and Path(remembered[1]).exists():
         say(f"{safe(remembered[1])} is of an earlier download: {' '.join(remembered)} renews it")

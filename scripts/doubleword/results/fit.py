@@ -7,7 +7,9 @@ not held against an answer that was paid for.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+from urllib.parse import unquote
 
 from ..base.text import safe
 
@@ -23,6 +25,8 @@ def misfit(value: Any, schema: dict[str, Any]) -> str:
 def _misfit(value: Any, schema: Any, root: dict[str, Any], where: str, depth: int) -> str:
     if not isinstance(schema, dict) or depth > DEPTH:
         return _wrong(where, "nothing", value) if schema is False else ""
+    if value is None and schema.get("nullable") is True:  # as OpenAPI writes it
+        return ""
     if isinstance(schema.get("$ref"), str):
         wrong = _misfit(value, referred(schema["$ref"], root), root, where, depth + 1)
         if wrong:
@@ -61,6 +65,10 @@ def _is(value: Any, kind: Any) -> bool:
 
 def _same(one: Any, other: Any) -> bool:
     """1 and true are equal in Python."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -85,12 +93,26 @@ def _members(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any]
     others = schema.get("additionalProperties", True)
     for name, member in value.items():
         place = f"{where}.{safe(name, 60)}".lstrip(".")
-        if name not in known and others is False:
+        parts = [*([known[name]] if name in known else []), *_by_pattern(name, schema)]
+        if not parts and others is False:
             return f"{place} is not in the schema"
-        wrong = _misfit(member, known.get(name, others), root, place, depth + 1)
-        if wrong:
-            return wrong
+        for part in parts or [others]:
+            wrong = _misfit(member, part, root, place, depth + 1)
+            if wrong:
+                return wrong
     return ""
+
+
+def _by_pattern(name: str, schema: dict[str, Any]) -> list[Any]:
+    """What the `patternProperties` say of a property; one whose pattern is not understood says nothing against it."""
+    patterns = schema.get("patternProperties")
+    found: list[Any] = []
+    for pattern, part in patterns.items() if isinstance(patterns, dict) else ():
+        try:
+            found += [part] if re.search(pattern, name) else []
+        except re.error:
+            found.append(True)
+    return found
 
 
 def _items(value: list[Any], schema: dict[str, Any], root: dict[str, Any], where: str, depth: int) -> str:
@@ -103,12 +125,32 @@ def _items(value: list[Any], schema: dict[str, Any], root: dict[str, Any], where
     return ""
 
 
+def whole_numbers(value: Any, schema: Any) -> Any:
+    """The value with 3 for a 3.0 where the schema says integer, in properties and items."""
+    if not isinstance(schema, dict):
+        return value
+    if isinstance(value, dict):
+        known = schema.get("properties")
+        known = known if isinstance(known, dict) else {}
+        return {name: whole_numbers(member, known.get(name)) for name, member in value.items()}
+    if isinstance(value, list):
+        return [whole_numbers(item, schema.get("items")) for item in value]
+    kinds = schema.get("type")
+    integer = "integer" in kinds and "number" not in kinds if isinstance(kinds, (str, list)) else False
+    return int(value) if integer and isinstance(value, float) and value.is_integer() else value
+
+
 def referred(reference: str, root: dict[str, Any]) -> Any:
-    """What `#/a/b` names within the schema; True, which all fits, for what is not there."""
+    """What `#/a/b` names within the schema; True, which all fits, for what is not there or is named otherwise."""
+    if reference != "#" and not reference.startswith("#/"):
+        return True
     target: Any = root
-    for key in reference.removeprefix("#").split("/")[1:]:
+    for key in unquote(reference).removeprefix("#").split("/")[1:]:
         key = key.replace("~1", "/").replace("~0", "~")
-        target = target.get(key, True) if isinstance(target, dict) else True
+        if isinstance(target, list):
+            target = target[int(key)] if key.isdecimal() and int(key) < len(target) else True
+        else:
+            target = target.get(key, True) if isinstance(target, dict) else True
     return target
 
 

@@ -16,8 +16,10 @@ from ..job.record import metadata_of, seen
 from ..rows.source import describe
 from ..service.api import Api
 from ..service.by_id import fetch_input, job_of_input, recorded, watched
+from .answers import requested
 from .outcome import read
 from .spool import fetch, spool_files
+from .table import require_common_ids
 
 
 def job_of_batch(api: Api, batch_id: str) -> Job:
@@ -84,7 +86,9 @@ def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: s
     if column is None:
         there = ", ".join(safe(name, 60) for name in source.columns[:40])
         raise WrongUsage(f"--id-column {safe(id_column, 80)}: no column of --source; there are {there}")
+    source = source.using([], column)
+    require_common_ids(source, id_prefix, set(requested(job)))
     with job.locked(clock):
-        job.record.source = source.using([], column).kept_for(job.folder.parent)
+        job.record.source = source.kept_for(job.folder.parent)
         job.record.options.id_prefix = id_prefix
         job.save()

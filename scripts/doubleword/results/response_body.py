@@ -72,8 +72,8 @@ def word(name: object) -> str:
 
 def _choices(body: dict[str, Any], prompt: int, completion: int) -> Said:
     choices = body["choices"]
-    choice = choices[0] if isinstance(choices, list) else None
-    if not isinstance(choice, dict):
+    choice = next((c for c in _dicts(choices) if c.get("index", 0) == 0), None)
+    if choice is None:
         return Said(failure=("no_answer", f"no choice in {safe(choices, 200)}"))
     finish = _text(choice.get("finish_reason"))
     message = choice.get("message")
@@ -97,32 +97,53 @@ def _response(body: dict[str, Any], prompt: int, completion: int) -> Said:
     status, items = _text(body.get("status")), _dicts(body["output"])
     details = body.get("incomplete_details")
     finish = _text(details.get("reason")) if isinstance(details, dict) else ""
-    if status in ("failed", "cancelled"):
-        return Said(failure=(status, f"the response {status}"))
+    if status in ("failed", "cancelled", "in_progress", "queued"):
+        return Said(failure=(status, f"the response is {status.replace('_', ' ')}"))
     if finish == "content_filter":
         return Said(failure=(finish, "the response was filtered"))
     said = [item for item in items if item.get("type", "message") == "message"]
-    text = "".join(_joined(item.get("content")) for item in said)
+    text = "".join(_joined(item.get("content")) for item in said) or _text(body.get("output_text"))
     calls = [item for item in items if str(item.get("type")).endswith("_call")]
+    if text:  # what the service's own tools did on the way to it waits for nobody
+        calls = [item for item in calls if item["type"] not in _HOSTED]
     thoughts = [item for item in items if item.get("type") == "reasoning"]
     reasoning = "".join(_joined(item.get("summary")) or _joined(item.get("content")) for item in thoughts)
     return Said(text, calls, [], reasoning, finish or status, status == "incomplete", prompt, completion)
 
 
 def _embeddings(body: dict[str, Any], prompt: int, completion: int) -> Said:
-    vectors = [item["embedding"] for item in _dicts(body["data"]) if item.get("embedding")]
-    if not vectors:
+    items = _dicts(body["data"])
+    vectors = [item.get("embedding") for item in sorted(items, key=_index)]
+    wrong = next((vector for vector in vectors if not _is_vector(vector)), None)
+    if not vectors or wrong is not None or None in vectors:
         return Said(failure=("no_answer", f"no embedding in {safe(body, 200)}"))
     return Said(vectors=vectors, prompt_tokens=prompt, completion_tokens=completion)
+
+
+def _index(item: dict[str, Any]) -> int:
+    index = item.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _is_vector(value: Any) -> bool:
+    """A list of numbers, or their bytes in base64."""
+    if isinstance(value, list):
+        return bool(value) and set(map(type, value)) <= {int, float}
+    return isinstance(value, str) and bool(value)
 
 
 def _message(body: dict[str, Any], prompt: int, completion: int) -> Said:
     content = body["content"]
     finish = _text(body.get("stop_reason"))
+    if finish == "refusal":
+        return Said(failure=(finish, f"the model refused: {safe(_joined(content), 200)}"))
     calls = [item for item in _dicts(content) if item.get("type") == "tool_use"]
     reasoning = "".join(_text(item.get("thinking")) for item in _dicts(content))
     return Said(_joined(content), calls, [], reasoning, finish, finish == "max_tokens", prompt, completion)
 
+
+# Tools that the service itself runs while it answers.
+_HOSTED = frozenset(f"{tool}_call" for tool in ("web_search", "file_search", "code_interpreter", "mcp"))
 
 _READERS = {"choices": _choices, "output": _response, "data": _embeddings, "content": _message}
 
@@ -139,12 +160,20 @@ def _text(value: Any) -> str:
 
 
 def _joined(content: Any) -> str:
-    """A content field: a string, or a list of parts of which those with text count."""
+    """A content field: a string, or a list of parts of which those with text count; anything else as JSON."""
     if isinstance(content, str):
         return content
     if content is None:
         return ""
-    return "".join(_text(part.get("text")) or _text(part.get("refusal")) for part in _dicts(content))
+    if isinstance(content, list):
+        return "".join(map(_part, content))
+    return json.dumps(content, ensure_ascii=False)
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, dict):
+        return _text(part.get("text")) or _text(part.get("refusal"))
+    return _text(part)
 
 
 def _tokens(usage: Any) -> tuple[int, int]:
@@ -153,5 +182,11 @@ def _tokens(usage: Any) -> tuple[int, int]:
         return 0, 0
     prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
     completion = usage.get("completion_tokens", usage.get("output_tokens"))
-    return (prompt if isinstance(prompt, int) and prompt > 0 else 0,
-            completion if isinstance(completion, int) and completion > 0 else 0)  # fmt: skip
+    return _count(prompt), _count(completion)
+
+
+def _count(value: Any) -> int:
+    """A number of tokens; some services write 7.0."""
+    if value.__class__ is float and value.is_integer():
+        value = int(value)
+    return value if value.__class__ is int and value > 0 else 0

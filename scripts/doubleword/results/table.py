@@ -24,8 +24,8 @@ ON_REQUEST: dict[str, Callable[[Answer], Any]] = {
     "custom_id": lambda answer: answer.custom_id or None,
     "error": lambda answer: answer.error or None,
     "finish_reason": lambda answer: answer.said.finish or None,
-    "prompt_tokens": lambda answer: None if answer.value is None else answer.said.prompt_tokens,
-    "completion_tokens": lambda answer: None if answer.value is None else answer.said.completion_tokens,
+    "prompt_tokens": lambda answer: None if answer.value is None else answer.said.prompt_tokens or None,
+    "completion_tokens": lambda answer: None if answer.value is None else answer.said.completion_tokens or None,
     "reasoning": lambda answer: answer.reasoning or None,
 }
 
@@ -91,7 +91,8 @@ class Table:
         ending = self.path.suffix.lower()
         if self.source is None or self.source.format != "csv" or ending not in (".csv", ".tsv"):
             return False
-        return (self.source.delimiter == "\t") == (ending == ".tsv")
+        same_name = Path(self.source.path).suffix.lower() == ending  # some name a table with tabs .csv
+        return same_name or (self.source.delimiter == "\t") == (ending == ".tsv")
 
     @property
     def sampled(self) -> bool:
@@ -172,6 +173,8 @@ def _answer_columns(own: list[Column], expected: Expected | None, name: str) -> 
             found.append(Column(_free(key, taken), "answer", key))
             taken.append(found[-1].name)
         return found
+    if not name.strip():
+        raise WrongUsage("--answer-column is empty", "for example --answer-column label")
     if name in taken:
         raise BadInput(
             f"--answer-column {safe(name, 80)}: the source has a column of that name", "choose another --answer-column"
@@ -209,21 +212,19 @@ def _column(name: str, source: Source | None, usual: Iterable[Column], whole: Co
     )
 
 
-def require_common_ids(table: Table, requested: set[str]) -> None:
+def require_common_ids(source: Source, prefix: str, requested: set[str]) -> None:
     """For rows that find their answers by id: raises BadInput if none does; says how many requests have no row."""
-    if table.source is None:
-        return
-    ids = {(table.prefix or "") + row.custom_id for row in table.source.read() if row.custom_id is not None}
+    ids = {prefix + row.custom_id for row in source.read() if row.custom_id}
     lonely = len(requested - ids)
     if lonely == len(requested):
         one, other = (safe(next(iter(sorted(some)), ""), 60) for some in (requested, ids))
         raise BadInput(
-            f"--id-column {safe(table.source.id_column, 60)}: no row has the id of a request; requests have ids such as"
+            f"--id-column {safe(source.id_column, 60)}: no row has the id of a request; requests have ids such as"
             f" {one!r}, rows such as {other!r}",
             "name another --id-column, or what stands before the ids: --id-prefix",
         )
     if lonely:
-        say(f"{lonely} of the requests have no row in {safe(Path(table.source.path).name)}; the table lacks them")
+        say(f"{lonely} of the requests have no row in {safe(Path(source.path).name)}; the table lacks them")
 
 
 # --- rows --------------------------------------------------------------------------------------------

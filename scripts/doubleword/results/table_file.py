@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..rows.records import Record, line_end, records, split_raw
 from ..rows.source import Source
 from ..rows.tally import Tally
 from .answer import parsed_text, split_thinking
-from .guard import guarded
+from .guard import enclosed, guarded
 from .table import Column, Joined, Rows, Table
 
 MARK = b"\xef\xbb\xbf"
@@ -102,9 +103,19 @@ def _value(column: Column, cell: Any, table: Table) -> Any:
 
 def _json(found: Any) -> str:
     try:
-        return json.dumps(found, ensure_ascii=False, default=text, allow_nan=False)
+        return json.dumps(found, ensure_ascii=False, default=_as_json, allow_nan=False)
     except ValueError:  # NaN, which JSON does not have
-        return json.dumps(_plain(found), ensure_ascii=False, default=text)
+        return json.dumps(_plain(found), ensure_ascii=False, default=_as_json)
+
+
+def _as_json(cell: Any) -> Any:
+    """What JSON has no form for: a decimal as a number, where none of its digits is lost, all else as text."""
+    if isinstance(cell, Decimal) and cell.is_finite():
+        if cell == cell.to_integral_value() and abs(cell) < 1 << 63:
+            return int(cell)
+        if Decimal(repr(float(cell))) == cell:
+            return float(cell)
+    return text(cell)
 
 
 def _plain(cell: Any) -> Any:
@@ -144,7 +155,7 @@ def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: 
 
 def _anew(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str]:
     def line(cells: Iterable[str]) -> str:
-        return dialect.text([dialect.quoted(cell) for cell in cells]) + dialect.line_end
+        return dialect.text([_quoted(cell, table, dialect) for cell in cells]) + dialect.line_end
 
     yield line(column.name for column in table.columns)
     for cells, answer, _ in rows:
@@ -178,10 +189,14 @@ def _as_it_stands(table: Table, rows: Iterable[Joined], dialect: Dialect, writte
     yield "".join(before) + line(header.raw, [dialect.quoted(column.name) for column, _ in own])
     for cells, answer, raw in rows:
         if answer is not None:
-            yield line(raw, [dialect.quoted(_text(c, c.cell(cells, answer), table, written)) for c, _ in own])
+            yield line(raw, [_quoted(_text(c, c.cell(cells, answer), table, written), table, dialect) for c, _ in own])
             written.rows += 1
         elif not cells and not table.sampled:
             yield raw
+
+
+def _quoted(cell: str, table: Table, dialect: Dialect) -> str:
+    return (table.guard and enclosed(cell)) or dialect.quoted(cell)
 
 
 def _head(source: Source) -> tuple[list[str], Record]:

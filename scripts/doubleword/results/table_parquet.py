@@ -40,6 +40,10 @@ class Kind:
             self.scalars.add(_scalar(value))
 
     @property
+    def nothing(self) -> bool:
+        return not self.scalars and self.items is None and self.members is None
+
+    @property
     def name(self) -> str:
         """bool, int, float, list, object, or text for all that is mixed."""
         kinds = {*self.scalars, *(["list"] if self.items else []), *(["object"] if self.members is not None else [])}
@@ -67,6 +71,9 @@ def write_parquet(table: Table, rows: Rows, path: Path | None) -> int:
             for column in table.columns:
                 kinds[column.name].see(column.cell(cells, answer))
     own = _types_of_source(table)
+    for column in table.columns:
+        if kinds[column.name].nothing and column.of == "answer":
+            kinds[column.name].scalars |= _asked_for(table, column)
     types = {column.name: own.get(column.name) or _type(kinds[column.name]) for column in table.columns}
     schema = pyarrow.schema(list(types.items()))
     found = (
@@ -106,6 +113,16 @@ def _types_of_source(table: Table) -> dict[str, Any]:
     known = pyarrow.parquet.ParquetFile(table.source.path).schema_arrow
     named = {column.name: column.key for column in table.columns if column.of == "source"}
     return {name: known.field(key).type for name, key in named.items() if key in known.names}
+
+
+def _asked_for(table: Table, column: Column) -> set[str]:
+    """What the schema says of a property that no answer has: next month's file is to have the same type."""
+    schema = table.expected.schema if table.expected else None
+    properties = schema.get("properties") if schema else None
+    named = properties.get(column.key) if isinstance(properties, dict) else None
+    kinds = named.get("type") if isinstance(named, dict) else None
+    words = {"boolean": "bool", "integer": "int", "number": "float"}
+    return {words[kind] for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind in words}
 
 
 def _type(kind: Kind) -> Any:

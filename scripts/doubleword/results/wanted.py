@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..base.errors import WrongUsage
 from ..base.text import safe
@@ -24,15 +25,15 @@ class Wanted:
     partial: bool = False
     guard: bool = True
 
-    def remembered(self) -> dict[str, str | bool | None]:
-        """For `Job.remember`: what the next command must ask for again; None where nothing was asked for."""
+    def remembered(self) -> dict[str, Any]:
+        """For `Job.remember_table`: what the next command must ask for again; {} where no table was asked for."""
         if self.output is None:
             return {}
         return {
             "output": str(self.output),
             "columns": columns_text(self.columns) or None,
             "answer_column": None if self.answer_column == ANSWER_COLUMN else self.answer_column,
-            "no_guard": not self.guard or None,
+            "no_guard": not self.guard,
         }
 
 

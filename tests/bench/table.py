@@ -38,7 +38,7 @@ def prepare(folder: Path, size: int) -> Path:
     sys.path.insert(0, str(SCRIPTS))
     from doubleword.base.errors import Clock
     from doubleword.job.job import Job
-    from doubleword.job.record import seen
+    from doubleword.service.server_objects import seen
 
     chance, words = random.Random(1), [word.strip() or "and" for word in WORDS]
     rows = folder / "rows.csv"

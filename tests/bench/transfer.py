@@ -104,8 +104,9 @@ def record_for(requests: Path) -> Path:
     """A record of one part whose batch has ended."""
     from doubleword.base.errors import Clock
     from doubleword.job.job import Job
-    from doubleword.job.record import Options, seen
+    from doubleword.job.record import Options
     from doubleword.request_file.check import check
+    from doubleword.service.server_objects import seen
 
     report = check(requests, part_requests=REQUESTS, part_bytes=200_000_000)
     shutil.rmtree(Job.folder_of(requests), ignore_errors=True)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get
 
 from ..base.errors import Clock
 from ..base.files import state_of
-from ..base.json_text import count, moment
 from ..base.text import safe
 from ..request_file.lines import Span
 from ..rows.source import Source
@@ -249,6 +248,12 @@ class Record:
 _CHANGING = (Batch, Upload, Submission, Part, Attempt, Requests, Options, Record)
 
 
+def told_the_same(one: Batch, other: Batch) -> bool:
+    """Whether two sightings of a batch differ in nothing but their time."""
+    times = ("seen_at", "steady_at", "still_seconds", "cancelled_seconds")
+    return dataclasses.replace(one, **{name: getattr(other, name) for name in times}) == other
+
+
 # --- in and out ----------------------------------------------------------------------------------
 
 
@@ -359,70 +364,6 @@ def _require_sound_part(part: Part, where: str) -> None:
         raise Damaged(f"{where}.span: no sound byte range or hash")
     if part.submission and not part.uploaded:
         raise Damaged(f"{where}.submission: it was sent without an uploaded file")
-
-
-# --- what the server sent ------------------------------------------------------------------------
-
-
-def _file_id(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _reason(batch: dict[str, Any]) -> str:
-    """Why a batch failed: {"errors": {"data": [{"message", "line", ...}]}}."""
-    errors = batch.get("errors")
-    found = errors.get("data") if isinstance(errors, dict) else None
-    first = found[0] if isinstance(found, list) and found else None
-    return safe(first.get("message") or "", 300) if isinstance(first, dict) else ""
-
-
-def seen(batch: dict[str, Any], clock: Clock, before: Batch | None = None) -> Batch:
-    """What the record keeps of a batch object from the server, with when it was last seen to change."""
-    counts = batch.get("request_counts")
-    counts = counts if isinstance(counts, dict) else {}
-    found = Batch(
-        id=str(batch["id"]),
-        status=safe(batch.get("status") or "unknown", 40),
-        total=count(counts.get("total")),
-        completed=count(counts.get("completed")),
-        failed=count(counts.get("failed")),
-        created_at=moment(batch.get("created_at")),
-        cancelled_at=moment(batch.get("cancelled_at")) or moment(batch.get("cancelling_at")),
-        started=bool(batch.get("in_progress_at")),
-        output_file_id=_file_id(batch.get("output_file_id")),
-        error_file_id=_file_id(batch.get("error_file_id")),
-        reason=_reason(batch),
-        seen_at=clock.now(),
-        steady_at=clock.monotonic(),
-    )
-    if found.status in ("cancelled", "cancelling"):
-        found.cancelled_seconds = 0.0
-    if before is not None and before.id == found.id:
-        passed = _passed(before, found)
-        if (before.status, before.completed, before.failed) == (found.status, found.completed, found.failed):
-            found.still_seconds = before.still_seconds + passed
-        if found.cancelled_seconds is not None and before.cancelled_seconds is not None:
-            found.cancelled_seconds = before.cancelled_seconds + passed
-        found.fetched = before.fetched
-    return found
-
-
-def _passed(before: Batch, now: Batch) -> float:
-    """Seconds between two sightings. A clock may have been set in between, and the steady one begins anew with the
-    machine: the shorter of the two times is believed."""
-    wall, steady = now.seen_at - before.seen_at, now.steady_at - before.steady_at
-    return max(0.0, wall if steady < 0 else min(wall, steady))
-
-
-def told_the_same(one: Batch, other: Batch) -> bool:
-    """Whether two sightings of a batch differ in nothing but their time."""
-    times = ("seen_at", "steady_at", "still_seconds", "cancelled_seconds")
-    return dataclasses.replace(one, **{name: getattr(other, name) for name in times}) == other
-
-
-def metadata_of(batch: dict[str, Any]) -> dict[str, Any]:
-    found = batch.get("metadata")
-    return found if isinstance(found, dict) else {}
 
 
 # --- new entries ---------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from ..base.errors import BadInput, Clock, NotFound, WrongUsage
 from ..base.files import whole_file
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import metadata_of, seen
 from ..rows.source import describe
 from ..service.api import Api
 from ..service.by_id import fetch_input, job_of_input, recorded, watched
+from ..service.server_objects import metadata_of, seen
 from .answers import requested
 from .outcome import read
 from .spool import fetch, spool_files

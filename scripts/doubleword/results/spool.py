@@ -25,12 +25,13 @@ from ..base.lock import lock
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.record import Batch, Fetched, Part, seen
+from ..job.record import Batch, Fetched, Part
 from ..request_file.expected import Expected
 from ..request_file.lines import Span, request_ids
 from ..service.api import Api
 from ..service.identity import batch_of, made_at, patiently, require_same_server
 from ..service.refusals import Cut
+from ..service.server_objects import seen
 from . import asked
 from . import outcome as outcomes
 from .outcome import Outcome

@@ -14,8 +14,9 @@ from ..base.json_text import moment
 from ..base.text import next_command, safe, utc
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..job.record import Batch, Part, metadata_of, seen
+from ..job.record import Batch, Part
 from .api import PAGE_LIMIT, Api
+from .server_objects import metadata_of, seen
 from .watch import status_word
 
 HEADER = ("name", "status", "answered/requests", "failed", "created", "batch id", "next")

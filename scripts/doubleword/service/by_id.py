@@ -14,9 +14,10 @@ from ..base.errors import Clock, NotFound
 from ..base.files import whole_file
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import Options, Part, Requests, Upload, seen
+from ..job.record import Options, Part, Requests, Upload
 from ..request_file.lines import Span
 from .api import Api, bare_id
+from .server_objects import seen
 
 NO_LIMIT = 1 << 62
 

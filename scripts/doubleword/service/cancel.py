@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from ..base.errors import Failure, NotFound
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import Batch, Part, seen
+from ..job.record import Batch, Part
 from .api import Api
 from .identity import batch_of, cancelled_now, gone, made_at, patiently, require_same_server
+from .server_objects import seen
 from .submit import settle
 
 

@@ -14,9 +14,10 @@ from ..base.console import say
 from ..base.errors import Clock, NotFound, Temporary
 from ..base.text import next_command, safe
 from ..job.job import Job
-from ..job.record import Part, Upload, metadata_of
+from ..job.record import Part, Upload
 from .api import Api
 from .refusals import Unclear
+from .server_objects import metadata_of
 
 YOUNG_SECONDS = 300.0  # a read replica may not know for so long what was just made
 

@@ -8,9 +8,10 @@ from ..base.console import say
 from ..base.errors import Clock, NotAllowed
 from ..base.text import next_command, safe
 from ..job.job import Job
-from ..job.record import DEAD, Part, metadata_of, seen
+from ..job.record import DEAD, Part
 from .api import PAGE_LIMIT, Api
 from .identity import cancelled_now
+from .server_objects import metadata_of, seen
 
 
 def known_batches(job: Job) -> set[str]:

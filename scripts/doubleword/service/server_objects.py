@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.json_text import NotJson, count, fields, moment, read_json, words
 from ..base.text import holds_key, safe
+from ..job.record import Batch
 from .exchange import body_of
 from .refusals import Unclear
 
 if TYPE_CHECKING:
     import requests
+
+    from ..base.errors import Clock
 
 JSON_BYTES = 8 * 1024 * 1024  # a page of 101 batches takes a tenth of it
 
@@ -57,6 +60,61 @@ def batch_of(found: Any, doing: str) -> dict[str, Any]:
         **{name: moment(batch[name]) or None for name in batch if name.endswith("_at")},
         "metadata": {name: value for name, value in metadata.items() if isinstance(value, str)},
     }
+
+
+def _file_id(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _reason(batch: dict[str, Any]) -> str:
+    """Why a batch failed: {"errors": {"data": [{"message", "line", ...}]}}."""
+    errors = batch.get("errors")
+    found = errors.get("data") if isinstance(errors, dict) else None
+    first = found[0] if isinstance(found, list) and found else None
+    return safe(first.get("message") or "", 300) if isinstance(first, dict) else ""
+
+
+def seen(batch: dict[str, Any], clock: Clock, before: Batch | None = None) -> Batch:
+    """What the record keeps of a batch object from the server, with when it was last seen to change."""
+    counts = batch.get("request_counts")
+    counts = counts if isinstance(counts, dict) else {}
+    found = Batch(
+        id=str(batch["id"]),
+        status=safe(batch.get("status") or "unknown", 40),
+        total=count(counts.get("total")),
+        completed=count(counts.get("completed")),
+        failed=count(counts.get("failed")),
+        created_at=moment(batch.get("created_at")),
+        cancelled_at=moment(batch.get("cancelled_at")) or moment(batch.get("cancelling_at")),
+        started=bool(batch.get("in_progress_at")),
+        output_file_id=_file_id(batch.get("output_file_id")),
+        error_file_id=_file_id(batch.get("error_file_id")),
+        reason=_reason(batch),
+        seen_at=clock.now(),
+        steady_at=clock.monotonic(),
+    )
+    if found.status in ("cancelled", "cancelling"):
+        found.cancelled_seconds = 0.0
+    if before is not None and before.id == found.id:
+        passed = _passed(before, found)
+        if (before.status, before.completed, before.failed) == (found.status, found.completed, found.failed):
+            found.still_seconds = before.still_seconds + passed
+        if found.cancelled_seconds is not None and before.cancelled_seconds is not None:
+            found.cancelled_seconds = before.cancelled_seconds + passed
+        found.fetched = before.fetched
+    return found
+
+
+def _passed(before: Batch, now: Batch) -> float:
+    """Seconds between two sightings. A clock may have been set in between, and the steady one begins anew with the
+    machine: the shorter of the two times is believed."""
+    wall, steady = now.seen_at - before.seen_at, now.steady_at - before.steady_at
+    return max(0.0, wall if steady < 0 else min(wall, steady))
+
+
+def metadata_of(batch: dict[str, Any]) -> dict[str, Any]:
+    found = batch.get("metadata")
+    return found if isinstance(found, dict) else {}
 
 
 def object_of(response: requests.Response, doing: str) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from ..base.console import say
 from ..base.errors import NotAllowed, Temporary
 from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.record import Batch, Part, seen
+from ..job.record import Batch, Part
 from .api import Api
 from .identity import batch_of, require_known_file
+from .server_objects import seen
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
 # stand still for long while the service retries failing requests, which it does for hours; an hour is worth a word.

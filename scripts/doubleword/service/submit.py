@@ -19,7 +19,7 @@ from ..base.files import digest, state_of
 from ..base.text import next_command, plural, safe, utc
 from ..job import content_lock
 from ..job.job import Job
-from ..job.record import DEAD, Attempt, Part, Submission, Upload, metadata_of, seen
+from ..job.record import DEAD, Attempt, Part, Submission, Upload
 from .api import Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
 from .identity import another, is_of, one_spelling, require_known_file, require_same_server, require_submitted
@@ -31,6 +31,7 @@ from .other_batches import (
     take_from_elsewhere,
 )
 from .refusals import RETRY_AFTER_CAP_SECONDS, Busy, Unclear
+from .server_objects import metadata_of, seen
 from .upload import TICKETS, upload_part, upload_parts, uploading
 
 # A batch is listed with the next request; the waits are for a read replica that lags.

@@ -15,11 +15,12 @@ from ..base.errors import NotFound, Temporary
 from ..base.progress import Progress
 from ..base.text import plural
 from ..job.job import Job
-from ..job.record import ENDED, Attempt, Part, seen
+from ..job.record import ENDED, Attempt, Part
 from . import stuck
 from .api import PAGE_LIMIT, Api
 from .identity import batch_of, gone, is_of, is_young, made_at, require_same_server
 from .other_batches import cancel_others, resolve_seconds
+from .server_objects import seen
 
 INTERVAL_SECONDS = 30.0
 

@@ -238,8 +238,6 @@ def _make(path: Path, args: Namespace, clock: Clock) -> int:
 
 
 def _existing(path: Path, args: Namespace) -> int:
-    from dataclasses import replace
-
     from doubleword.job.job import Job
     from doubleword.request_file import check, fix
 
@@ -252,7 +250,7 @@ def _existing(path: Path, args: Namespace) -> int:
             say(f"fix: {change}")
     report = check.check(path, part_requests=args.part_requests, part_bytes=args.part_bytes, bodies=True)
     if args.fix:
-        report.problems = [replace(problem, old_line=mended.old_line(problem.line)) for problem in report.problems]
+        report.problems = [mended.before(problem) for problem in report.problems]
     report.require(path, written=bool(args.fix))
     record = Job.folder_of(path)
     facts = _summary(path, report, "sound", fixed=fixed, next=next_command("upload.py", path))

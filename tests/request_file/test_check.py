@@ -410,7 +410,7 @@ def test_a_malformed_file_is_refused_and_its_neighbour_passes(name: str, tmp_pat
     report = verdict(fails, tmp_path)
     assert set(report.counts) >= {kind}
     assert report.problems[0].text.startswith(f"line {report.problems[0].line}: ")
-    with pytest.raises(BadInput, match=kind):
+    with pytest.raises(BadInput, match=f"{kind}|a request file (has|is)"):
         report.require(tmp_path / "requests.jsonl")
     assert verdict(passes, tmp_path).counts == {}
 
@@ -549,6 +549,29 @@ def test_what_is_merely_unwise_is_counted_and_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize(
+    ("url", "body", "what"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "n": 3}, "with n over 1"),
+        ("/v1/completions", {"prompt": "x", "best_of": 4}, "with best_of over 1"),
+        ("/v1/completions", {"prompt": ["x", "y"]}, "with several texts as prompt"),
+        ("/v1/embeddings", {"input": ["x", "y"]}, "with several texts as input"),
+        ("/v1/embeddings", {"input": [[1, 2], [3]]}, "with several texts as input"),
+        ("/v1/embeddings", {"input": [1, 2]}, ""),
+        ("/v1/embeddings", {"input": ["x"]}, ""),
+    ],
+)
+def test_answers_that_are_paid_for_and_not_taken_are_said(
+    url: str, body: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    body = {"model": "m", "max_tokens": 5} | body
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps({"custom_id": "a", "method": "POST", "url": url, "body": body}) + "\n")
+    warnings = " ".join(check(path, part_requests=10, part_bytes=10_000).warnings)
+    assert what in warnings
+    assert ("only the first is taken" in warnings) == bool(what)
+
+
 def test_counts_are_the_same_whether_lines_are_alike_or_not(tmp_path: Path) -> None:
     alike = b"".join(line(f"r{n}", model="one") for n in range(400))
     mixed = b"".join(line(f"s{n}", model=f"m{n % 7}", max_tokens=n + 1) for n in range(400))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shlex
 from pathlib import Path
@@ -67,6 +68,84 @@ def test_a_file_that_is_in_the_way_is_not_written_and_that_is_said() -> None:
         assert (ran.code, f"{out} was not written" in ran.err) == (ExitCode.BAD_INPUT, True)
 
 
+def test_a_repeated_id_has_both_numbers_of_its_first_line() -> None:
+    bad = chat_line("y", "hi") + "\n" + chat_line("y", "ho")
+    said, _ = mended("\n\n" + chat_line("x", "hi") + bad, ExitCode.BAD_INPUT)
+    assert 'line 3 (line 6 before --fix): custom_id: duplicate "y" (first on line 2 (line 4 before --fix))' in said
+
+
+@pytest.mark.parametrize("content", ["\n\n", '{"a": 1}\n'])
+def test_that_a_file_was_written_is_said_though_nothing_in_it_can_be_used(content: str) -> None:
+    said, _ = mended(content, ExitCode.BAD_INPUT)
+    assert "error: mended.jsonl was written, and still has" in said
+    assert "line 3 before" not in said
+
+
+def test_fix_is_advised_only_where_it_mends_something_and_under_a_free_name() -> None:
+    Path("r.fixed.jsonl").touch()
+    Path("r.jsonl").write_text(chat_line("a", "x") * 2 + chat_line("a", "y"))
+    words = shlex.split(run("create_batch_file", "--check", "r.jsonl").err.partition("next: ")[2])
+    assert words[-2:] == ["--fix", "r.fixed-2.jsonl"]
+    err = run("create_batch_file", *words[2:]).err
+    assert "still has 1 problem (1 duplicate_id)" in err
+    assert "--fix r" not in err.partition("next: ")[2]
+
+
+BOTH = chat_line("a", "grün") + chat_line("b", "blau")
+
+
+@pytest.mark.parametrize("check", ["--check", "upload"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_powershell_writes_is_mended_as_the_error_says(
+    encoding: str, end: str, check: str, server: LocalServer
+) -> None:
+    Path("r.jsonl").write_bytes(BOTH.replace("\n", end).encode(encoding))
+    ran = run("upload", "r.jsonl") if check == "upload" else run("create_batch_file", "--check", "r.jsonl")
+    assert (ran.code, "a request file is in UTF-8" in ran.err) == (ExitCode.BAD_INPUT, True)
+    assert run("create_batch_file", *shlex.split(ran.err.partition("next: ")[2])[2:]).code == 0
+    assert Path("r.fixed.jsonl").read_text("utf-8") == BOTH
+
+
+REQUESTS = [json.loads(chat_line(custom_id, "hi")) for custom_id in "ab"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(REQUESTS),
+        json.dumps(REQUESTS, indent=1),
+        "\n".join(json.dumps(request, indent=2) for request in REQUESTS),
+    ],
+)
+def test_requests_that_are_not_one_a_line_are_made_so_by_the_next_command(content: str) -> None:
+    Path("r.jsonl").write_text(content)
+    for given in (["--check", "r.jsonl"], ["r.jsonl", "--fix", "x.jsonl"]):
+        ran = run("create_batch_file", *given)
+        assert ran.code == ExitCode.BAD_INPUT
+    assert run("create_batch_file", *shlex.split(ran.err.partition("next: ")[2])[2:]).code == 0
+    assert [json.loads(line) for line in Path("r.requests.jsonl").read_text().splitlines()] == REQUESTS
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "way"),
+    [
+        (gzip.compress(b"{}", mtime=0), "compressed (gzip)", "gunzip < r.jsonl > plain-r.jsonl"),
+        (b"PAR1....", "a Parquet file", "--input"),
+        (b"%PDF-1.7", "a PDF", "pdftotext"),
+        (chat_line("a", "x").encode("utf-16-le"), "UTF-16-LE without a mark", "iconv -f utf-16-le"),
+    ],
+)
+def test_what_is_no_request_file_is_known_by_its_bytes(content: bytes, said: str, way: str) -> None:
+    Path("r.jsonl").write_bytes(content)
+    for given in (["--check", "r.jsonl"], ["r.jsonl", "--fix", "x.jsonl"]):
+        ran = run("create_batch_file", *given)
+        assert ran.code == ExitCode.BAD_INPUT
+        assert said in ran.err
+        assert way in ran.err
+        assert not Path("x.jsonl").exists()
+
+
 @pytest.mark.parametrize("check", ["--check", "upload"])
 def test_the_next_step_is_the_command_that_mends(check: str, server: LocalServer) -> None:
     del server
@@ -74,9 +153,9 @@ def test_the_next_step_is_the_command_that_mends(check: str, server: LocalServer
     given = ["their file.jsonl", "--json"]
     ran = run("upload", *given) if check == "upload" else run("create_batch_file", "--check", *given)
     assert ran.code == ExitCode.BAD_INPUT
-    command, _, said = json.loads(ran.err)["error"]["next"].partition(" mends ")
-    assert said == "what needs no guessing"
-    words = shlex.split(command)
+    error = json.loads(ran.err)["error"]
+    assert "; --fix mends what needs no guessing" in error["what"]
+    words = shlex.split(error["next"])
     assert words[1].endswith("create_batch_file.py")
     assert run("create_batch_file", *words[2:]).code == 0
     assert "7" in Path("their file.fixed.jsonl").read_text()
@@ -85,8 +164,8 @@ def test_the_next_step_is_the_command_that_mends(check: str, server: LocalServer
 def test_what_cannot_be_mended_is_to_be_checked_again() -> None:
     Path("r.jsonl").write_text(chat_line("a", "hi", temperature=9))
     err = run("create_batch_file", "--check", "r.jsonl").err
-    assert "next: mend the lines named, then " in err
-    assert "create_batch_file.py --check r.jsonl" in err
+    assert "; mend the lines named, then check again" in err
+    assert run("create_batch_file", *shlex.split(err.partition("next: ")[2])[2:]).code == ExitCode.BAD_INPUT
 
 
 @pytest.mark.parametrize(
@@ -105,14 +184,14 @@ def test_rows_in_place_of_requests_are_told_with_the_command(
     Path(name).write_text(content)
     ran = run("upload", name) if check == "upload" else run("create_batch_file", "--check", name)
     assert (ran.code, "these are rows, no requests" in ran.err) == (ExitCode.BAD_INPUT, True)
-    command = ran.err.partition("next: ")[2].partition(" makes requests")[0]
+    command = ran.err.partition("next: ")[2].strip()
     words = [{"ASK ABOUT {COLUMN}": "Mood: {text}", "MODEL": "echo"}.get(word, word) for word in shlex.split(command)]
     made = run("create_batch_file", *words[2:])
     assert (made.code, made.out.count("\n")) == (0, 1), made.err
 
 
 def test_requests_that_are_the_source_are_mended_as_requests() -> None:
-    Path("theirs.jsonl").write_text(chat_line("a", "x") + chat_line("a", "y"))
+    Path("theirs.jsonl").write_text(chat_line("a", "x") * 2)
     err = run("create_batch_file", "r.jsonl", "--input", "theirs.jsonl", "--model", "n").err
     assert "theirs.jsonl --fix " in err
     assert "--id-column" not in err

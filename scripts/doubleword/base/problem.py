@@ -17,15 +17,15 @@ class Problem:
     expected: str  # may be empty, where the value says it all
     first_line: int | None = None
     old_line: int | None = None  # the same line before --fix
+    old_first_line: int | None = None  # likewise
     file: str = ""  # of a folder, where files are the rows; safe to show
 
     @property
     def text(self) -> str:
-        place = (self.file or f"line {self.line}") + (
-            "" if self.old_line is None else f" (line {self.old_line} before --fix)"
-        )
+        place = self.file or _line(self.line, self.old_line)
         if self.first_line is not None:
-            return f"{place}: {self.field}: duplicate {self.value} (first on line {self.first_line})"
+            first = _line(self.first_line, self.old_first_line)
+            return f"{place}: {self.field}: duplicate {self.value} (first on {first})"
         return f"{place}: {self.field}: {self.value}" + (f"; expected {self.expected}" if self.expected else "")
 
     def at(self, line_of: dict[int, int], file_of: dict[int, str]) -> Problem:
@@ -36,3 +36,7 @@ class Problem:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"text": self.text}
+
+
+def _line(number: int, old: int | None) -> str:
+    return f"line {number}" + ("" if old is None else f" (line {old} before --fix)")

@@ -184,11 +184,12 @@ def _mapped(value: Any, put: Callable[[str], str]) -> Any:
 
 def _rewriting(asked: Asked, source: Source) -> Composed:
     """For rows that are requests already: the same requests, with what the flags set."""
-    if source.format != "jsonl" or not all(source.column_named(key) for key in ("custom_id", "body")):
+    if source.format not in ("jsonl", "json") or not all(source.column_named(key) for key in ("custom_id", "body")):
         raise WrongUsage(
             "--prompt (or --template) is missing: what is asked about each row?", "--prompt 'Label: {text}'"
         )
-    for flag, given in (("--system", asked.system), ("--image-column", asked.image_columns)):
+    not_asked = {"--system": asked.system, "--image-column": asked.image_columns, "--id-column": source.id_column}
+    for flag, given in (not_asked | {"--empty": source.empty != "refuse"}).items():
         if given:
             raise WrongUsage(f"{flag}: these rows are requests already, and keep what they ask", f"leave {flag} out")
     first = next(source.read(requests_only=True), None)

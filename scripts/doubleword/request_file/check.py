@@ -19,7 +19,7 @@ from ..base.progress import Progress
 from ..base.text import next_command, plural, safe
 from . import rules
 from .expected import Expected, expected_of
-from .lines import BOM, Line, Span, custom_id_of, lines
+from .lines import BOM, Line, Span, custom_id_of, free_name, lines, require_request_file
 from .parse import Likeness, Unreadable, parse
 from .parts import Cutter
 from .repeats import Repeats
@@ -31,15 +31,18 @@ SHOWN = 20
 _ENVELOPE = len('{"custom_id": "", "method": "POST", "url": "", "body": }\n')
 
 
-def _duplicates(found: Iterable[Line], suspects: set[int]) -> Iterator[tuple[int, str, int]]:
-    """Line, id and first line of each repeated id, told from mere equal hashes by reading the lines again."""
-    first: dict[str, int] = {}
+def _duplicates(found: Iterable[Line], suspects: set[int]) -> Iterator[tuple[int, str, int, bool]]:
+    """Line, id, first line of each repeated id, and whether the lines are the same; told from mere equal hashes by
+    reading the lines again."""
+    first: dict[str, tuple[int, int]] = {}
     for line in found:
         custom_id = None if line.blank else custom_id_of(line.raw)
         if custom_id is not None and hash(custom_id.encode()) in suspects:
+            whole = hash(line.raw.strip())
             if custom_id in first:
-                yield line.number, custom_id, first[custom_id]
-            first.setdefault(custom_id, line.number)
+                number, other = first[custom_id]
+                yield line.number, custom_id, number, whole == other
+            first.setdefault(custom_id, (line.number, whole))
 
 
 @dataclass
@@ -67,33 +70,35 @@ class Report:
         made from; `written`: it was made by --fix a moment ago."""
         if not self.counts:
             return
+        if not rows:
+            require_request_file(path)
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
-        what = f"{safe(path)}: {plural(sum(self.counts.values()), 'problem')} ({kinds})"
+        found = f"{plural(sum(self.counts.values()), 'problem')} ({kinds})"
+        what = f"{safe(path)} was written, and still has {found}" if written else f"{safe(path)}: {found}"
+        said, step = self._way_on(path, rows)
+        raise BadInput(what + said, step, self.problems)
+
+    def _way_on(self, path: Path, rows: bool) -> tuple[str, str]:
+        """What is to be said of it all, and the next step."""
         if rows:
-            step = "mend the rows named, or change the flags"
             if set(self.counts) <= {"custom_id", "duplicate_id"}:
-                step = "mend the ids named, name another --id-column, or leave it out: the rows are numbered then"
-        elif set(self.counts) == {"empty"}:
-            step = "put requests into it, one a line; create_batch_file.py --input ROWS makes them of rows"
-        elif self.rows and self.rows == sum(span.requests for span in self.spans):
-            what += ": these are rows, no requests"
-            step = _making(path)
-        elif written:
-            what = f"{safe(path)} was written, and still has {what.partition(': ')[2]}"
-            step = f"mend the lines named, then {next_command('create_batch_file.py', '--check', path)}"
-        elif self.mendable:
-            fixed = path.with_name(f"{path.name.removesuffix('.jsonl')}.fixed.jsonl")
-            step = f"{next_command('create_batch_file.py', path, '--fix', fixed)} mends what needs no guessing"
-        else:
-            step = f"mend the lines named, then {next_command('create_batch_file.py', '--check', path)}"
-        raise BadInput(what, step, self.problems)
+                return "", "mend the ids named, name another --id-column, or leave it out: the rows are numbered then"
+            return "", "mend the rows named, or change the flags"
+        if set(self.counts) == {"empty"}:
+            return "", "put requests into it, one a line; create_batch_file.py --input ROWS makes them of rows"
+        if self.rows and self.rows == sum(span.requests for span in self.spans):
+            return ": these are rows, no requests; the next command makes requests of them", _making(path)
+        if self.mendable:
+            fixed = free_name(path, "fixed")
+            return "; --fix mends what needs no guessing", next_command("create_batch_file.py", path, "--fix", fixed)
+        return "; mend the lines named, then check again", next_command("create_batch_file.py", "--check", path)
 
 
 def _making(path: Path) -> str:
     """The command that makes requests of rows."""
-    made = path.with_name(f"{path.stem}.requests.jsonl" if path.suffix == ".jsonl" else f"{path.stem}.jsonl")
+    made = free_name(path, "requests") if path.suffix == ".jsonl" else path.with_name(f"{path.stem}.jsonl")
     asked = ("--input", path, "--model", "MODEL", "--prompt", "ASK ABOUT {COLUMN}")
-    return f"{next_command('create_batch_file.py', made, *asked)} makes requests of them"
+    return next_command("create_batch_file.py", made, *asked)
 
 
 _KEYS = frozenset(("custom_id", "method", "url", "body"))
@@ -181,13 +186,13 @@ class _Check:
         self._settle()
         suspects = self.ids.suspects()
         found = []
-        for line, custom_id, first in _duplicates(again(), suspects) if suspects else ():
-            found.append(_problem(line, "custom_id", "duplicate_id", custom_id, "an id of its own", first))
+        for number, custom_id, first, identical in _duplicates(again(), suspects) if suspects else ():
+            self.report.mendable |= identical
+            found.append(_problem(number, "custom_id", "duplicate_id", custom_id, "an id of its own", first))
             if len(found) == SHOWN:
                 break
         if found:
             self.counts["duplicate_id"] = self.ids.extra
-            self.report.mendable = True
         report = self.report
         report.problems = sorted(report.problems + found, key=lambda p: p.line)[:SHOWN]
         report.counts, report.models, report.endpoint = dict(self.counts), dict(self.models), self.endpoint or ""

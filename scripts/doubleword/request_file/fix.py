@@ -6,18 +6,25 @@ import json
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..base.errors import BadInput
-from ..base.files import state_of, whole_file
+from ..base.files import open_regular, state_of, whole_file
+from ..base.problem import Problem
 from ..base.progress import Progress
 from ..base.text import safe
-from .lines import Line, custom_id_of, lines
+from ..rows.form import Form
+from ..rows.recognise import encoding_of
+from ..rows.text_file import WIDE
+from ..rows.text_file import lines as text_lines
+from .lines import Line, custom_id_of, lines, require_request_file
 from .parse import Unreadable, parse
 from .repeats import Repeats
 
 _WHAT = {
+    "wide": "UTF-16 or UTF-32 made UTF-8",
     "bom": "byte order mark removed",
     "crlf": "CRLF line ends made LF",
     "blank": "blank lines removed",
@@ -47,6 +54,13 @@ class Mended:
         """A line for each kind of change, with how many there were."""
         return [f"{what} ({self.counts[kind]})" for kind, what in _WHAT.items() if self.counts[kind]]
 
+    def before(self, problem: Problem) -> Problem:
+        """A problem of the new file, with the lines of the old one, too."""
+        if problem.kind == "empty":
+            return problem
+        first = None if problem.first_line is None else self.old_line(problem.first_line)
+        return replace(problem, old_line=self.old_line(problem.line), old_first_line=first)
+
     def old_line(self, new: int) -> int:
         """The line of the old file that became line `new`."""
         old = new
@@ -61,12 +75,18 @@ def mend(path: Path, out: Path) -> Mended:
         raise BadInput(f"{safe(out)} was not written: it exists already", "give --fix another name")
     if not out.parent.is_dir():
         raise BadInput(f"{safe(out)} was not written: there is no folder {safe(out.parent)}", "make it first")
+    done, encoding = Mended(), _wide(path)
+    if encoding is None:
+        require_request_file(path)
+    else:
+        done.counts["wide"] = 1
+        done.changes.append(f"all lines: {encoding.upper()} made UTF-8")
     repeats = Repeats()
-    for line in lines(path):
+    for line in _lines(path, encoding):
         repeats.add(line.raw.strip())
-    suspects, seen, done = repeats.suspects(), dict[bytes, int](), Mended()
+    suspects, seen = repeats.suspects(), dict[bytes, int]()
     with whole_file(out, path) as file, Progress("fix", state_of(path)[0], "B") as progress:
-        for line in lines(path):
+        for line in _lines(path, encoding):
             progress.add(len(line.raw))
             text = _plain(line, done)
             if text and hash(text) in suspects:
@@ -81,6 +101,25 @@ def mend(path: Path, out: Path) -> Mended:
                 continue
             file.write(_with_text_id(text, line, done) + b"\n")
     return done
+
+
+def _wide(path: Path) -> str | None:
+    """The encoding that a mark names, where it is none in which the bytes of a line can be looked at."""
+    with open_regular(path) as file:
+        encoding = encoding_of(file.read(4))
+    return encoding if encoding in WIDE else None
+
+
+def _lines(path: Path, encoding: str | None) -> Iterator[Line]:
+    """The lines as they are, or made UTF-8."""
+    if encoding is None:
+        yield from lines(path)
+        return
+    start = 0
+    for number, text in text_lines(Form(path=str(path), format="lines", encoding=encoding)):
+        raw = text.encode()
+        yield Line(number, start, raw)
+        start += len(raw)
 
 
 def _plain(line: Line, done: Mended) -> bytes:

@@ -31,7 +31,8 @@ _KEYS: dict[str, dict[str, str]] = {
 }
 # What --set must not write over, and the flag to use.
 _OWN = {"model": "--model", "messages": "--prompt or --template", "prompt": "--prompt", "input": "--prompt"}
-_OWN |= {"system": "--system", "instructions": "--system"}
+_OWN |= {"system": "--system", "instructions": "--system", "custom_id": "--id-column", "url": "--endpoint"}
+_OWN |= {"body": "--set for each of its keys", "extra_body": "--set for each of its keys"}
 _SAME = {"max_completion_tokens": "max_tokens"}
 
 
@@ -76,8 +77,9 @@ def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
             wrong.append(WrongUsage(f"--{key.replace('_', '-')} is missing: expected {expected}"))
 
     rules.parameters(body, url, found, lambda _: None)
-    if body.get("n").__class__ is int and body["n"] > 1:
-        found("body.n", "parameter", body["n"], "1: one answer a request is taken; use seed and several jobs")
+    for key in rules.MANY_ANSWERS:
+        if body.get(key).__class__ is int and body[key] > 1:
+            found(f"body.{key}", "", body[key], "1: one answer a request is taken; use seed and several jobs")
     if wrong:
         raise type(wrong[0])("; ".join(failure.what for failure in wrong))
     return body

@@ -171,13 +171,18 @@ def messages(messages: Any, url: str, found: Found, unwise: Unwise) -> None:
             found(f"{where}.tool_call_id", "messages", message.get("tool_call_id"), "the id of the call it answers")
 
 
+# How many answers are made of one request.
+MANY_ANSWERS = ("n", "best_of")
+
+
 def parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> None:
     for key, value in body.items():
         rule = _PARAMETERS.get(key)
         if rule is not None and value is not None and not rule[0](value):
             found(f"body.{key}", "stream" if key == "stream" else "parameter", value, rule[1])
-    if body.get("n").__class__ is int and body["n"] > 1:
-        unwise("with n over 1: all answers are paid for, and only the first is taken")
+    for key in MANY_ANSWERS:
+        if body.get(key).__class__ is int and body[key] > 1:
+            unwise(f"with {key} over 1: all answers are paid for, and only the first is taken")
     if not _STEERS_REASONING.isdisjoint(body):
         _reasoning(body, url, found)
     if url == MESSAGES and body.get("max_tokens") is None:
@@ -197,6 +202,8 @@ def _subject(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> No
         found(f"body.{key}", "messages", value, "text or a list of " + ("items" if url == RESPONSES else "texts"))
     elif value == "":
         unwise(f"with an empty {key}")
+    elif url != RESPONSES and isinstance(value, list) and len(value) > 1 and not _some(value, int):
+        unwise(f"with several texts as {key}: all answers are paid for, and only the first is taken")
 
 
 def _body(body: Any, url: str, size: int, found: Found, unwise: Unwise) -> None:

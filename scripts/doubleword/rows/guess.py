@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from ..base.errors import BadInput, WrongUsage
 from ..base.files import open_regular
+from ..base.json_text import NotJson, read_json
 from ..base.text import safe
 from .delimited import sniffed, width
 from .form import Form
@@ -161,6 +161,6 @@ def _divided(text: str, lines: list[str], delimiter: str) -> bool:
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+        return isinstance(read_json(line), dict)
+    except NotJson:
         return False

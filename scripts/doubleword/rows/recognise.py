@@ -146,11 +146,25 @@ _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".lz"})
 
 
 def what_nul_means(start: bytes) -> str:
-    """The next step for a file that holds NUL bytes: their places tell UTF-16 without a mark from no text at all."""
-    pairs = len(start) // 2
-    even, odd = start[: pairs * 2 : 2].count(0), start[1 : pairs * 2 : 2].count(0)
-    if odd > 2 + 8 * even and odd * 20 > pairs:
-        return "it looks like UTF-16 without a mark: --encoding utf-16-le"
-    if even > 2 + 8 * odd and even * 20 > pairs:
-        return "it looks like UTF-16 without a mark: --encoding utf-16-be"
-    return "it is no text file; export it as CSV, JSONL or text"
+    """The next step for a file that holds NUL bytes: it may be a text in UTF-16 or UTF-32 without a mark."""
+    encoding = wide_without_mark(start)
+    if encoding is None:
+        return "it is no text file; export it as CSV, JSONL or text"
+    return f"it looks like {encoding[:6].upper()} without a mark: --encoding {encoding}"
+
+
+def wide_without_mark(start: bytes) -> str | None:
+    """The encoding of a text with NUL bytes and no mark, by its first bytes: one in which all of it can be shown."""
+    if start.isascii() and start.count(0) * 3 < len(start):  # letters in pairs pass for Chinese ones
+        return None
+    for encoding, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
+        try:
+            text = start[: min(len(start), START_BYTES) // width * width].decode(encoding)
+        except UnicodeDecodeError as error:
+            if error.end < len(start) - width:  # else a pair is cut at the end
+                continue
+            text = error.object[: error.start].decode(encoding)
+        spaces = sum(character in " \t\r\n" for character in text)
+        if b"\0" in start and spaces and all(c.isprintable() or c in "\t\r\n" for c in text):
+            return encoding
+    return None

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from local_server.app import LocalServer
@@ -49,6 +50,11 @@ def folder(server: LocalServer) -> dict[str, str]:
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(PNG)
     schema = {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet()):
+        sheet.append(["sku", "text"])
+        sheet.append(["a1", "a kettle"])
+    book.save("rows.xlsx")
     Path("fields.json").write_text(json.dumps(schema), "utf-8")
     Path("prompt.txt").write_text("Mood of: {text}", "utf-8")
     Path("messages.json").write_text('[{"role": "user", "content": "Mood of: {text}"}]', "utf-8")
@@ -65,7 +71,8 @@ def test_every_flag_of_the_table_of_wishes_makes_requests(folder: dict[str, str]
     assert len(fragments()) >= 8
     for wanted, flags in fragments():
         words = shlex.split(flags.replace("letters`, with", "letters"))
-        source = [] if "--input" in words else ["--input", "rows.csv"]
+        of_folder = set(words) & {"--match", "--recursive"}
+        source = [] if "--input" in words else ["--input", "letters" if of_folder else "rows.csv"]
         text = "{file}" if "pictures" in words else "{text}"
         prompt = [] if set(words) & {"--prompt", "--prompt-file", "--template"} else ["--prompt", f"Mood of: {text}"]
         model = "echo-embed" if "/v1/embeddings" in words else "echo"

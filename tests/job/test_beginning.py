@@ -10,7 +10,8 @@ import pytest
 from doubleword.base.errors import ExitCode
 from doubleword.job.job import Job
 from local_server.app import LocalServer
-from support.running import FastClock, Ran, chat_line, run
+from support.oracle import LocalOracle
+from support.running import FastClock, Ran, chat_line, run, write_requests
 
 
 def create(name: str = "r.jsonl", *flags: str | Path, source: str = "t.csv", prompt: str = "{text}") -> Ran:
@@ -110,3 +111,30 @@ def test_a_request_file_edited_after_its_upload_is_not_submitted(server: LocalSe
     Path("r.jsonl").write_bytes(Path("r.jsonl").read_bytes().replace(b"good", b"evil"))
     ran = run("run_batch", "r.jsonl")
     assert (ran.code, "changed since it was uploaded" in ran.err) == (ExitCode.BAD_INPUT, True)
+
+
+@pytest.mark.parametrize("command", ["run_batch", "upload", "create_batch", "download", "retry_failed", "cancel_batch"])
+def test_a_request_file_in_a_folder_that_is_called_like_a_jobs_is_refused_by_every_command(
+    server: LocalServer, oracle: LocalOracle, command: str
+) -> None:
+    del server
+    Path("nightly.job").mkdir()
+    write_requests(Path("nightly.job/reviews.jsonl"), 3, "right {n}")
+    write_requests(Path("reviews.jsonl"), 5, "wrong {n}")
+
+    for _ in range(2):
+        ran = run(command, "nightly.job/reviews.jsonl")
+        assert ran.code == 3, ran.err
+        assert "move it out of nightly.job" in ran.err
+    assert not oracle.batches()
+    assert [path.name for path in Path("nightly.job").iterdir()] == ["reviews.jsonl"]
+
+
+def test_in_a_jobs_folder_only_its_own_files_name_it(server: LocalServer, oracle: LocalOracle) -> None:
+    del server
+    assert run("upload", write_requests(Path("reviews.jsonl"), 2)).code == 0
+    write_requests(Path("reviews.job/attempt-7.jsonl"), 3, "another {n}")
+
+    assert run("run_batch", "reviews.job/attempt-7.jsonl").code == 3
+    assert not oracle.batches()
+    assert run("run_batch", "reviews.job/record.json").code == 0

@@ -14,7 +14,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Queue
@@ -66,6 +66,30 @@ def whole_file(path: Path, mode_of: Path | None = None) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.errno in _LOST and error.filename is None:
             error.filename = str(path)
         raise
+
+
+class _There(Exception):
+    """The very file that was to be made is there already."""
+
+
+def put(path: Path, blocks: Iterable[bytes], mode_of: Path | None = None) -> int:
+    """Writes a file whole under a name that nobody chose, such as one made of an id; its size. An empty one is not
+    written. One that is there stays as it is: raises BadInput unless it has the very bytes."""
+    made, size = hashlib.sha256(), 0
+    with suppress(_There), whole_file(path, mode_of) as file:
+        for block in blocks:
+            file.write(block)
+            made.update(block)
+            size += len(block)
+        if os.path.lexists(path) and size and digest(path) != made.hexdigest():
+            raise BadInput(
+                f"{safe(path)} is in the way: another file than this is to be kept under that name, and it is never"
+                " replaced",
+                f"move it away (mv {safe(path.name)} elsewhere), then the same command again",
+            )
+        if not size or os.path.lexists(path):
+            raise _There
+    return size
 
 
 def _mode(path: Path, mode_of: Path | None) -> int:

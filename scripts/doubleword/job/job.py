@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +99,8 @@ class Job:
     def load(cls, request_file: Path) -> Job | None:
         """The job of a request file, or None if it has no record.
 
-        Raises BadInput for a damaged or newer one, one in an older form, or one that belongs to another file.
+        Raises BadInput for a damaged or newer one, one in an older form, or one that belongs to another file; and for a
+        file in a folder of that kind that is none of the job's own: a request file lies beside it, or two share one.
         """
         folder = cls.folder_of(request_file)
         path = folder / "record.json"
@@ -107,6 +108,8 @@ class Job:
             raw = read_own(path, RECORD_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             _refuse_older(folder)
+            if request_file.parent == folder:
+                raise _in_a_job_folder(request_file) from None
             return None
         try:
             found = read_json(raw, RECORD_BYTES, halves=True)
@@ -130,8 +133,11 @@ class Job:
             ) from None
         job = cls(folder, record)
         job._written = None if unfolded else (journal.hash_of(raw), len(raw))
-        named = request_file != folder and request_file.parent != folder  # else by its folder or a file in that
-        if named and request_file.name != record.requests.name:
+        if request_file.parent == folder:
+            own = {path.name, *(attempt.request_file for attempt in record.attempts)}
+            if request_file.name not in own:
+                raise _in_a_job_folder(request_file)
+        elif request_file != folder and request_file.name != record.requests.name:
             raise BadInput(
                 f"{safe(folder.name)} belongs to {safe(record.requests.name)}, not to {safe(request_file.name)}",
                 "give one of the two files another name",
@@ -154,15 +160,24 @@ class Job:
         return job
 
     @classmethod
-    def create(cls, request_file: Path, report: Report, source: Source | None, limits: Options, clock: Clock) -> Job:
-        """A new record for a checked request file; the same content again is a no-op.
+    def create(
+        cls,
+        request_file: Path,
+        report: Report,
+        source: Source | None,
+        limits: Options,
+        clock: Clock,
+        known: Callable[[Record], None] | None = None,
+    ) -> Job:
+        """A new record for a checked request file; the same content again is a no-op. `known` adds what is known of it
+        besides, in the one writing.
 
         Raises BadInput if other content was already uploaded under this name. Takes the lock: another copy may be
         uploading at this moment, and its record must not be replaced.
         """
         job = cls.to_be(request_file, clock)
         with job.locked(clock):
-            job.begin(request_file, report, source, limits, clock)
+            job.begin(request_file, report, source, limits, clock, known)
         return job
 
     @classmethod
@@ -172,7 +187,15 @@ class Job:
         job.folder = cls.folder_of(request_file)
         return job
 
-    def begin(self, request_file: Path, report: Report, source: Source | None, limits: Options, clock: Clock) -> None:
+    def begin(
+        self,
+        request_file: Path,
+        report: Report,
+        source: Source | None,
+        limits: Options,
+        clock: Clock,
+        known: Callable[[Record], None] | None = None,
+    ) -> None:
         """Makes the record, unless there is one of the same content. The lock must be held.
 
         Raises BadInput if other content was already uploaded under this name.
@@ -181,7 +204,7 @@ class Job:
         begun = old is not None and old.begun
         if old is not None and old.requests.sha256 == report.sha256:
             same_limits = old.limits == (limits.part_requests, limits.part_bytes)
-            if begun or (same_limits and old.record.source == source):
+            if begun or (same_limits and old.record.source == source and known is None):
                 return
         elif begun:
             raise BadInput(
@@ -192,6 +215,8 @@ class Job:
         self.record.source = source
         if old is not None:
             self.record.outputs = old.record.outputs
+        if known is not None:
+            known(self.record)
         self.save()
 
     @classmethod
@@ -459,6 +484,14 @@ def _file_in(request_file: Path, folder: Path) -> Path:
     if request_file == folder or request_file.parent == folder:
         return folder.with_name(folder.name.removesuffix("job") + "jsonl")
     return request_file
+
+
+def _in_a_job_folder(path: Path) -> BadInput:
+    folder = safe(path.parent.name)
+    return BadInput(
+        f"{safe(path)} lies in {folder}: folders of such a name hold what the scripts keep of a job, not request files",
+        f"move it out of {folder}, or give the folder another name",
+    )
 
 
 def _refuse_older(folder: Path) -> None:

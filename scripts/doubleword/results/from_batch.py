@@ -9,9 +9,10 @@ from typing import Any
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock, NotFound, WrongUsage
-from ..base.files import whole_file
+from ..base.files import put
 from ..base.text import safe
 from ..job.job import Job
+from ..job.record import Record, Upload
 from ..rows.source import describe
 from ..service.api import Api
 from ..service.by_id import fetch_input, job_of_input, recorded, watched
@@ -30,16 +31,21 @@ def job_of_batch(api: Api, batch_id: str) -> Job:
         return known
     found = api.batch(batch_id)
     file_id = found.get("input_file_id")
-    if not file_id or not fetch_input(api, file_id, path):
+    try:
+        size = fetch_input(api, file_id, path) if file_id else 0
+    except NotFound:
+        size = 0
+    if not size:
         return _job_without_input(api, found, path)
-    job = job_of_input(path, file_id, api.clock)
     home = metadata_of(found).get("dwb_job")
-    with job.locked(api.clock):
+
+    def known_of(record: Record) -> None:
         if isinstance(home, str) and re.fullmatch("[0-9a-f]{32}", home):
-            job.record.job = home  # a copy of that job: what one of them submits, the other finds
-        job.attempts[0].parts[0].batch = seen(found, api.clock)
-        job.save()
-    return job
+            record.job = home  # a copy of that job: what one of them submits, the other finds
+        part = record.attempts[0].parts[0]
+        part.upload, part.batch = Upload("", file_id, given=True), seen(found, api.clock)
+
+    return job_of_input(path, api.clock, known_of)
 
 
 def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
@@ -55,20 +61,19 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
         ids.update(dict.fromkeys(found.custom_id for found in read(spool, None) if found.custom_id))
     if not ids:
         raise NotFound(
-            f"batch {safe(found['id'])}: its input was deleted and it has no results", "nothing is left of it"
+            f"batch {safe(found['id'])}: its input was deleted, or was empty, and it has no results",
+            "nothing is left of it",
         )
-    with whole_file(path) as file:
-        for custom_id in ids:
-            file.write(json.dumps({"custom_id": custom_id}, ensure_ascii=False).encode() + b"\n")
+    put(path, (json.dumps({"custom_id": custom_id}, ensure_ascii=False).encode() + b"\n" for custom_id in ids))
     if len(ids) < batch.total:
         say(f"its input was deleted: {batch.total - len(ids)} requests without a result cannot be named")
-    job = job_of_input(path, None, api.clock)
-    with job.locked(api.clock):
-        part = job.attempts[0].parts[0]
+
+    def known_of(record: Record) -> None:
+        part = record.attempts[0].parts[0]
         part.batch, part.span = batch, replace(part.span, requests=batch.total)
-        job.requests.sections[0] = part.span
-        job.save()
-    return job
+        record.requests.sections[0] = part.span
+
+    return job_of_input(path, api.clock, known_of)
 
 
 def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: str) -> None:

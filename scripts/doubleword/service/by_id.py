@@ -5,17 +5,18 @@ The files lie in the current folder: `batch-<id>.jsonl` with its record, results
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..base.console import say
-from ..base.errors import Clock, NotFound
-from ..base.files import whole_file
+from ..base.errors import BadInput, Clock
+from ..base.files import BLOCK_BYTES, put
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import Options, Part, Requests, Upload
+from ..job.record import Options, Part, Record, Requests, Upload
 from ..request_file.lines import Span
+from ..request_file.parts import PART_BYTES
 from .api import Api, bare_id
 from .server_objects import seen
 
@@ -63,32 +64,43 @@ def job_of_file(api: Api, file_id: str) -> Job:
     """The job of an input file that was uploaded elsewhere; it is the user's own and is never deleted."""
     path = recorded(file_id, "file")
     known = Job.load(path)
-    if known is not None:
+    if known is not None and known.begun:
         return known
     if not fetch_input(api, file_id, path):
-        raise NotFound(f"the server knows no file {safe(file_id)}", "check the id")
-    return job_of_input(path, file_id, api.clock)
+        raise BadInput(f"file {safe(file_id)} holds no request", "name a file of requests")
+
+    def given(record: Record) -> None:
+        record.attempts[0].parts[0].upload = Upload("", file_id, given=True)
+
+    return job_of_input(path, api.clock, given)
 
 
-def fetch_input(api: Api, file_id: str, path: Path) -> bool:
-    try:
-        with whole_file(path) as file:
-            for block in api.content(file_id, 0):
-                file.write(block)
-    except NotFound:
-        return False
-    say(f"fetched the input as {safe(path)}")
-    return True
+def fetch_input(api: Api, file_id: str, path: Path) -> int:
+    """Fetches a file of requests, and puts it in place unless it is empty; its size. Raises NotFound if it is gone,
+    BadInput if another file is in the way, or if it is larger than any that a batch can have."""
+
+    def blocks() -> Iterator[bytes]:
+        size = 0
+        for block in api.content(file_id, 0):
+            size += len(block)
+            if size > PART_BYTES + BLOCK_BYTES:
+                raise BadInput(f"file {safe(file_id)} has over {PART_BYTES // 1_000_000} MB; a batch's input has not")
+            yield block
+
+    size = put(path, blocks())
+    if size:
+        say(f"fetched the input as {safe(path)}")
+    return size
 
 
-def job_of_input(path: Path, file_id: str | None, clock: Clock) -> Job:
-    """A record over one part, whatever its size. The server took the file, so it is not judged again."""
+def job_of_input(path: Path, clock: Clock, known: Callable[[Record], None]) -> Job:
+    """A record over one part, whatever its size. The server took the file, so it is not judged again.
+
+    `known` adds what is known of it besides, before the record is written: no kill comes between the two.
+    """
     from ..request_file.check import check
 
     report = check(path, part_requests=NO_LIMIT, part_bytes=NO_LIMIT)
-    job = Job.create(path, report, None, Options(NO_LIMIT, NO_LIMIT), clock)
-    if file_id:
-        with job.locked(clock):
-            job.latest.parts[0].upload = Upload("", file_id, given=True)
-            job.save()
-    return job
+    if not report.requests:
+        raise BadInput(f"{safe(path)} holds no request", "name a file of requests")
+    return Job.create(path, report, None, Options(NO_LIMIT, NO_LIMIT), clock, known)

@@ -36,7 +36,7 @@ Kill = Callable[[Scene, int], tuple[Ended, str, int]]
 
 def at_step(scene: Scene, n: int) -> tuple[Ended, str, int]:
     """Kills the scene's script at its n-th step: (how it ended, the step, how many there were)."""
-    ended = Child(scene.folder, scene.command, at=n).wait()
+    ended = Child(scene.folder, scene.command, at=n, warm=True).wait()
     return ended, ended.steps[-1] if ended.steps else "", len(ended.steps)
 
 
@@ -44,7 +44,7 @@ def at_moment(scene: Scene, n: int) -> tuple[Ended, str, int]:
     """Kills it at the n-th moment of its exchanges."""
     killer = KillAt(n)
     with Proxy(scene.server.port, killer) as proxy:
-        killer.child = Child(scene.folder, scene.command, base_url=proxy.base_url)
+        killer.child = Child(scene.folder, scene.command, base_url=proxy.base_url, warm=True)
         ended = killer.child.wait()
     return ended, killer.where, killer.count
 

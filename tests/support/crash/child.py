@@ -6,15 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from support.crash.forked import PRELOAD, Forked
 from support.proxy.exchange import Drop, Moment
 from support.proxy.http_message import Request
 from support.running import SCRIPTS
 
-PRELOAD = Path(__file__).parent / "preload"
 PATIENCE_SECONDS = 60.0
 
 
@@ -43,10 +44,15 @@ class Child:
         locks: bool = True,
         fast: bool = True,
         machine: Path | None = None,
+        warm: bool = False,
     ) -> None:
-        """`machine`: a folder for what a user has once on a machine, where another one than this is played."""
+        """`machine`: a folder for what a user has once on a machine, where another one than this is played.
+
+        `warm`: forked from a process that has imported everything, instead of started. It may be at work before this
+        returns.
+        """
         # Beside the folder, not in it: the oracle wants nothing there but the job's files.
-        self._steps = folder.with_name(f"{folder.name}.steps")
+        self._steps, self._out, self._err = (folder.with_name(f"{folder.name}.{n}") for n in ("steps", "out", "err"))
         self._steps.unlink(missing_ok=True)
         env = {**os.environ, "PYTHONPATH": str(PRELOAD), "DWB_CRASH_FOLDER": str(folder), "DWB_CRASH_AT": str(at)}
         env |= {"DWB_CRASH_STEPS": str(self._steps)}
@@ -55,15 +61,15 @@ class Child:
         env |= {"TMPDIR": str(machine), "HOME": str(machine)} if machine else {}
         env |= {} if fast else {"DWB_CRASH_REAL_TIME": "1"}
         script, *arguments = command
-        self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPTS / f"{script}.py"), *arguments],
-            cwd=folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        words = [str(SCRIPTS / f"{script}.py"), *arguments]
+        self._process: Forked | subprocess.Popen[bytes]
+        if warm:
+            self._process = Forked(words, folder, env, self._out, self._err)
+            return
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._process = subprocess.Popen(
+                [sys.executable, *words], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -76,13 +82,12 @@ class Child:
     def wait(self, seconds: float = PATIENCE_SECONDS) -> Ended:
         """The end. Raises subprocess.TimeoutExpired, after killing it, if it does not come."""
         try:
-            out, err = self._process.communicate(timeout=seconds)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+            self.kill()
             raise
         steps = self._steps.read_text().splitlines() if self._steps.exists() else []
-        return Ended(self._process.returncode, out, err, steps)
+        return Ended(code, self._out.read_text(), self._err.read_text(), steps)
 
 
 class KillAt:
@@ -98,10 +103,7 @@ class KillAt:
         self.count += 1
         if self.count == self._n:
             self.where = f"{moment.name} {request.method} {request.path}"
-            assert self.child is not None
+            while self.child is None:  # it was quicker than whoever started it
+                time.sleep(0.001)
             self.child.kill()
             raise Drop
-
-
-def run_child(folder: Path, command: Sequence[str], at: int = 0, base_url: str | None = None) -> Ended:
-    return Child(folder, command, at, base_url).wait()

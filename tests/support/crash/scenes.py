@@ -132,13 +132,16 @@ class SettleLost(CreateBatch):
         super().before()
         self.lost: Request | None = None
         with Proxy(self.server.port, self._kill) as proxy:
-            self._child = Child(self.folder, self.command, base_url=proxy.base_url)
+            self._child: Child | None = None
+            self._child = Child(self.folder, self.command, base_url=proxy.base_url, warm=True)
             assert self._child.wait().killed
         assert self.lost
 
     def _kill(self, moment: Moment, request: Request) -> None:
         if moment is Moment.ARRIVED and request.is_("POST", "/batches"):
             self.lost = request
+            while self._child is None:  # it was quicker than whoever started it
+                time.sleep(0.001)
             self._child.kill()
             raise Drop
 
@@ -158,7 +161,7 @@ class SettleLate(SettleLost):
     def before(self) -> None:
         super().before()
         assert self.lost
-        seconds = random.Random(self.tag).uniform(0.1, 0.6)  # a script takes some 0.2 s to start
+        seconds = random.Random(self.tag).uniform(0.0, 0.4)
         self._late = threading.Timer(seconds, http_message.forward, (self.lost, self.server.port))
         self._late.start()
 

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     form.add_argument("--text", action="store_true", help="print the report in at most 40 lines, write no page")
     args = flags.parse_args(arguments)
 
+    from doubleword.job import outputs
     from doubleword.job.job import Job
     from doubleword.report import page as pages
     from doubleword.report import read, text
@@ -56,10 +57,10 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     if page is not None:
         if page.suffix.lower() not in (".html", ".htm"):
             raise WrongUsage(f"--output {safe(page)}: the name of a page ends in .html", "--output report.html")
-        job.require_ours(page)
+        outputs.require_ours(job, page)
     made = read.read(job, clock.now())
     if page is not None:
-        with job.writing(clock, page):
+        with outputs.writing(job, clock, page):
             pages.write(made, page)
         say(f"wrote {safe(page)}: open it in a browser")
     answer([str(page)] if page else text.lines(made), text.facts(made, page))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import digest, own_folder, read_own, state_of, sync_folder, whole_file
+from ..base.files import own_folder, read_own, sync_folder, whole_file
 from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.text import next_command, safe
@@ -34,7 +34,6 @@ from .record import (
     Part,
     Record,
     Requests,
-    Written,
     attempt_over_all,
     from_dict,
     refresh,
@@ -320,57 +319,6 @@ class Job:
                 words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
         return words
 
-    # --- files for the user ---
-
-    def require_ours(self, *paths: Path) -> None:
-        """Raises BadInput if a file is in the way that this job did not write, or that was changed since."""
-        for path in paths:
-            why = self.why_not_ours(path)
-            fresh = Job.load(self.folder) if why and not self._lock_depth else None
-            if fresh is not None:  # another copy may have written the file since this record was read
-                why = fresh.why_not_ours(path)
-            if why:
-                raise BadInput(
-                    f"{safe(path)} is in the way: it {why}, and is never replaced",
-                    f"move it away (mv {safe(path.name)} elsewhere), then the same command again",
-                )
-
-    def why_not_ours(self, path: Path) -> str:
-        if not os.path.lexists(path):
-            return ""
-        written = self.record.outputs.get(self._output(path))
-        if written is None:
-            return "was not written by this job"
-        return "" if _is_still(path, written) else "was changed since this job wrote it"
-
-    @contextmanager
-    def writing(self, clock: Clock, *paths: Path) -> Iterator[dict[Path, str]]:
-        """Notes files as the job's own, before they are written in the block and as they are after it.
-
-        Raises BadInput as `require_ours` does. The lock is not held in between: writing may take long. Who knows the
-        SHA-256 of what it wrote puts it into the dictionary.
-        """
-        with self.locked(clock):
-            self.require_ours(*paths)
-            self.record.outputs |= {self._output(path): Written(-1, 0, "") for path in paths}
-            self.save()
-        hashes: dict[Path, str] = {}
-        try:
-            yield hashes
-        finally:
-            with self.locked(clock):
-                for path in paths:
-                    if path.exists():
-                        size, changed_ns = state_of(path)
-                        sha256 = hashes.get(path) or digest(path)
-                        self.record.outputs[self._output(path)] = Written(size, changed_ns, sha256)
-                    else:
-                        self.record.outputs.pop(self._output(path), None)
-                self.save()
-
-    def _output(self, path: Path) -> str:
-        return os.path.relpath(path, self.folder.parent)
-
     # --- writing ---
 
     def save(self, part: Part | None = None) -> None:
@@ -408,6 +356,10 @@ class Job:
             file.write(raw)
         self._written = journal.hash_of(raw), len(raw)
         self._journal.end()
+
+    @property
+    def holds_lock(self) -> bool:
+        return self._lock_depth > 0
 
     @contextmanager
     def locked(self, clock: Clock) -> Iterator[None]:
@@ -467,16 +419,6 @@ def _with_journal(record: Record, found: Iterable[journal.Entry]) -> bool:
         attempt.parts[place] = from_dict(Part, told, "record.journal")
         changed = True
     return changed
-
-
-def _is_still(path: Path, written: Written) -> bool:
-    """Whether a file is the one that was written. A copied folder has other times: then its content tells."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    size, changed_ns = state_of(path)
-    if written.size < 0 or (size, changed_ns) == (written.size, written.changed_ns):
-        return True
-    return size == written.size and digest(path) == written.sha256
 
 
 def _file_in(request_file: Path, folder: Path) -> Path:

@@ -1,5 +1,7 @@
 """What the record holds: the request file, its attempts, their parts, and of each batch what was last seen.
 
+`job.py` reads record.json and writes it.
+
 `from_dict` and `to_dict` are the only ways in and out. A key that is missing, unknown or of another type is
 "damaged": the record is the memory of a job, and guessing what an edited one meant could pay twice.
 """

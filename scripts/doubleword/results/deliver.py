@@ -13,6 +13,7 @@ from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job
 from ..job.next_step import next_step
+from ..job.outputs import require_ours, writing
 from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
@@ -89,7 +90,7 @@ def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table |
     if wanted.output:
         planned = table.planned(job, wanted)
         outputs.append(wanted.output)
-    job.require_ours(*outputs)
+    require_ours(job, *outputs)
     for path in outputs:
         writable(path)
     if planned and planned.source and planned.prefix is not None:
@@ -118,7 +119,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         files, partial_file = Files.of(job, running), Files.of(job, running=True).results
         ours = [files.results, *([] if running else [files.errors, partial_file])]
         ours += [wanted.output] if wanted.output else []
-        with job.writing(api.clock, *ours) as hashes:
+        with writing(job, api.clock, *ours) as hashes:
             summary = merge.write(job, files.results, files.errors, hashes)
             if planned:
                 written = _write_table(job, planned, wanted, files, summary, running)

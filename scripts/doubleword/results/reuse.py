@@ -20,6 +20,7 @@ from ..base.errors import BadInput, Clock, WrongUsage
 from ..base.files import digest, open_regular, state_of, whole_file
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
+from ..job.outputs import why_not_ours
 from ..job.record import Attempt, Batch, Fetched, Part, attempt_over_all
 from ..request_file.lines import Span, lines, request_lines
 from . import asked, merge
@@ -82,7 +83,7 @@ def _require_its_own(named: Path, requests: Path, results: Path) -> None:
     if job is None:
         fits = not results.exists() or results.stat().st_mtime >= requests.stat().st_mtime
     else:
-        fits = digest(requests) == job.requests.sha256 and not (results.exists() and job.why_not_ours(results))
+        fits = digest(requests) == job.requests.sha256 and not (results.exists() and why_not_ours(job, results))
     if not fits:
         raise BadInput(
             f"--reuse {safe(named)}: {safe(requests.name)} or its results changed since they were made",

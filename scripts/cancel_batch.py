@@ -26,7 +26,7 @@ from pathlib import Path
 
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.errors import Clock, ExitCode, Failure
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.service.api import Api
 
     lines: list[cancel.Cancelled] = []
+    failed: list[Failure] = []
     if args.resume:
         if len(args.target) != 1 or by_id.id_in(args.target[0]):
             raise WrongUsage("--resume takes one request file", "")
@@ -56,16 +57,21 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         jobs = [job]
     else:
         api, jobs = Api(clock), []
-        for target in args.target:
+        for target in args.target:  # what can be cancelled is, and then it is said what could not
             raw = by_id.id_in(target)
-            job = by_id.watched(api, raw) if raw else Job.need(Path(target))
-            lines += cancel.cancel(api, job)
-            jobs.append(job)
+            try:
+                job = by_id.watched(api, raw) if raw else Job.need(Path(target))
+                lines += cancel.cancel(api, job)
+                jobs.append(job)
+            except Failure as failure:
+                failed.append(failure)
     for line in lines:
         say(line.text)
-    failure = next((line.failure for line in lines if line.failure), None)
-    if failure:
-        raise failure
+    failed += [line.failure for line in lines if line.failure]
+    for other in failed[1:]:
+        say(f"{other.what}; next: {other.next_step}")
+    if failed:
+        raise failed[0]
     facts = {
         "job": str(jobs[0].folder) if jobs[0].recorded else None,
         "cancelled": not args.resume,

@@ -51,7 +51,7 @@ def exit_code(jobs: Sequence[Job], summary: Summary | None = None) -> ExitCode:
     """What a command that waited, or one that delivered (`summary`), ends with."""
     if not all(job.ended for job in jobs):
         return ExitCode.STILL_RUNNING
-    if any(_to_submit(job) if summary is None else job.has_rest for job in jobs):
+    if any(job.to_submit or (summary is not None and job.has_rest) for job in jobs):
         return ExitCode.STILL_RUNNING
     if summary is None:
         whole = all(watch.status_word(job) == "completed" for job in jobs)
@@ -59,11 +59,6 @@ def exit_code(jobs: Sequence[Job], summary: Summary | None = None) -> ExitCode:
     if not summary.results and not summary.errors:
         return ExitCode.NOT_COMPLETED
     return ExitCode.INCOMPLETE if summary.incomplete else ExitCode.DONE
-
-
-def _to_submit(job: Job) -> int:
-    """How many parts wait for being submitted, unless the user cancelled them."""
-    return len(job.unsubmitted()) if job.recorded and job.latest.cancelled_at is None else 0
 
 
 # --- upload and submit ---------------------------------------------------------------------------
@@ -153,7 +148,7 @@ def wait(api: Api, targets: Sequence[str], interval: float, deadline: float, onc
         else:
             watch.wait(api, job, watch.polite(api, interval), deadline)
     first, words, reports = jobs[0], [watch.status_word(job) for job in jobs], _say_stuck(jobs)
-    waiting = sum(_to_submit(job) for job in jobs)
+    waiting = sum(job.to_submit for job in jobs)
     after = next_step(first) if first.recorded else next_command("download.py", targets[0])
     if not waiting and not all(job.ended for job in jobs):
         after = next_command("poll.py", *targets)

@@ -32,7 +32,9 @@ def test_next_leads_to_the_answers_word_for_word_and_keeps_the_cost_limit_and_th
 def test_after_a_retry_was_planned_an_early_download_does_not_hide_its_answers(portioned_server: LocalServer) -> None:
     requests = Path("r.jsonl")
     cancelled_half_way(portioned_server, requests)
-    assert run("download", requests).code in (7, 9)  # early: nothing of the new attempt was sent
+    early = run("download", requests)  # nothing of the new attempt was sent
+    assert (early.code, run("poll", requests).code) == (8, 8), early
+    assert "not submitted yet" in early.err
     assert run("upload", requests).code == 0
     assert run("create_batch", requests).code == 0
     polled = run("poll", requests, "--json", clock=FastClock(moment=0.1))

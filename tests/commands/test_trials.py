@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from doubleword.service.refusals import Busy
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.faults.fixture import MakeTrouble
@@ -189,3 +190,27 @@ def test_what_was_taken_over_is_not_forgotten_by_another_request_file(server: Lo
     assert "must stay as it is" in again.err
     Path("r.results.jsonl").unlink()
     assert run("download", "r.jsonl").code == 0
+
+
+def test_a_kill_while_another_trial_is_planned_leaves_a_plan_that_goes_on(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_requests(Path("r.jsonl"), 20)
+
+    def busy(*_: object, **__: object) -> None:
+        raise Busy("no room")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("doubleword.service.api.Api.create_batch", busy)
+        assert run("run_batch", "r.jsonl", "--trial", "5").code == 6
+    with monkeypatch.context() as patch:
+        patch.setattr("doubleword.results.retry.check.check", killed)  # the file is in place, the record is not saved
+        assert run("run_batch", "r.jsonl", "--trial", "8").code == 130
+    trial = run("run_batch", "r.jsonl", "--trial", "8", "--json")
+    assert (trial.code, trial.facts["trial"]) == (8, 8), trial.err
+    assert run("run_batch", "r.jsonl").code == 0
+    assert sent(server) == 20
+    assert len(list(Path("r.job").glob("attempt-*"))) == 2

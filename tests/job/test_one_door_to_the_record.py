@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,57 @@ def test_the_journal_of_another_record_says_nothing() -> None:
     assert Job.need(Path("r.jsonl")).latest.parts[0].estimates == {"24h": "new"}
 
 
+@pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_line_that_was_half_written_takes_nothing_that_comes_after_it_along(
+    monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    job = job_of(3)
+    write = os.write
+    with job.locked(CLOCK):
+        job.save()
+        first, second, third = job.latest.parts
+        told(job, first, "first")
+
+        def half(handle: int, data: bytes) -> int:
+            monkeypatch.setattr(os, "write", stopped)
+            return write(handle, data[:50])
+
+        def stopped(handle: int, data: bytes) -> int:
+            raise stop
+
+        monkeypatch.setattr(os, "write", half)
+        with pytest.raises(type(stop)):
+            told(job, second, "lost")
+        monkeypatch.setattr(os, "write", write)
+        told(job, third, "third")
+        on_disk = Job.need(Path("r.jsonl")).latest.parts
+    assert [part.estimates.get("24h") for part in on_disk] == ["first", None, "third"]
+
+
+@pytest.mark.parametrize("part", [{"attempt": 0, "part": 1}, {"attempt": -1, "part": 1}, {"attempt": 1, "part": 0}])
+def test_a_journal_that_names_no_part_is_a_damaged_record(part: dict[str, int]) -> None:
+    job = job_of(2)
+    told_of = part | {"is": json.loads(json.dumps(to_dict(job.record)))["attempts"][0]["parts"][0]}
+    JOURNAL.write_text(json.dumps({"record": journal.hash_of(RECORD.read_bytes())}) + "\n" + json.dumps(told_of) + "\n")
+    refused = run("upload", "r.jsonl")
+    assert refused.code == 3, refused.err
+    assert "it names no part of the record" in refused.err
+
+
+def test_an_unreadable_line_within_a_journal_is_a_damaged_record() -> None:
+    job = job_of(3)
+    with job.locked(CLOCK):
+        job.save()
+        for part in job.latest.parts:
+            told(job, part, "0.1")
+        record, lines = RECORD.read_bytes(), JOURNAL.read_bytes().splitlines(keepends=True)
+    RECORD.write_bytes(record)
+    JOURNAL.write_bytes(b"".join([*lines[:2], lines[2][:40] + b"\n", *lines[3:]]))
+    refused = run("upload", "r.jsonl")
+    assert refused.code == 3, refused.err
+    assert "record.journal, line 3" in refused.err
+
+
 @pytest.mark.parametrize("line", ['{"attempt": 9, "part": 1, "is": {}}', '{"attempt": 1, "part": 1, "is": {}}', "[]"])
 def test_a_journal_that_was_edited_is_a_damaged_record(line: str) -> None:
     job_of(2)
@@ -202,3 +255,16 @@ def test_a_cancel_while_a_touched_file_is_checked_stays(server: LocalServer, mon
     refused = run("run_batch", requests)
     assert refused.code == 4, refused.err
     assert "was cancelled at" in refused.err
+
+
+def test_a_folder_that_is_named_like_a_jobs_exchanges_no_file_for_another(server: LocalServer) -> None:
+    Path("nightly.job").mkdir()
+    named = write_requests(Path("nightly.job/reviews.jsonl"), 3)
+    write_requests(Path("reviews.jsonl"), 5)
+    for command in ("run_batch", "upload", "create_batch", "download", "retry_failed", "cancel_batch"):
+        refused = run(command, named)
+        assert (refused.code, refused.out) == (3, ""), refused.err
+        assert "nightly.job" in refused.err
+    assert [path.name for path in Path("nightly.job").iterdir()] == ["reviews.jsonl"]
+    assert run("upload", "reviews.jsonl").code == 0
+    assert run("poll", "reviews.job/record.json").code == 5, "nothing was submitted yet"

@@ -8,6 +8,8 @@ import os
 import re
 import shlex
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
 from support.proxy.exchange import Exchange, Fault
 from support.proxy.http_message import Answer, text
-from support.running import Ran, chat_line, json_lines, run, run_process, write_requests
+from support.running import SCRIPTS, Ran, chat_line, json_lines, run, run_process, write_requests
 
 ALWAYS = 100_000
 # Escapes that set a title, move the cursor, clear the screen and ring; C1 forms; a reversed reading direction; NUL.
@@ -270,3 +272,30 @@ def test_a_servers_text_in_an_error_is_one_line(trouble: Trouble) -> None:
     assert ran.code == 3
     assert len(ran.err.splitlines()) == 2
     assert len(ran.err) < 1000
+
+
+def test_planted_folders_and_pipes_are_neither_written_through_nor_waited_on(trouble: Trouble) -> None:
+    write_requests(Path("old.jsonl"), 3)
+    assert trouble.run("run_batch", "old.jsonl").code == 0
+    Path("old.results.jsonl").unlink()
+    Path("t.txt").write_text("prompt number 1\nprompt number 2\n")
+    rows = ["--format", "lines", "--prompt", "{text}", "--model", "echo", "--max-tokens", "50"]
+    Path("elsewhere").mkdir()
+    Path("planted.job").mkdir()
+    Path("planted.job/spool").symlink_to("../elsewhere")
+    refused = trouble.run("create_batch_file", "planted.jsonl", "--input", "t.txt", *rows, "--reuse", "old.jsonl")
+    assert refused.code == 3, refused.err
+    Path("n3.job").symlink_to("elsewhere")
+    piped = subprocess.run(
+        [sys.executable, str(SCRIPTS / "create_batch_file.py"), "n3.jsonl", "--input", "-", *rows],
+        input="secret row\n", capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert piped.returncode == 3, piped.stderr
+    assert list(Path("elsewhere").iterdir()) == []
+    (spool,) = Path("old.job/spool").glob("*.output.jsonl")
+    spool.unlink()
+    os.mkfifo(spool)
+    waited = run_process(
+        "create_batch_file", "new.jsonl", "--input", "t.txt", *rows, "--reuse", "old.jsonl", timeout=30
+    )
+    assert waited.code == 3, waited.err

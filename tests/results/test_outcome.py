@@ -424,3 +424,15 @@ def test_an_answer_or_an_error_of_very_many_brackets_is_no_json(tmp_path: Path) 
     failed = outcome.error_of(dumped(line(error={"code": None, "message": reason})), None)
     assert failed is not None
     assert failed.kind == "http_400"
+
+
+@pytest.mark.parametrize("with_orjson", [True, False])
+@pytest.mark.parametrize("body", [{"error": {"message": "too long"}}, ["too long"], 7, None])
+def test_a_reason_that_is_no_text_is_read_as_it_is(body: Any, with_orjson: bool) -> None:
+    reason = {"type": "NonRetriableHttpStatus", "details": {"status": 400, "body": body}}
+    raw = dumped(line(error={"code": None, "message": json.dumps(reason)}))
+    with patch.object(json_text, "orjson", vars(json_text)["orjson"] if with_orjson else None):
+        failed = outcome.error_of(raw, None)
+    assert failed is not None
+    assert failed.kind == "http_400"
+    assert body != {"error": {"message": "too long"}} or failed.text == "too long"

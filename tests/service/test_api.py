@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -399,3 +400,31 @@ def test_pysocks_is_asked_for_only_where_it_is_missing(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "socks", None)
     with pytest.raises(WrongUsage, match="ALL_PROXY names a SOCKS proxy, which needs the Python package PySocks"):
         Api(FastClock())
+
+
+@pytest.mark.parametrize("location", [b"http://[", b"http://a:99999/x", b"/\xff\xfe", b"http://..a/", b"/x"])
+def test_a_redirect_is_not_even_looked_at(monkeypatch: pytest.MonkeyPatch, location: bytes) -> None:
+    said = b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with api_over(lambda connection, _: connection.sendall(said), monkeypatch) as api:
+        with pytest.raises(WrongUsage, match="redirects are not followed"):
+            api.models()
+        with pytest.raises(Unclear):
+            api.create_batch("f", "/v1/chat/completions", "24h", {})
+
+
+def test_the_body_of_a_redirect_is_not_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = gzip.compress(bytes(100_000_000))
+
+    def serve(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(
+            b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Encoding: gzip\r\n"
+            b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+        )
+
+    with api_over(serve, monkeypatch) as api:
+        tracemalloc.start()
+        with pytest.raises(WrongUsage):
+            api.models()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 10_000_000

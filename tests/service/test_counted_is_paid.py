@@ -103,9 +103,11 @@ def test_a_record_that_was_lost_is_seen_by_the_files_hash_however_it_is_cut(serv
 
     assert (refused.code, refused.out) == (4, "")
     assert batches(server)[-1][0] in refused.err
-    assert "--adopt" in refused.err
+    assert "--adopt" not in refused.err, "it would find nothing"
     assert "--again" in refused.err
     assert len(batches(server)) == 2
+    (named,) = [batch for batch, *_ in batches(server) if f"download.py {batch}" in refused.err]
+    assert run("download", named).code == 0
 
 
 @pytest.mark.parametrize("lost", ["record", "restored"])

@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import requests as http
+
 from local_server.app import LocalServer
+from local_server.settings import FailRule
+from support.faults.fixture import MakeTrouble
+from support.faults.fixture import make_trouble as make_trouble
+from support.faults.trial import KEY
 from support.jobs import forget_batch
 from support.running import run, write_requests
 
@@ -45,3 +51,18 @@ def test_one_deleted_batch_holds_up_neither_the_others_nor_their_cancelling(serv
     downloaded = run("download", requests, "--json")
     assert downloaded.code == 9, downloaded.err
     assert downloaded.facts["results"] + sum(downloaded.facts["missing"].values()) == 30
+
+
+def test_a_retry_after_the_batch_was_deleted_on_the_server_is_planned(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")])
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    assert trouble.run("poll", requests).code == 0
+    trouble.clock.ahead += 600
+    (batch,) = trouble.oracle.batches()
+    deleted = http.delete(f"{trouble.server.base_url}/batches/{batch.id}", headers={"Authorization": f"Bearer {KEY}"})
+    assert deleted.status_code == 204
+    assert trouble.run("download", requests).code == 9
+    planned = trouble.run("retry_failed", requests)
+    assert planned.code == 0, planned.err
+    assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 1

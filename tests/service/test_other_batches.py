@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from local_server.app import LocalServer
+from local_server.settings import FailRule
+from support.faults.fixture import MakeTrouble
+from support.faults.fixture import make_trouble as make_trouble
 from support.jobs import cancelled_half_way
 from support.oracle import LocalOracle
+from support.proxy.exchange import Fault
 from support.running import FastClock, json_lines, run, write_requests
 
 
@@ -57,18 +60,23 @@ def test_one_uploaded_file_is_not_submitted_by_its_id_and_by_its_job(
     assert len(oracle.batches()) == 1
 
 
-def test_a_raw_batch_id_whose_record_was_half_written_is_not_submitted_again(
-    server: LocalServer, oracle: LocalOracle
+def test_a_copy_of_a_cancelled_job_does_not_pay_for_the_part_that_its_original_sent(
+    make_trouble: MakeTrouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = write_requests(Path("r.jsonl"), 3)
-    assert run("upload", requests).code == 0
-    (batch,) = run("create_batch", requests).lines
-    assert run("poll", requests).code == 0
-    Path("elsewhere").mkdir()
-    assert run("download", batch).code == 0
-    record_path = Path(f"batch-{batch}.job/record.json")
-    record: dict[str, Any] = json.loads(record_path.read_text())
-    record["attempts"][0]["parts"][0]["batch"] = None
-    record_path.write_text(json.dumps(record))
-    assert run("download", batch).code == 0
-    assert len(oracle.batches()) == 1
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("prompt number 2=500")])
+    requests = write_requests(Path("r.jsonl"), 8)
+    assert trouble.run("upload", requests, "--part-requests", "4").code == 0
+    trouble.strike(Fault("402_before", "submit", nth=2))
+    assert trouble.run("create_batch", requests).code == 4
+    trouble.strike()
+    assert trouble.run("cancel_batch", requests).code == 0
+    shutil.copytree(".", "../copy")
+    assert trouble.run("cancel_batch", requests, "--resume").code == 0
+    assert trouble.run("run_batch", requests).code == 9
+    monkeypatch.chdir("../copy")
+    assert trouble.run("download", requests).code == 9
+    assert trouble.run("retry_failed", requests).code == 0
+    refused = trouble.run("run_batch", requests)
+    assert (refused.code, refused.out) == (4, ""), refused.err
+    assert "by another copy of this job" in refused.err
+    assert trouble.oracle.answered_twice() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,19 @@ def wait_for_answers(trouble: Trouble, count: int) -> None:
                 return
             trouble.clock.sleep(10)
     pytest.fail("the server answers nothing")
+
+
+def test_what_was_torn_up_with_its_answers_does_not_stop_the_other_parts(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(claim_size=1, claim_interval=500.0)
+    requests = requests_of(8)
+    trouble.submit(requests, "--part-requests", "4")
+    while sum(batch.completed for batch in trouble.oracle.batches()) < 1:
+        time.sleep(0.05)
+    trouble.server.settings.claim_interval = FOREVER
+    for _ in range(3):
+        trouble.clock.ahead += 61 * MINUTE
+        trouble.run("poll", requests, "--once")
+    replaced = trouble.run("create_batch", requests, "--replace-stuck")
+    assert replaced.code == 0, replaced.err
+    assert trouble.run("create_batch", requests).code == 0
+    assert trouble.oracle.ran_together() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from local_server.app import LocalServer
-from local_server.settings import User
+from local_server.settings import FailRule, User
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
@@ -149,6 +150,61 @@ def test_a_completed_part_that_another_key_does_not_see_does_not_count_as_ended(
     assert '"deleted"' not in RECORD.read_text()
 
 
+def test_a_retry_is_not_paid_under_another_key_than_the_job(make_trouble: MakeTrouble) -> None:
+    users = [User(KEY), User("another-key", email="other@example.com")]
+    trouble = make_trouble(users=users, max_retries=0, fail=[FailRule.parse("number 2=500")])
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert trouble.run("run_batch", requests).code == 9
+    assert trouble.run("retry_failed", requests).code == 0
+    trouble.clock.ahead += 1000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOUBLEWORD_API_KEY", "another-key")
+        refused = trouble.run("run_batch", requests)
+    assert (refused.code, refused.out) == (5, ""), refused.err
+    assert "another key or base URL?" in refused.err
+    assert len(trouble.oracle.batches()) == 1
+
+
+def test_what_another_process_made_a_moment_ago_may_be_unknown_under_a_new_url(
+    trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert trouble.run("upload", requests).code == 0
+    monkeypatch.setenv("DOUBLEWORD_BASE_URL", trouble.proxy.base_url.replace("127.0.0.1", "localhost"))
+    trouble.strike(Fault("404_before", "file", times=3))
+    sent = trouble.run("create_batch", requests)
+    assert sent.code == 0, sent.err
+    assert "made a moment ago" in sent.err
+    assert len(trouble.oracle.batches()) == 1
+
+
+def test_a_job_of_which_nothing_was_made_moves_to_another_url_without_a_word(
+    trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.strike(Fault("400_before", "upload"))
+    assert trouble.run("upload", requests).code == 3
+    monkeypatch.setenv("DOUBLEWORD_BASE_URL", trouble.proxy.base_url.replace("127.0.0.1", "localhost"))
+    trouble.strike()
+    uploaded = trouble.run("upload", requests)
+    assert uploaded.code == 0, uploaded.err
+    assert "knows it, too" not in uploaded.err
+
+
+def test_a_users_own_file_whose_send_is_unclear_is_asked_about_after_some_minutes(trouble: Trouble) -> None:
+    requests = write_requests(Path("r.jsonl"), 4)
+    (file_id,) = trouble.run("upload", requests).lines
+    shutil.rmtree("r.job")
+    trouble.strike(Fault("cut_before", "submit"))
+    assert trouble.run("create_batch", file_id).code == 6
+    trouble.clock.ahead += 400
+    asked = trouble.run("create_batch", file_id)
+    assert (asked.code, asked.out) == (4, ""), asked.err
+    assert "list_batches.py --search" in asked.err
+    assert trouble.run("create_batch", f"file-{file_id}.jsonl", "--again").code == 0
+    assert len(trouble.oracle.batches()) == 1
+
+
 def test_a_job_goes_on_under_another_spelling_of_its_url(trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = write_requests(Path("r.jsonl"), 4)
     trouble.submit(requests)
@@ -228,3 +284,37 @@ def test_what_was_made_a_moment_ago_may_be_unknown_for_some_seconds(
     assert codes[-1] == 0, codes
     assert trouble.oracle.live_together() == []
     assert trouble.oracle.answered_twice() == []
+
+
+def test_a_key_that_lists_another_job_of_the_same_file_deletes_no_batch_of_this_one(make_trouble: MakeTrouble) -> None:
+    users = [User(KEY), User("another-key", email="other@example.com")]
+    trouble = make_trouble(users=users, population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 8)
+    trouble.submit(requests, "--part-requests", "4")
+    trouble.clock.ahead += 600
+    Path("b").mkdir()
+    shutil.copy("r.jsonl", "b/r.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOUBLEWORD_API_KEY", "another-key")
+        trouble.submit(Path("b/r.jsonl"), "--part-requests", "4")
+        refused = trouble.run("poll", requests, "--once")
+    assert (refused.code, refused.out) == (5, ""), refused.err
+    assert "another key or base URL?" in refused.err
+    assert "deleted" not in RECORD.read_text()
+    assert trouble.run("poll", requests, "--once").code == 8
+
+
+@pytest.mark.parametrize("command", ["download", "retry_failed", "run_batch"])
+def test_a_key_that_does_not_know_a_cancelled_batch_concludes_nothing(make_trouble: MakeTrouble, command: str) -> None:
+    users = [User(KEY), User("another-key", email="other@example.com")]
+    trouble = make_trouble(users=users, claim_interval=1e9, population_delay=0.0)
+    requests = write_requests(Path("r.jsonl"), 5)
+    trouble.submit(requests)
+    assert trouble.run("cancel_batch", requests).code == 0
+    trouble.clock.ahead += 600
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOUBLEWORD_API_KEY", "another-key")
+        refused = trouble.run(command, requests)
+    assert (refused.code, refused.out) == (5, ""), refused.err
+    assert not Path("r.results.jsonl").exists()
+    assert not list(Path("r.job").glob("attempt-2*"))

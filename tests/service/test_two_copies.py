@@ -19,6 +19,7 @@ from doubleword.job.outputs import require_ours
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.crash.child import Child
+from support.jobs import cancelled_half_way
 from support.oracle import LocalOracle
 from support.proxy.exchange import First, Moment
 from support.proxy.http_message import Request
@@ -255,3 +256,34 @@ def test_one_file_in_two_folders_started_at_once_on_one_machine_makes_one_batch(
     assert not second.is_set(), "both were sent at the same moment"
     assert sorted(ran.code for ran in done) in ([0, 4], [0, 6]), done
     assert len(oracle.batches()) == 1
+
+
+def test_a_retry_by_its_file_and_by_its_batch_id_at_once_on_one_machine_is_sent_once(
+    portioned_server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = LocalOracle(portioned_server.database)
+    home = Path.cwd()
+    batch = cancelled_half_way(portioned_server, Path("r.jsonl").absolute())
+    elsewhere = home.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert run("retry_failed", batch).code == 0
+    second = threading.Event()
+    posts: list[Request] = []
+
+    def meet(moment: Moment, request: Request) -> None:
+        if moment is Moment.ARRIVED and request.is_("POST", "/batches"):
+            posts.append(request)
+            if len(posts) > 1:
+                second.set()
+            second.wait(3)
+
+    with Proxy(portioned_server.port, meet) as proxy:
+        started = [
+            Child(folder, ("run_batch", name, "--interval-seconds", "1"), base_url=proxy.base_url)
+            for folder, name in ((home, "r.jsonl"), (elsewhere, f"batch-{batch}.jsonl"))
+        ]
+        done = [child.wait() for child in started]
+    assert not second.is_set(), "both were sent at the same moment"
+    assert sorted(ran.code for ran in done) in ([0, 4], [0, 6]), done
+    assert not oracle.answered_twice()

@@ -273,8 +273,8 @@ def open_own(path: Path, mode_of: Path | None = None) -> BinaryIO:
     return os.fdopen(handle, "ab+")
 
 
-def read_own(path: Path, at_most: int) -> bytes:
-    """All bytes of a file of the job's own, under the conditions of `open_own`. Raises FileNotFoundError, too."""
+def reading_own(path: Path) -> BinaryIO:
+    """Opens a file of the job's own, under the conditions of `open_own`. Raises FileNotFoundError, too."""
     try:
         handle = os.open(path, os.O_RDONLY | PLAIN)
     except FileNotFoundError:
@@ -283,7 +283,12 @@ def read_own(path: Path, at_most: int) -> bytes:
         require_plain(path)
         raise
     require_one_name(handle, path)
-    with os.fdopen(handle, "rb") as file:
+    return os.fdopen(handle, "rb", buffering=BLOCK_BYTES)
+
+
+def read_own(path: Path, at_most: int) -> bytes:
+    """All bytes of such a file, if they are not more."""
+    with reading_own(path) as file:
         content = file.read(at_most + 1)
     if len(content) > at_most:
         raise BadInput(f"{safe(path)} is larger than {at_most // 1_000_000} MB; the job's own is not", "move it away")

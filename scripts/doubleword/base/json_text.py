@@ -29,6 +29,8 @@ def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = Fa
     Raises NotJson (a ValueError) for everything else: NaN, Infinity, numbers beyond 1.8e308, halves of surrogate
     pairs. `halves` lets those pass: our own record writes the bytes of a file name so that are no text.
     """
+    if not isinstance(text, (str, bytes)):  # a field of an object that was read need not be one
+        raise NotJson("no text")
     if len(text) > at_most:
         raise NotJson(f"more than {at_most} bytes")
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text

@@ -1,8 +1,9 @@
-"""One lock for each content of a request file on this machine, whatever name or folder it is reached by.
+"""Locks for the content of a request file and for a job's id on this machine, whatever name or folder is used.
 
 A copy of a job, or a second job over the same file, has a lock of its own; started at once both would find no batch
-and both would send. So this one is held over the search and the sends, too. It lies in a folder of this user's, which
-nobody else can write to, never beside the user's files.
+and both would send. One made from a batch id has another content, too, but the id of its home. So these two are held
+over the search and the sends. They lie in a folder of this user's, which nobody else can write to, never beside the
+user's files.
 """
 
 from __future__ import annotations
@@ -21,15 +22,21 @@ from ..base.lock import lock
 
 
 @contextlib.contextmanager
-def held(url: str, sha256: str, clock: Clock) -> Iterator[None]:
-    """Holds the lock of a content at a base URL. Raises Temporary if another copy holds it for 10 s."""
+def held(url: str, sha256: str, job_id: str, clock: Clock) -> Iterator[None]:
+    """Holds the locks of a content and of a job at a base URL. Raises Temporary if another copy holds one for 10 s."""
     folder = _folder()
     if folder is None:
         say("note: no folder for locks; do not start two copies of a job at once")
         yield
         return
-    name = hashlib.sha256(f"{url}\n{sha256}".encode()).hexdigest()[:32]
-    path = folder / f"{name}.lock"
+    # Always the content's first, so that no two copies wait for each other.
+    with _held(folder, f"{url}\n{sha256}", clock), _held(folder, f"{url}\n{job_id}", clock):
+        yield
+
+
+@contextlib.contextmanager
+def _held(folder: Path, what: str, clock: Clock) -> Iterator[None]:
+    path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.lock"
     with lock(path, clock):
         try:
             yield

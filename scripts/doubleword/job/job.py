@@ -258,10 +258,13 @@ class Job:
         for attempt in self.attempts:
             yield from attempt.parts
 
+    def sent(self) -> Iterator[Part]:
+        """The parts of all attempts that are sent, or to be sent, by this job."""
+        return (part for attempt in self.attempts if attempt.kind != "reused" for part in attempt.parts)
+
     def submitted(self) -> list[Part]:
         """The parts that have a batch on the server, of all attempts."""
-        sent = (attempt for attempt in self.attempts if attempt.kind != "reused")
-        return [part for attempt in sent for part in attempt.parts if part.batch]
+        return [part for part in self.sent() if part.batch]
 
     @property
     def begun(self) -> bool:
@@ -276,6 +279,11 @@ class Job:
     def unsubmitted(self) -> list[Part]:
         """The parts still to be submitted: of the latest attempt alone, for it holds what earlier ones left."""
         return [part for part in self.latest.parts if not part.batch]
+
+    @property
+    def to_submit(self) -> int:
+        """How many parts wait for being submitted, unless the user cancelled them."""
+        return len(self.unsubmitted()) if self.recorded and self.latest.cancelled_at is None else 0
 
     @property
     def has_rest(self) -> bool:
@@ -410,10 +418,11 @@ def _with_journal(record: Record, found: Iterable[journal.Entry]) -> bool:
     changed = False
     for entry in found:
         try:
-            attempt = record.attempts[entry["attempt"] - 1]
-            place, told = entry["part"] - 1, entry["is"]
-            if not 0 <= place < len(attempt.parts):
+            number, place, told = entry["attempt"] - 1, entry["part"] - 1, entry["is"]
+            if number < 0 or place < 0:
                 raise IndexError
+            attempt = record.attempts[number]
+            attempt.parts[place]
         except (LookupError, TypeError):
             raise Damaged("record.journal: it names no part of the record") from None
         attempt.parts[place] = from_dict(Part, told, "record.journal")

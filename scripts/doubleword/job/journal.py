@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..base.files import open_own, read_own, sync, sync_folder
-from ..base.json_text import read_json
+from ..base.json_text import read_json, written
 
 JOURNAL_BYTES = 1 << 30  # it is folded into the record long before
 
@@ -29,17 +28,20 @@ def hash_of(record: bytes) -> str:
 
 
 def entries(path: Path, record: bytes) -> Iterator[Entry]:
-    """What a journal adds to this record, in order; a line that a kill cut off was never relied upon."""
+    """What a journal adds to this record, in order; a last line without its end was never relied upon.
+
+    Raises ValueError for a whole line that cannot be read: what it told, and all after it, would be forgotten.
+    """
     try:
         lines = read_own(path, JOURNAL_BYTES).split(b"\n")[:-1]
     except FileNotFoundError:
         return
-    for place, line in enumerate(lines):
+    for number, line in enumerate(lines, 1):
         try:
             found = read_json(line, JOURNAL_BYTES, halves=True)
-        except ValueError:
-            return
-        if place:
+        except ValueError as error:
+            raise ValueError(f"{path.name}, line {number}: {error}") from None
+        if number > 1:
             yield found
         elif not isinstance(found, dict) or found.get("record") != hash_of(record):
             return
@@ -67,12 +69,16 @@ class Journal:
 
     def _write(self, value: Entry) -> None:
         assert self._file is not None
-        line = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        while line:
-            written = os.write(self._file.fileno(), line)
-            self.size += written
-            line = line[written:]
-        sync(self._file.fileno())
+        handle, line = self._file.fileno(), written(value) + b"\n"
+        left = line
+        try:
+            while left:
+                left = left[os.write(handle, left) :]
+            sync(handle)
+        except BaseException:  # a full disk, an interruption: half a line would make the next one unreadable
+            os.ftruncate(handle, self.size)
+            raise
+        self.size += len(line)
 
     def end(self) -> None:
         """Removes it: the record has just been written whole."""

@@ -143,7 +143,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
 
 def _under_way(job: Job) -> bool:
     """Whether something is still to come."""
-    return not job.ended or job.has_rest
+    return not job.ended or job.has_rest or job.to_submit > 0
 
 
 def _nothing_yet(job: Job) -> Delivered:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ..base.files import state_of
+from ..base.files import reading_own, state_of
 from ..base.json_text import read_json
 from ..base.text import safe
 from ..request_file.expected import Expected
@@ -89,7 +89,7 @@ def read(spool: Path, expected: Expected | None) -> list[Outcome]:
                 found = _read_back(spool, earlier[1])
             else:
                 looked = Looked(spool, expected)
-                with spool.open("rb", buffering=1 << 20) as file:
+                with reading_own(spool) as file:
                     for raw in file:
                         looked.add(raw.removesuffix(b"\n"))
                 found = looked.found
@@ -223,7 +223,7 @@ def _error(error: Any) -> Failed:
         return Failed(word(kind) or "error", None, safe(details))
     status, text = details.get("status"), details.get("body", details.get("error", kind))
     try:
-        text = _inner(read_json(text)) or text
+        text = _inner(read_json(text) if isinstance(text, str) else text) or text
     except (ValueError, TypeError, RecursionError):
         pass
     if isinstance(status, int):

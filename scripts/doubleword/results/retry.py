@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -150,7 +152,7 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     left_out: dict[str, int] = {}
     origin: list[list[int]] = []
     number = len(job.attempts) + 1
-    path = job.folder / f"attempt-{number}.jsonl"
+    path = _new_name(job, number)
     lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
     with whole_file(path, job.request_file()) as file:
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
@@ -181,7 +183,22 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     attempt.max_tokens = max_tokens
     job.attempts.append(attempt)
     job.save()
+    _remove_unnamed(job)
     return Plan(path, report.requests, kinds, left_out, 0 if max_tokens is not None else summary.cut)
+
+
+def _new_name(job: Job, number: int) -> Path:
+    """A name that no plan in the record has: a kill before the record is saved must leave the plan that it names."""
+    path = job.folder / f"attempt-{number}.jsonl"
+    return path if not os.path.lexists(path) else path.with_name(f"{path.stem}-{secrets.token_hex(4)}.jsonl")
+
+
+def _remove_unnamed(job: Job) -> None:
+    """The files of plans that gave way, or whose record was never saved."""
+    named = {attempt.request_file for attempt in job.attempts}
+    for path in job.folder.glob("attempt-*.jsonl"):
+        if path.name not in named:
+            path.unlink(missing_ok=True)
 
 
 def _with_max_tokens(raw: bytes, count: int) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock, WrongUsage
-from ..base.files import digest, open_regular, state_of, whole_file
+from ..base.files import digest, open_regular, own_folder, state_of, whole_file
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.outputs import why_not_ours
@@ -214,7 +214,7 @@ def take(job: Job, earlier: list[Path], clock: Clock) -> int:
 
 def _attempt(job: Job, index: Index, clock: Clock) -> Attempt | None:
     """Writes the spools and the list of ids; one part for each section of the request file that has any."""
-    (job.folder / "spool").mkdir(exist_ok=True)
+    own_folder(job.folder / "spool", job.folder)
     path, parts, origin = job.folder / "attempt-1.jsonl", list[Part](), list[list[int]]()
     with whole_file(path) as members:
         start, line = 0, 0

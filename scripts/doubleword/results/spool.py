@@ -14,6 +14,7 @@ import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +30,7 @@ from ..job.record import Batch, Fetched, Part
 from ..request_file.expected import Expected
 from ..request_file.lines import Span, request_ids
 from ..service.api import Api
-from ..service.identity import batch_of, made_at, patiently, require_same_server
+from ..service.identity import batch_of, require_same_server, vouched
 from ..service.refusals import Cut
 from ..service.server_objects import seen
 from . import asked
@@ -285,19 +286,19 @@ def _fetch_batch(api: Api, job: Job, part: Part, batch: Batch, received: Receive
     known = Known(job, part)
     output, errors = (Spool(p, known.expected, batch.total or part.requests) for p in spool_files(job, batch))
     try:
-        return _fetch_into(api, part, batch, output, errors, known, received)
+        return _fetch_into(api, job, part, batch, output, errors, known, received)
     finally:
         for spool in (output, errors):
             outcomes.keep(spool.path, known.expected, spool.outcomes)
 
 
 def _fetch_into(
-    api: Api, part: Part, batch: Batch, output: Spool, errors: Spool, known: Known, received: Received
+    api: Api, job: Job, part: Part, batch: Batch, output: Spool, errors: Spool, known: Known, received: Received
 ) -> Batch:
     """Whole means that the distinct lines add up with the counts of a batch that has ended. A batch that was fetched
     whole, and still lies there so, is asked for its counts alone."""
     before = batch.fetched
-    current = _after_cancel(api, part, _look(api, part, batch))
+    current = _after_cancel(api, job, part, _look(api, job, part, batch)[0])
     if before and before.whole and before == _fetched(current, output, errors, known)[0]:
         return current
     # The error file loses lines when the server retries: it is not resumed across a change of status.
@@ -308,9 +309,9 @@ def _fetch_into(
             api.clock.sleep(pause)
         readable = _fetch_file(api, output, current.output_file_id, anew, known, received)
         readable |= _fetch_file(api, errors, current.error_file_id, anew or stale, None, received)
-        again = _look(api, part, current)
+        again, is_there = _look(api, job, part, current)
         counted = current.completed + current.failed
-        if again is current and counted and not readable and not output.outcomes and not errors.outcomes:
+        if not is_there and counted and not readable and not output.outcomes and not errors.outcomes:
             raise NotFound(
                 f"the server knows neither batch {safe(batch.id)}, which answered {counted} requests, nor its files",
                 "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
@@ -362,18 +363,20 @@ def _fetch_file(
     return True
 
 
-def _look(api: Api, part: Part, batch: Batch) -> Batch:
-    """The batch as it is now. One deleted on the server stays as last seen: its files may be readable still."""
+def _look(api: Api, job: Job, part: Part, batch: Batch) -> tuple[Batch, bool]:
+    """The batch as it is now, and whether the server knows it. One deleted there stays as last seen: its files may be
+    readable still."""
     try:
-        return seen(patiently(api, made_at(part), lambda: batch_of(api, part, batch.id)), api.clock, batch)
+        return seen(batch_of(api, part, batch.id), api.clock, batch), True
     except NotFound as error:
+        vouched(api, job, part)
         if not batch.output_file_id:
             raise
         say(f"{error.what}; trying its files")
-        return batch
+        return replace(batch), False
 
 
-def _after_cancel(api: Api, part: Part, batch: Batch) -> Batch:
+def _after_cancel(api: Api, job: Job, part: Part, batch: Batch) -> Batch:
     """Waits until a cancelled batch no longer grows."""
     since = batch.cancelled_seconds
     if batch.status != "cancelled" or since is None or (batch.fetched and batch.fetched.whole):
@@ -383,8 +386,8 @@ def _after_cancel(api: Api, part: Part, batch: Batch) -> Batch:
     say("the batch was cancelled a moment ago: waiting until its last answers are in")
     api.clock.sleep(max(0.0, CANCEL_SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - since))
     while True:
-        again = _look(api, part, batch)
-        if again is batch or again.status != "cancelled":
+        again, is_there = _look(api, job, part, batch)
+        if not is_there or again.status != "cancelled":
             return again
         same = (again.completed, again.failed) == (batch.completed, batch.failed)
         if same and (again.cancelled_seconds or 0.0) >= CANCEL_SETTLES_SECONDS:

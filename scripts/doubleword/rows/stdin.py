@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..base.errors import BadInput, WrongUsage
-from ..base.files import BLOCK_BYTES, sync_folder, whole_file
+from ..base.files import BLOCK_BYTES, own_folder, sync_folder, whole_file
 from ..base.files import digest as file_digest
 from ..base.text import safe
 from .formats import FORMATS
@@ -26,7 +26,8 @@ def kept_stdin(folder: Path, form: str | None) -> Path:
     kind = kind_of(start[:START_BYTES])
     if kind is not None and kind.kind not in ("parquet", "excel"):
         raise BadInput(f"stdin is {kind.name}, no text", f"write it to a FILE, then: {kind.way}; OUT holds the rows")
-    folder.mkdir(exist_ok=True)
+    if folder.suffix == ".job":  # else the temporary folder, which is there
+        own_folder(folder)
     copy, made, block = folder / f"input-{secrets.token_hex(8)}.tmp", hashlib.sha256(), start
     with whole_file(copy, folder) as file:
         while block:

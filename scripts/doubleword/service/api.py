@@ -124,9 +124,11 @@ class Api:
         self._line = Line(self.base, key)
         self._made: dict[str, float] = {}  # id -> when, by clock.monotonic()
 
-    def made_lately(self, made_id: str) -> None:
-        """For a thing that this job made in the last minutes: for as long as it is young, a 404 on it is temporary."""
-        self._made[made_id] = self.clock.monotonic()
+    def made_lately(self, made_id: str, at: float | None = None) -> None:
+        """For a thing that this job made: while it is young, a 404 on it is temporary. `at`: when, by our clock."""
+        age = 0.0 if at is None else abs(self.clock.now() - at)
+        if age < YOUNG_SECONDS:
+            self._made[made_id] = self.clock.monotonic() - age
 
     def _is_young(self, made_id: str) -> bool:
         return self.clock.monotonic() - self._made.get(made_id, -math.inf) < YOUNG_SECONDS
@@ -254,7 +256,11 @@ class Api:
             self._made.pop(file_id, None)
         except NotFound as error:
             # Something in between can say so, too, while the file is there and a delayed POST on it still works.
-            if self.has_file(file_id):
+            try:
+                is_there = self.has_file(file_id)
+            except Young:
+                is_there = False  # nobody has known it for as long as a replica lags
+            if is_there:
                 raise Unclear(f"{error.what}, but it is still there", "the same command again later") from None
 
     def has_file(self, file_id: str) -> bool:

@@ -9,7 +9,7 @@ from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
-from .identity import batch_of, cancelled_now, gone, made_at, patiently, require_same_server
+from .identity import batch_of, cancelled_now, require_same_server, vouched
 from .server_objects import seen
 from .submit import settle
 
@@ -28,8 +28,8 @@ def cancel(api: Api, job: Job) -> list[Cancelled]:
     One that cannot be cancelled or settled keeps none of the others running: its line has the failure.
     Raises Temporary if another copy holds the lock.
     """
-    require_same_server(api, job)
     with job.locked(api.clock):
+        require_same_server(api, job)
         if job.recorded:
             job.latest.cancelled_at = api.clock.now()  # first, so that a crash here submits nothing more
             job.save()
@@ -59,13 +59,12 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch) -> Cancelled:
     batch, did = before, "was cancelled before"
     try:
         # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
-        found = patiently(api, made_at(part), lambda: batch_of(api, part, before.id))
-        batch = seen(found, api.clock, before)
+        batch = seen(batch_of(api, part, before.id), api.clock, before)
         if batch.running:
             batch, did = seen(cancelled_now(api, before.id), api.clock, batch), "is cancelled now"
     except NotFound as error:  # one that was deleted does not run any more
         facts = _facts(part, before, "is not known any more") | {"status": "unknown"}
-        return Cancelled(error.what, facts, gone(api, job, part, error))
+        return Cancelled(error.what, facts, _unless_deleted(api, job, part, error))
     except Failure as failure:
         text = f"batch {safe(before.id)} could not be cancelled, and may still run: {failure.what}"
         return Cancelled(text, _facts(part, batch, "could not be cancelled"), failure)
@@ -79,6 +78,13 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch) -> Cancelled:
         f", {batch.failed} failed ({final}); what was answered can be downloaded"
     )
     return Cancelled(text, _facts(part, batch, did) | {"final": _is_final(batch)})
+
+
+def _unless_deleted(api: Api, job: Job, part: Part, error: NotFound) -> Failure | None:
+    try:
+        return None if vouched(api, job, part) else error
+    except Failure as stop:
+        return stop
 
 
 def _is_final(batch: Batch) -> bool:

@@ -12,7 +12,6 @@ from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.record import Part
 from .api import Api
-from .identity import patiently
 from .refusals import Unclear
 
 MOST_USD = 1_000_000_000  # more is no estimate, and too long to be shown
@@ -23,7 +22,7 @@ def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
     file_id = part.uploaded
     if window in part.estimates or file_id is None or part.upload is None:
         return
-    found = patiently(api, part.upload.at, lambda: api.estimate(file_id, window))
+    found = api.estimate(file_id, window)
     if found.get("file_id") not in (None, file_id):
         raise Unclear("cost estimate: the answer is about another file", "the same command again later")
     part.estimates = {**part.estimates, window: safe(found.get("total_estimated_cost", ""), 40)}

@@ -56,6 +56,11 @@ class Watch:
         if self.over:
             _shut(held)
 
+    @property
+    def connected(self) -> bool:
+        """Whether there was a connection on which something could be sent."""
+        return bool(self._sockets)
+
     def close(self) -> None:
         self._ended.set()
 
@@ -165,7 +170,11 @@ class Line:
                 pool.ConnectionCls = _with_watch(pool.ConnectionCls)
                 return pool
 
-        session: requests.Session = self._requests.Session()
+        class Session(self._requests.Session):  # type: ignore[name-defined,misc]
+            def get_redirect_target(self, resp: requests.Response) -> None:
+                """None: else the body of a redirect is read whole, and its address taken apart, just to note it."""
+
+        session: requests.Session = Session()
         session.auth = Key()
         session.headers["User-Agent"] = f"doubleword-batches/{VERSION}"
         # A megabyte of gzip can be a gigabyte of text: none is asked for, and what comes all the same is refused.
@@ -208,16 +217,16 @@ class Line:
             text = f"{what}: no whole answer within {watch.seconds:.0f} s"
             return Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later")
         if not self._answered:
-            failure = self._environment(error, text)
+            failure = self._environment(error, text, watch.connected)
             if failure is not None:
                 return failure
-        if nothing_sent(error):
+        if nothing_sent(error) or (no_url(error) and not watch.connected):
             return Temporary(f"cannot reach {safe(self.base)}: {text}", "check the network and the URL")
         return Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later")
 
-    def _environment(self, error: BaseException, text: str) -> WrongUsage | None:
+    def _environment(self, error: BaseException, text: str, connected: bool) -> WrongUsage | None:
         """What no waiting can mend, with the variable that is at fault."""
-        if no_url(error):
+        if no_url(error) and not connected:
             return WrongUsage(f"DOUBLEWORD_BASE_URL is {safe(self.base)!r}: {text}", "check DOUBLEWORD_BASE_URL")
         if self.proxy and proxy_refused(error):
             host = safe(urlsplit(self.proxy if "://" in self.proxy else f"http://{self.proxy}").hostname)

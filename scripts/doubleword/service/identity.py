@@ -7,11 +7,11 @@ another key or base URL; it is never taken for a proof that something does not e
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..base.console import say
-from ..base.errors import Clock, NotFound, Temporary
+from ..base.errors import NotFound
 from ..base.text import next_command, safe
 from ..job.job import Job
 from ..job.record import Part, Upload
@@ -19,38 +19,14 @@ from .api import Api
 from .refusals import Unclear
 from .server_objects import metadata_of
 
-YOUNG_SECONDS = 300.0  # a read replica may not know for so long what was just made
 
-# The waits for a lagging replica, within a command; a poll's next round is its own wait.
-LAG_SECONDS = (2.0, 5.0, 15.0)
-
-Found = TypeVar("Found")
-
-
-def is_young(clock: Clock, made_at: float | None) -> bool:
-    """Whether something this job made is so young, by our clock, that the server need not know it yet."""
-    return bool(made_at) and abs(clock.now() - (made_at or 0.0)) < YOUNG_SECONDS
-
-
-def made_at(part: Part) -> float | None:
-    """When the part's batch was submitted, by our clock; None for one that this job did not submit."""
-    return part.submission.sent_at if part.submission else None
-
-
-def patiently(api: Api, made: float | None, ask: Callable[[], Found]) -> Found:
-    """Asks for something that this job made then. Raises Temporary, not NotFound, while it is young."""
-    for pause in (*LAG_SECONDS, None):
-        try:
-            return ask()
-        except NotFound as error:
-            if not is_young(api.clock, made):
-                raise
-            if pause is None or api.clock.monotonic() + pause > api.deadline:
-                raise Temporary(
-                    f"{error.what} (it is young: the server may not list it yet)", "the same command again later"
-                ) from None
-            api.clock.sleep(pause)
-    raise AssertionError("unreachable")
+def tell_what_is_young(api: Api, job: Job) -> None:
+    """The record knows what this job made in the last minutes, in whichever process: a 404 on that is temporary."""
+    for part in job.sent():
+        if part.upload and part.upload.file_id and not part.upload.given:
+            api.made_lately(part.upload.file_id, part.upload.at)
+        if part.submission and part.batch:
+            api.made_lately(part.batch.id, part.submission.sent_at)
 
 
 # --- held against what was asked -----------------------------------------------------------------
@@ -135,15 +111,17 @@ def another(what: str, job: Job) -> NotFound:
     )
 
 
-def gone(api: Api, job: Job, part: Part, error: NotFound) -> NotFound | None:
-    """What a 404 on a part's batch means: None if it was deleted there, else the stop.
+def vouched(api: Api, job: Job, part: Part) -> bool:
+    """After a 404 on a part's batch: whether the server knows its file, so that the batch was deleted there.
 
-    A batch can be deleted alone; where its file is unknown, too, it is another key or URL that does not know it.
+    Raises NotFound, the stop, where it should and does not; False where no file of this job's can tell.
     """
     upload = part.upload
-    if upload is None or upload.file_id is None or upload.given:
-        return error
-    return None if api.has_file(upload.file_id) else another(error.what, job)
+    if upload is None or upload.file_id is None or upload.given or _may_be_deleted(part):
+        return False
+    if not api.has_file(upload.file_id):
+        raise another(f"the server knows neither batch {safe(part.batch and part.batch.id, 80)} nor its file", job)
+    return True
 
 
 def require_same_server(api: Api, job: Job) -> None:
@@ -151,18 +129,29 @@ def require_same_server(api: Api, job: Job) -> None:
 
     The record names the URL of the first contact. Under another one the server must know what this job made there.
     """
+    tell_what_is_young(api, job)
     url = one_spelling(api.base)
     if not job.recorded or job.record.base_url == url:
         return
-    made = next((part for part in reversed(list(job.parts())) if part.uploaded or part.batch), None)
-    if made is not None and job.record.base_url is not None and not _knows(api, made):
-        raise another(f"{safe(url)} does not know what was made for part {made.part}", job)
+    made = require_known(api, job)
     with job.locked(api.clock):
         before = job.record.base_url
         job.record.base_url = url
         job.save()
-    if before:
+    if before and made:
         say(f"note: this job was begun on {safe(before)}; {safe(url)} knows it, too")
+
+
+def require_known(api: Api, job: Job) -> bool:
+    """Raises NotFound where the server does not know what the job made last; whether it has made anything yet."""
+    made = [part for part in job.sent() if part.batch or (part.uploaded and not _may_be_deleted(part))]
+    if made and not _knows(api, made[-1]):
+        raise another(f"{safe(one_spelling(api.base))} does not know what was made for part {made[-1].part}", job)
+    return bool(made)
+
+
+def _may_be_deleted(part: Part) -> bool:
+    return part.submission is not None and part.submission.tearing
 
 
 def _knows(api: Api, part: Part) -> bool:
@@ -186,6 +175,6 @@ def require_known_file(api: Api, job: Job, upload: Upload) -> None:
     """Raises NotFound where the server does not know a file that this job uploaded and never deleted."""
     file_id = upload.file_id or ""
     try:
-        patiently(api, upload.at, lambda: api.file(file_id))
+        api.file(file_id)
     except NotFound:
         raise another(f"the server knows no file {safe(file_id, 80)}", job) from None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from ..base.console import say
 from ..base.errors import Clock, NotAllowed
+from ..base.json_text import moment, words
 from ..base.text import next_command, safe
 from ..job.job import Job
-from ..job.record import DEAD, Part
+from ..job.record import DEAD, Part, Upload
 from .api import PAGE_LIMIT, Api
 from .identity import cancelled_now
 from .server_objects import metadata_of, seen
@@ -48,32 +51,29 @@ def _was_paid(batch: dict[str, Any], clock: Clock) -> bool:
 
 
 def require_not_elsewhere(api: Api, job: Job) -> None:
-    """Raises NotAllowed if a batch carries the hash of this job's file but the content of none of its parts.
+    """Raises NotAllowed if a batch that the record does not know carries the hash of this job's file.
 
-    It is of a record that was lost or restored, of another cut into parts, of a trial, or of another job.
+    It is of a record that was lost or restored, of another cut into parts, of a trial, or of another job. What has the
+    content of a part that waits is left out: it is found, and taken over, by that.
     """
     parts, known = list(job.parts()), known_batches(job)
-    contents = {part.span.sha256 for part in parts}
+    contents = {part.span.sha256 for part in parts if part.again} | {p.span.sha256 for p in job.unsubmitted()}
     for batch in api.batches(2 + len(parts) // PAGE_LIMIT, search=job.requests.sha256):
         tags = metadata_of(batch)
         if tags.get("dwb_file") != job.requests.sha256 or tags.get("dwb_content") in contents:
-            continue  # what has the content of a part is found, and taken over, by that
+            continue
         if batch["id"] in known or not _was_paid(batch, api.clock):
             continue
         found = seen(batch, api.clock)
-        raise _submitted_elsewhere(
-            job,
-            f"requests of this file were already submitted, cut in another way: batch {safe(found.id)}, {found.status},"
+        raise NotAllowed(
+            f"requests of this file were already submitted, in other parts or by another copy of this job: batch"
+            f" {safe(found.id)}, {found.status},"
             f" {found.completed} of {found.total} answered (part {safe(tags.get('dwb_part'), 40)}, lines"
             f" {safe(tags.get('dwb_lines'), 40)}, attempt {safe(tags.get('dwb_attempt'), 10)})",
+            # Not --adopt: these are other lines than any part has.
+            f"ask the user: {next_command('download.py', found.id)} fetches what that batch answered;"
+            f" {next_command('create_batch.py', job.request_file(), '--again')} pays for these requests once more",
         )
-
-
-def _submitted_elsewhere(job: Job, what: str) -> NotAllowed:
-    again = next_command("create_batch.py", job.request_file())
-    return NotAllowed(
-        what, f"ask the user: {again} --adopt takes over what there is; {again} --again pays for a second one"
-    )
 
 
 def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
@@ -92,10 +92,11 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
     own = [batch for batch in found if metadata_of(batch).get("dwb_job") == job.id]
     if not own and found and not adopt:
         other = seen(found[0], api.clock)
-        raise _submitted_elsewhere(
-            job,
+        again = next_command("create_batch.py", job.request_file())
+        raise NotAllowed(
             f"part {part.part} was already submitted by another job: batch {safe(other.id)}, {other.status},"
             f" {other.completed} of {other.total} answered",
+            f"ask the user: {again} --adopt takes over what there is; {again} --again pays for a second one",
         )
     if not found:
         return False
@@ -103,16 +104,39 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
     return True
 
 
+GIVEN_FILE_BATCHES = 20 * PAGE_LIMIT  # so many are looked through for those of a user's own file
+
+
+def _of_file(api: Api, upload: Upload) -> Iterator[dict[str, Any]]:
+    """The batches among which those of an uploaded file are, by its name. A name of ours is the file's alone; that of
+    a user's own file may be that of many, or none that can be searched for: then all that are not older are looked at.
+    """
+    if upload.name:
+        yield from api.batches(1, search=upload.name)
+        return
+    file = api.file(upload.file_id or "")
+    name, made = words(file.get("filename")), moment(file.get("created_at"))
+    plain = re.fullmatch(r"[\w .()-]+", name) is not None  # what the search takes for itself, or for a wildcard
+    for batch in api.batches(GIVEN_FILE_BATCHES // PAGE_LIMIT + 1, **({"search": name} if plain else {})):
+        if batch["created_at"] and batch["created_at"] < made:  # newest first, by one clock
+            return
+        yield batch
+
+
 def require_unused(api: Api, job: Job, part: Part) -> None:
     """Raises NotAllowed if the part's uploaded file was submitted by its raw id: that job's content hash is another."""
     assert part.upload is not None
-    file_id = part.upload.file_id or ""
-    name = part.upload.name or str(api.file(file_id).get("filename") or "")
-    known = known_batches(job)
-    for batch in api.batches(1, search=name) if name else ():
+    file_id, known = part.upload.file_id or "", known_batches(job)
+    again = next_command("create_batch.py", job.request_file(), "--again")
+    for number, batch in enumerate(_of_file(api, part.upload), 1):
+        if number > GIVEN_FILE_BATCHES:
+            raise NotAllowed(
+                f"whether file {safe(file_id)} was submitted before cannot be told: {GIVEN_FILE_BATCHES} batches are"
+                " newer than it",
+                f"ask the user: list_batches.py shows them; {again} submits it all the same",
+            )
         own = batch.get("input_file_id") == file_id and batch["id"] not in known
         if own and _was_paid(batch, api.clock):
-            again = next_command("create_batch.py", job.request_file(), "--again")
             raise NotAllowed(
                 f"part {part.part}: its file was submitted already, as batch {safe(batch['id'])},"
                 f" {safe(batch.get('status'))}",

@@ -134,7 +134,6 @@ def nothing_sent(error: BaseException) -> bool:
         _names(error)
         & {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ConnectTimeout", "ProxyError"}
         or certificate_refused(error)
-        or no_url(error)
     )
 
 

@@ -8,7 +8,7 @@ from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
-from .identity import batch_of, require_known_file
+from .identity import batch_of, require_known_file, require_same_server
 from .server_objects import seen
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
@@ -43,6 +43,7 @@ def replace(api: Api, job: Job) -> None:
     A part whose batch answered nothing is free to be submitted anew; otherwise the answers are kept and the part has
     ended, so that retry_failed.py plans what it left. The lock must be held.
     """
+    require_same_server(api, job)
     for part in job.latest.parts:
         if part.batch and not part.ended:  # the record may be old: since then it may have moved
             part.batch = seen(batch_of(api, part, part.batch.id), api.clock, part.batch)
@@ -71,6 +72,9 @@ def _tear_up(api: Api, job: Job, part: Part) -> None:
     now = seen(found, api.clock, batch)
     if not now.ended:
         require_known_file(api, job, upload)
+        if part.submission:
+            part.submission.tearing = True  # from now on the server need not know the file
+            job.save(part)
         api.delete_file(upload.file_id or "")
         api.clock.sleep(LAST_ANSWERS_SECONDS)
         now = seen(batch_of(api, part, batch.id), api.clock, now)

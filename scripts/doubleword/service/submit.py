@@ -20,9 +20,17 @@ from ..base.text import next_command, plural, safe, utc
 from ..job import content_lock
 from ..job.job import Job
 from ..job.record import DEAD, Attempt, Part, Submission, Upload
-from .api import Api
+from .api import YOUNG_SECONDS, Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
-from .identity import another, is_of, one_spelling, require_known_file, require_same_server, require_submitted
+from .identity import (
+    another,
+    is_of,
+    one_spelling,
+    require_known,
+    require_known_file,
+    require_same_server,
+    require_submitted,
+)
 from .other_batches import (
     adopt_batches,
     require_not_elsewhere,
@@ -119,11 +127,7 @@ def settle(api: Api, job: Job, part: Part) -> None:
     if upload.given:
         if not api.has_file(file_id):
             raise another(f"the server knows no file {safe(file_id, 80)}", job)
-        raise Temporary(
-            f"whether file {safe(file_id)} was submitted is unclear; it is the user's own file, so it stays",
-            f"{next_command('list_batches.py')} --search {submission.id} shows the batch if there is one;"
-            " if there is none, create_batch.py --again submits it anew",
-        )
+        raise _unclear_for_ever(api, job, submission)
     if not submission.tearing:
         require_known_file(api, job, upload)
         submission.tearing = True
@@ -139,6 +143,17 @@ def settle(api: Api, job: Job, part: Part) -> None:
         part.submission, part.upload, part.estimates = None, Upload("", None), {}
         job.save(part)
         say(f"part {part.part}: it was not submitted; its file was deleted and is uploaded anew")
+
+
+def _unclear_for_ever(api: Api, job: Job, submission: Submission) -> Failure:
+    """A user's own file is not deleted, so that nothing ends the doubt but the user's own look."""
+    again = next_command("create_batch.py", job.request_file(), "--again")
+    late = abs(api.clock.now() - submission.sent_at) > YOUNG_SECONDS
+    return (NotAllowed if late else Temporary)(
+        f"whether the user's own file was submitted at {utc(submission.sent_at)} is unclear; no batch of it is listed",
+        f"{next_command('list_batches.py')} --search {submission.id} shows the batch if there is one"
+        + (f"; if there is none, ask the user: {again} submits it anew" if late else ""),
+    )
 
 
 def _submitted_as(api: Api, part: Part) -> list[dict[str, Any]]:
@@ -178,18 +193,15 @@ def require_unchanged(job: Job) -> None:
         )
 
 
-def _require_known(api: Api, job: Job, waiting: Sequence[Part], anew: bool) -> None:
-    """Raises NotFound where the server does not know what was made for this attempt. With `anew`, the user has said
-    that it was deleted or has expired there: then it is uploaded anew."""
-    ours = [part for part in job.latest.parts if part.upload and part.upload.file_id and not part.upload.given]
-    ours = [part for part in ours if not (part.submission and part.submission.tearing)]  # it may be deleted by now
-    for part in [part for part in ours if part in waiting] if anew else ours[-1:]:
-        assert part.upload is not None
+def _bring_anew(api: Api, job: Job, waiting: Sequence[Part]) -> None:
+    """The user has said that what the server does not know was deleted, or has expired there: it is uploaded anew."""
+    for part in waiting:
+        upload = part.upload
+        if upload is None or upload.file_id is None or upload.given or (part.submission and part.submission.tearing):
+            continue
         try:
-            require_known_file(api, job, part.upload)
+            require_known_file(api, job, upload)
         except NotFound:
-            if not anew:
-                raise
             part.submission, part.upload, part.estimates = None, Upload("", None), {}
             job.save(part)
 
@@ -201,11 +213,7 @@ def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:
         try:
             require_not_elsewhere(api, job)
         except NotAllowed as error:
-            raise NotFound(
-                f"nothing to adopt: {error.what}",
-                "cut the file as it was cut then (upload.py --part-requests, --part-bytes), then --adopt again; or"
-                " download.py with the batch's id",
-            ) from None
+            raise NotFound(f"nothing to adopt: {error.what}", error.next_step) from None
         raise NotFound(
             "nothing to adopt: the server has no batch with these requests; nothing was sent",
             f"check the key and DOUBLEWORD_BASE_URL; {next_command('upload.py', job.request_file())} begins it anew",
@@ -231,9 +239,11 @@ def submit_parts(
     if choice == "adopt":
         _adopt(api, job, waiting)
         return
-    with content_lock.held(one_spelling(api.base), job.requests.sha256, api.clock):
-        _require_known(api, job, waiting, anew=choice == "again")
-        if choice != "again":
+    with content_lock.held(one_spelling(api.base), job.requests.sha256, job.id, api.clock):
+        if choice == "again":
+            _bring_anew(api, job, waiting)
+        else:
+            require_known(api, job)
             if len(job.attempts) > 1:
                 require_only_copy(api, job)
             if not all(part.submission for part in waiting):

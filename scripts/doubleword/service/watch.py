@@ -18,8 +18,8 @@ from ..job.job import Job
 from ..job.record import ENDED, Attempt, Part
 from . import stuck
 from .api import PAGE_LIMIT, Api
-from .identity import batch_of, gone, is_of, is_young, made_at, require_same_server
-from .other_batches import cancel_others, resolve_seconds
+from .identity import batch_of, is_of, require_same_server, vouched
+from .other_batches import cancel_others, known_batches, resolve_seconds
 from .server_objects import seen
 
 INTERVAL_SECONDS = 30.0
@@ -48,8 +48,9 @@ def look(api: Api, job: Job) -> None:
             asked = (unsure or open_parts)[0]
             asked_id = asked.batch.id if asked.batch else ""
             try:
-                single = _one(api, job, asked, asked_id)
+                single = batch_of(api, asked, asked_id)
             except NotFound as error:
+                vouched(api, job, asked)
                 gone = error, asked_id
     fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
     with contextlib.ExitStack() as stack:
@@ -87,19 +88,10 @@ def _compared(part: Part) -> bool:
     return part.submission is None or part.submission.compared
 
 
-def _one(api: Api, job: Job, part: Part, batch_id: str) -> dict[str, Any]:
-    try:
-        return batch_of(api, part, batch_id)
-    except NotFound as error:
-        if is_young(api.clock, made_at(part)):
-            raise Temporary(f"{error.what} (it is young: the server may not list it yet)", "look again") from None
-        raise gone(api, job, part, error) or error from None
-
-
 def _note_gone(job: Job, gone: tuple[NotFound, str], fresh: dict[str, dict[str, Any]]) -> None:
     """A batch that was deleted on the server has ended. Where no other is to be seen, key or URL may be wrong."""
     error, batch_id = gone
-    if not fresh:
+    if not fresh.keys() & known_batches(job):
         raise error
     for part in job.submitted():
         if part.batch and part.batch.id == batch_id:

@@ -121,8 +121,10 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         ours += [wanted.output] if wanted.output else []
         with writing(job, api.clock, *ours) as hashes:
             summary = merge.write(job, files.results, files.errors, hashes)
+            spool.forget()
             if planned:
                 written = _write_table(job, planned, wanted, files, summary, running)
+                hashes[planned.path] = written.sha256
             if not running:
                 partial_file.unlink(missing_ok=True)
     paths = [path for path in ours if path.exists()]
@@ -167,7 +169,7 @@ def _write(
     job: Job, found: Table, finder: Callable[[], answers.Find], path: Path | None, partial: bool = False
 ) -> Written:
     """Writes a table; a reading of its rows begins with a new finder of answers."""
-    return table_file.write(found, lambda: table.joined(found, answers.requested(job), finder(), partial), path)
+    return table_file.write(found, lambda of: table.joined(of, answers.requested(job), finder(), partial), path)
 
 
 def _pairs(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> list[dict[str, str]]:

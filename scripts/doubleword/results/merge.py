@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
 from ..base.errors import BadInput
-from ..base.files import BLOCK_BYTES, Hashed, read_at, state_of, sync_folder, whole_file
+from ..base.files import Hashed, read_at, state_of, sync_folder, whole_file
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job.job import Job
@@ -307,23 +307,18 @@ def write(job: Job, results: Path, errors: Path | None, hashes: dict[Path, str])
     kept = job.folder / "errors.jsonl"
     try:
         with whole_file(kept, job.request_file()) as bad, whole_file(results, job.request_file()) as good:
-            hashed, held, size = Hashed(good), list[bytes](), 0
+            hashed = Hashed(good)
             for covered in cover(job, summary):
                 raw = spools.line(covered.outcome) if covered.outcome else b""
                 if covered.outcome and covered.outcome.is_result:
-                    held.append(raw)
-                    size += len(raw)
-                    if size >= BLOCK_BYTES:
-                        hashed.write(b"".join(held))
-                        held, size = [], 0
+                    hashed.write(raw)
                     continue
                 line = _error_line(covered, outcomes.error_of(raw, expected) if covered.outcome else None)
                 bad.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
                 if covered.outcome:
                     summary.examples.setdefault(covered.kind, f"{place(covered)}: {line['text']}")
-            hashed.write(b"".join(held))
-            _refuse_fewer(results, summary.results)
             hashes[results] = hashed.digest()
+            _refuse_fewer(results, summary.results)
         if errors and kept.stat().st_size:
             os.replace(kept, errors)
         else:

@@ -116,6 +116,12 @@ def forget() -> None:
         _recent.clear()
 
 
+def drop() -> None:
+    """Frees that memory for what comes after the last look."""
+    with _mutex:
+        _recent.clear()
+
+
 def _read_back(spool: Path, start: int) -> list[Outcome]:
     assert _file is not None
     _file.seek(start)

@@ -217,6 +217,12 @@ def ids_of(path: Path, span: Span, state: tuple[int, ...], check: bool) -> tuple
     return numbers, ids
 
 
+def forget() -> None:
+    """Frees the memory that a fetch and a merge have in common, once both are done."""
+    ids_of.cache_clear()
+    outcomes.drop()
+
+
 class Known:
     """The custom_ids that a part's lines may have; any text, where its requests are not at hand."""
 

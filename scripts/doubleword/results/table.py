@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,12 +78,12 @@ class Table:
         if any((column.of, column.key) == ("request", "error") for column in self.columns):
             return self
         name = _free("error", [column.name for column in self.columns])
-        return Table(**self.__dict__ | {"columns": (*self.columns, Column(name, "request", "error"))})
+        return replace(self, columns=(*self.columns, Column(name, "request", "error")))
 
     @property
-    def own(self) -> list[Column]:
-        """The columns that are not the source's."""
-        return [column for column in self.columns if column.of != "source"]
+    def answers_alone(self) -> Table:
+        """The same with a row for each request and no source: its cells are empty."""
+        return replace(self, source=None)
 
     @property
     def keeps_form(self) -> bool:
@@ -110,7 +110,7 @@ class Table:
         return bool(may_skip) and not self.sampled and any(row.custom_id is None for row in self.source.read())
 
 
-Rows = Callable[[], Iterable[Joined]]  # from the first row, each time it is called
+Rows = Callable[[Table], Iterable[Joined]]  # those of a table from the first on, each time it is called
 
 
 # --- planning ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..base.console import say
 from ..base.errors import BadInput
-from ..base.files import whole_file
+from ..base.files import Hashed, whole_file
 from ..base.text import safe
 from ..rows.cells import text
 from ..rows.dialect import Dialect
@@ -32,6 +32,7 @@ class Written:
     rows: int = 0
     guarded: int = 0
     encoding: str = ""  # "utf-8", where that of the source could not hold an answer
+    sha256: str = ""  # of the file, where it is known
 
 
 class _Unheld(Exception):
@@ -46,17 +47,17 @@ def write(table: Table, rows: Rows, path: Path | None) -> Written:
 
         return Written(rows=write_parquet(table, rows, path))
     if ending == ".jsonl":
-        return _written(table, path, lambda written: _json_lines(table, rows(), written))
+        return _written(table, path, lambda written: _json_lines(table, rows(table), written))
     dialect = _dialect(table)
     try:
-        return _written(table, path, lambda written: _delimited(table, rows(), dialect, written))
+        return _written(table, path, lambda written: _delimited(table, rows(table), dialect, written))
     except _Unheld:
         pass
     if path is not None:
         what = f"{safe(path)} is in UTF-8 with a mark: {dialect.encoding}, in which its source is, cannot hold"
         say(f"{what} every answer")
     other = Dialect("utf-8", MARK, dialect.delimiter, dialect.line_end, dialect.quotes_all)
-    written = _written(table, path, lambda written: _delimited(table, rows(), other, written))
+    written = _written(table, path, lambda written: _delimited(table, rows(table), other, written))
     written.encoding = "utf-8"
     return written
 
@@ -68,8 +69,10 @@ def _written(table: Table, path: Path | None, made: Callable[[Written], Iterator
             pass
         return written
     with whole_file(path, table.made_from) as file:
-        for block in made(written):
-            file.write(block)
+        hashed = Hashed(file)
+        for line in made(written):
+            hashed.write(line)
+        written.sha256 = hashed.digest()
     return written
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from ..base.text import safe
 from ..rows.cells import is_empty, text
 from .table import Column, Rows, Table
 
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 1_000_000
+TEXTS = ("csv", "lines", "texts")  # forms of a source whose cells are all texts
 
 
 @dataclass
@@ -43,9 +46,9 @@ class Kind:
     def nothing(self) -> bool:
         return not self.scalars and self.items is None and self.members is None
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """bool, int, float, list, object, or text for all that is mixed."""
+        """bool, int, float, list, object, or text for all that is mixed; once all was seen."""
         kinds = {*self.scalars, *(["list"] if self.items else []), *(["object"] if self.members is not None else [])}
         if kinds == {"int", "float"}:
             return "float"
@@ -61,32 +64,20 @@ def _scalar(value: Any) -> str:
 
 
 def write_parquet(table: Table, rows: Rows, path: Path | None) -> int:
-    """Writes the table; returns the number of rows. Reads the rows twice: a column has one type."""
+    """Writes the table; returns the number of rows. What can be of several types is read twice: a column has one."""
     import pyarrow
     import pyarrow.parquet
 
-    kinds = {column.name: Kind() for column in table.columns}
-    for cells, answer, _ in rows():
-        if answer is not None:
-            for column in table.columns:
-                kinds[column.name].see(column.cell(cells, answer))
+    kinds = _kinds(table, rows)
     own = _types_of_source(table)
-    for column in table.columns:
-        if kinds[column.name].nothing and column.of == "answer":
-            kinds[column.name].scalars |= _asked_for(table, column)
     types = {column.name: own.get(column.name) or _type(kinds[column.name]) for column in table.columns}
     schema = pyarrow.schema(list(types.items()))
-    found = (
-        {column.name: _fitted(column, column.cell(cells, answer), own, kinds) for column in table.columns}
-        for cells, answer, _ in rows()
-        if answer is not None
-    )
     try:
         if path is None:
-            return sum(batch.num_rows for batch in _batches(found, schema))
+            return sum(batch.num_rows for batch in _batches(table, rows, kinds, schema))
         with whole_file(path, table.made_from) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
             count = 0
-            for batch in _batches(found, schema):
+            for batch in _batches(table, rows, kinds, schema):
                 writer.write_batch(batch)
                 count += batch.num_rows
         return count
@@ -96,12 +87,62 @@ def write_parquet(table: Table, rows: Rows, path: Path | None) -> int:
         ) from None
 
 
-def _batches(rows: Iterable[dict[str, Any]], schema: Any) -> Iterable[Any]:
+def _kinds(table: Table, rows: Rows) -> dict[str, Kind]:
+    """What the values of each column are, by its name. Where all cells of the source are texts, it is not read."""
+    kinds = {column.name: Kind() for column in table.columns}
+    texts = table.source is not None and table.source.format in TEXTS
+    for cells, answer, _ in rows(table.answers_alone if texts else table):
+        if answer is not None:
+            for column in table.columns:
+                kinds[column.name].see(column.cell(cells, answer))
+    for column in table.columns:
+        if kinds[column.name].nothing and column.of == "answer":
+            kinds[column.name].scalars |= _asked_for(table, column)
+    return kinds
+
+
+def _batches(table: Table, rows: Rows, kinds: dict[str, Kind], schema: Any) -> Iterator[Any]:
+    """The rows in batches of bounded size."""
     import pyarrow
 
-    following = iter(rows)
-    while some := list(islice(following, ROWS_AT_ONCE)):
-        yield pyarrow.RecordBatch.from_pylist(some, schema=schema)
+    known = _types_of_source(table)
+    columns = [(column, None if column.name in known else kinds[column.name], list[Any]()) for column in table.columns]
+
+    def batch() -> Any:
+        arrays = [_array(cells, schema.field(column.name).type) for column, _, cells in columns]
+        for _, _, cells in columns:
+            cells.clear()
+        return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+    count = size = 0
+    for row, answer, _ in rows(table):
+        if answer is None:
+            continue
+        for column, kind, cells in columns:
+            cell = column.cell(row, answer)
+            cells.append(cell if kind is None else _as(cell, kind))
+            size += len(cell) if cell.__class__ is str else 8
+        count += 1
+        if count >= ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
+            yield batch()
+            count = size = 0
+    if count:
+        yield batch()
+
+
+def _array(cells: list[Any], kind: Any) -> Any:
+    """A column. Texts are put together here: pyarrow would ask pandas first, where that is installed, which takes a
+    second and 50 MB to load."""
+    import pyarrow
+
+    if kind != pyarrow.string() or not all(cell is None or cell.__class__ is str for cell in cells):
+        return pyarrow.array(cells, kind)
+    there = "".join("0" if cell is None else "1" for cell in reversed(cells))
+    raw = [(cell or "").encode() for cell in cells]
+    places = array("i", accumulate(map(len, raw), initial=0))
+    bits = int(there, 2).to_bytes((len(cells) + 7) // 8, "little")
+    buffers = [pyarrow.py_buffer(bits), pyarrow.py_buffer(places), pyarrow.py_buffer(b"".join(raw))]
+    return pyarrow.Array.from_buffers(kind, len(cells), buffers)
 
 
 def _types_of_source(table: Table) -> dict[str, Any]:
@@ -134,10 +175,6 @@ def _type(kind: Kind) -> Any:
         return pyarrow.struct([(name, _type(member)) for name, member in kind.members.items()])
     plain = {"bool": pyarrow.bool_(), "int": pyarrow.int64(), "float": pyarrow.float64()}
     return plain.get(kind.name, pyarrow.string())
-
-
-def _fitted(column: Column, cell: Any, own: dict[str, Any], kinds: dict[str, Kind]) -> Any:
-    return cell if column.name in own else _as(cell, kinds[column.name])
 
 
 def _as(cell: Any, kind: Kind) -> Any:

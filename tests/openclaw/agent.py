@@ -75,11 +75,21 @@ class Agent:
         first = yield run(command_of(message), self.folder)
         if exit_code(made) != 0 or exit_code(first) != 8:
             yield f"not handed over: {made} {first}"
-        schedule = re.search(r"^```json\n(\{\"action\".*)\n```", page, re.MULTILINE)
-        assert schedule, "SKILL.md shows no automation"
-        arguments = fill(schedule[1], message)
-        added = yield ToolCall("tool_call", {"id": "automations", "args": arguments})
+        added = yield ToolCall("tool_call", {"id": "automations", "args": fill(schedule_of(page), message)})
         yield f"Handed over: {added}"
+
+    def hand_over_the_rest(self, talk: Conversation) -> Steps:
+        """Leaves a job to the scheduler of which the trial alone was paid for, with a limit that the rest is over."""
+        skill = offered_skill(talk, self.home)
+        page = yield ToolCall("read", {"path": str(skill)})
+        make, trial = (
+            line for line in workflow(page, skill.parent) if "create_batch_file" in line or "--trial" in line
+        )
+        yield run(make, self.folder)
+        yield run(trial, self.folder)
+        message = re.sub(r"--max-cost \S+", "--max-cost 0.000001", self.message(page, skill.parent))
+        yield ToolCall("tool_call", {"id": "automations", "args": fill(schedule_of(page), message)})
+        yield "Handed over"
 
     def message(self, page: str, base: PurePosixPath) -> str:
         """MESSAGE of SKILL.md, with its placeholders filled in."""
@@ -98,13 +108,21 @@ class Agent:
         own = re.search(r"\[cron:(\S+) ", talk.request)
         assert own, talk.request
         removed = yield ToolCall("tool_call", {"id": "automations", "args": {"action": "remove", "jobId": own[1]}})
-        yield f"Your table is ready. Exit code {code}. {result[-300:]}\n{removed[:200]}"
+        told = "Your table is ready" if code == 0 else "It ended, but not well"
+        yield f"{told}. Exit code {code}. {result[-300:]}\n{removed[:200]}"
 
 
 def command_of(message: str) -> str:
     """The command that a message holds."""
     found = re.search(r"`(python3 [^`]+)`", message)
     assert found, message
+    return found[1]
+
+
+def schedule_of(page: str) -> str:
+    """The automation that SKILL.md shows."""
+    found = re.search(r"^```json\n(\{\"action\".*)\n```", page, re.MULTILINE)
+    assert found, "SKILL.md shows no automation"
     return found[1]
 
 

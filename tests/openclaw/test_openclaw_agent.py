@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from local_server.app import LocalServer
-from local_server.settings import REHEARSAL_PRICE, ModelSpec
+from local_server.settings import REHEARSAL_PRICE, FailRule, ModelSpec, Outage
 from openclaw.agent import Agent
 from openclaw.home import OpenClaw
 from openclaw.model_server import ScriptedModel
@@ -40,12 +40,19 @@ class Scene:
     model: ScriptedModel
     this_month: Path
     next_month: Path
+    bad_month: Path
+    dear_month: Path
 
     def say(self, words: str) -> str:
         """The user says something in the main session; what the agent answers."""
         done = self.openclaw.call("agent", "--agent", "main", "-m", words)
         assert done.code == 0, done
         return done.out
+
+    def successor_finds(self, folder: Path) -> str:
+        """What whoever comes after sees of the jobs in a folder, without a key."""
+        script = self.openclaw.workspace / "skills/doubleword-batches/scripts/list_batches.py"
+        return self.openclaw.run(sys.executable, script, "--local", "--folder", folder).out
 
     def automations(self) -> list[str]:
         """The names of what is scheduled."""
@@ -66,14 +73,23 @@ def scene(tmp_path_factory: pytest.TempPathFactory, tools: Tools, skill: Path) -
     """A gateway with the skill installed, its key and base URL in the configuration, and the user's rows."""
     base = tmp_path_factory.mktemp("scene")
     openclaw = OpenClaw(base, tools)
-    this_month, next_month = openclaw.workspace / "this month", openclaw.workspace / "next month"
+    this_month, next_month, bad_month, dear_month = (
+        openclaw.workspace / f"{name} month" for name in ("this", "next", "bad", "dear")
+    )
     header, *lines = csv.reader((ROOT / "tests/data/reviews.csv").read_text("utf-8").splitlines(keepends=True))
-    for folder, body in ((this_month, lines), (next_month, lines[::-1])):
+    bodies = (lines, lines[::-1], lines[:40], lines[40:80])
+    for folder, body in zip((this_month, next_month, bad_month, dear_month), bodies, strict=True):
         folder.mkdir()
         with (folder / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([header, *body])
-    now, later = Agent(openclaw.home, this_month), Agent(openclaw.home, next_month)
-    parts = {"Doubleword job, approved": later.scheduled, "all of it": now.whole_job, "go on without": later.hand_over}
+    now, later, bad, dear = (Agent(openclaw.home, folder) for folder in (this_month, next_month, bad_month, dear_month))
+    parts = {
+        "Doubleword job, approved": later.scheduled,
+        "all of it": now.whole_job,
+        "go on without": later.hand_over,
+        "in trouble": bad.hand_over,
+        "too dear": dear.hand_over_the_rest,
+    }
     priced = {MODEL: ModelSpec(price=REHEARSAL_PRICE)}
     with (
         Judge() as judge,
@@ -97,7 +113,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, tools: Tools, skill: Path) -
         installed = openclaw.call("skills", "install", skill)
         assert installed.code == 0, installed
         with openclaw.gateway():
-            yield Scene(openclaw, doubleword, model, this_month, next_month)
+            yield Scene(openclaw, doubleword, model, this_month, next_month, bad_month, dear_month)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -138,3 +154,51 @@ def test_a_wait_of_hours_is_the_schedulers_and_its_turn_finishes_removes_itself_
     wait_for(lambda: not any("doubleword" in name for name in scene.automations()))
     wait_for(lambda: "Your table is ready. Exit code 0" in scene.told())
     assert len(rows(scene.next_month / "labelled.csv")) == 300
+
+
+def test_a_scheduled_turn_tells_of_trouble_and_of_a_stuck_batch_and_ends_with_what_failed(scene: Scene) -> None:
+    rehearsal, settings = scene.doubleword.app.rehearsal, scene.doubleword.app.settings
+    rehearsal.held = True
+    scene.model.answers.clear()
+    assert "Handed over" in scene.say("Those of the bad month are in trouble: hand them over.")
+
+    settings.outages.append(Outage(0, 1e9))
+    wait_for(lambda: any("No news" in answer and "code 6" in answer for answer in scene.model.answers))
+    settings.outages.clear()
+    assert any("doubleword" in name for name in scene.automations()), "after exit 6 it stays"
+
+    wait_for(lambda: "NO_REPLY" in scene.model.answers)
+    found = scene.successor_finds(scene.bad_month)
+    assert "run_batch.py" in found
+    assert "--max-cost 5" in found
+    assert "labelled.csv" in found
+    stand_still(scene.bad_month / "reviews.job/record.json")
+    wait_for(lambda: any("No news" in answer and "stuck" in answer for answer in scene.model.answers))
+    assert any("doubleword" in name for name in scene.automations()), "a stuck batch is for the user to decide on"
+
+    settings.fail.append(FailRule.parse("Review|review=400"))
+    rehearsal.held = False
+    wait_for(lambda: "It ended, but not well. Exit code 9" in scene.told())
+    settings.fail.clear()
+    wait_for(lambda: not any("doubleword" in name for name in scene.automations()))
+
+
+def test_whoever_comes_after_finds_the_whole_command_and_a_rest_over_the_limit_is_not_paid_for(scene: Scene) -> None:
+    scene.model.answers.clear()
+    assert "Handed over" in scene.say("The dear month may be too dear: try it.")
+    wait_for(lambda: any("Exit code 4" in answer and "--max-cost" in answer for answer in scene.model.answers))
+    wait_for(lambda: not any("doubleword" in name for name in scene.automations()))
+    found = scene.successor_finds(scene.dear_month)
+    assert "--max-cost 0.000001" in found
+    assert "labelled.csv" in found
+
+
+def stand_still(record: Path) -> None:
+    """As the record is after two hours in which the counts did not move."""
+    kept = json.loads(record.read_text("utf-8"))
+    for attempt in kept["attempts"]:
+        for part in attempt["parts"]:
+            part["batch"]["still_seconds"] += 7200
+    made = record.with_name("made-by-the-test")
+    made.write_text(json.dumps(kept), "utf-8")
+    made.replace(record)

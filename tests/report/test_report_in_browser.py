@@ -91,6 +91,20 @@ def test_the_numbers_on_the_page_are_those_of_the_files(chromium: Any) -> None:
     tab.close()
 
 
+def test_every_kind_of_outcome_has_a_fill_of_its_own(chromium: Any) -> None:
+    outcomes: list[Any] = ["a", result_line("", "go", finish="length"), result_line("", " "), Failed("http_500", "no")]
+    outcomes += [Failed("not_returned", "no"), Failed("running", "no"), None]
+    tab = Tab(chromium, made_job([{"text": f"t {n}"} for n in range(7)], outcomes))
+    look = "found => { const s = getComputedStyle(found); return s.fill + s.stroke + s.strokeDasharray; }"
+    fills = {
+        kind: tab.page.locator(f"div:has(> [data-count={kind}]) svg rect").first.evaluate(look)
+        for kind in ("answered", "cut", "empty", "failed", "missing", "running", "waiting")
+    }
+    assert len(set(fills.values())) == len(fills), fills
+    assert "rgb(0, 0, 0)none" not in " ".join(fills.values()), "a fill that the style does not know is black"
+    tab.close()
+
+
 def test_search_filters_and_sorting_find_the_rows(chromium: Any) -> None:
     tab = Tab(chromium, reviews())
     tab.page.fill("#search", "review 17:")

@@ -25,6 +25,8 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     waiting, submitted = job.unsubmitted(), job.submitted()
     if waiting and job.latest.cancelled_at is None:
         more = () if window in (None, "24h", job.record.options.completion_window) else ("--completion-window", window)
+        if job.record.options.output:  # run_batch.py was stopped on its way to a table: it goes on to there
+            return command("run_batch.py", job, *more)
         return command("create_batch.py" if all(part.uploaded for part in waiting) else "upload.py", job, *more)
     if not submitted and waiting:
         return command("cancel_batch.py", job, "--resume")

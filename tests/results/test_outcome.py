@@ -17,6 +17,7 @@ from doubleword.request_file.expected import Expected, choice_format, expected_o
 from doubleword.results import outcome
 from doubleword.results.answer import split_thinking
 from doubleword.results.fit import misfit
+from doubleword.rows.cells import text
 
 
 def line(
@@ -211,6 +212,11 @@ FUNCTION = {"type": "function_call", "name": "look", "arguments": "{}"}
         ({"data": [{"embedding": [0.1, None]}]}, "no_answer", "no embedding"),
         ({"data": [{"embedding": [True]}]}, "no_answer", "no embedding"),
         ({"data": [{"embedding": [1.0], "index": 0}, {"embedding": None, "index": 1}]}, "no_answer", "no embedding"),
+        ({"data": [{"embedding": [1.0], "index": 0}, None]}, "no_answer", "not every one"),
+        ({"data": [{"embedding": [1.0], "index": 0}, {"embedding": [2.0], "index": 2}]}, "no_answer", "not every one"),
+        ({"data": [{"embedding": "no base64"}]}, "no_answer", "no embedding"),
+        ({"data": 5}, "no_answer", "no embedding"),
+        (responses({"type": "web_search_call", "status": "completed", "id": "w"}), "empty", "empty"),
         ({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, "overloaded_error", "busy"),
     ],
 )  # fmt: skip
@@ -254,7 +260,15 @@ def value_of(body: dict[str, Any], expected: Expected | None = None) -> Any:
         (chat({"a": 1}), '{"a": 1}'),
         (chat(5), "5"),
         ({"choices": [{"index": 1, "text": "second"}, {"index": 0, "text": "first"}]}, "first"),
+        ({"choices": [{"index": None, "message": {"content": "one"}}]}, "one"),
+        ({"choices": [{"index": 1, "message": "one"}]}, "one"),
+        (chat({"type": "text", "text": "part"}), "part"),
+        (chat([{"type": "text", "text": {"value": "part"}}]), "part"),
+        ({"data": [{"embedding": [2], "index": 2}, {"embedding": [1], "index": 1}]}, [[1], [2]]),
+        ({"data": [{"embedding": "AACAPw=="}]}, "AACAPw=="),
         (responses(output_text="shortcut"), "shortcut"),
+        ({"object": "response", "output": "text"}, "text"),
+        ({"object": "response", "output_text": "shortcut"}, "shortcut"),
         (responses(said("found"), {"type": "web_search_call", "status": "completed"}), "found"),
     ],
 )
@@ -306,7 +320,7 @@ NUMBERS = expected_of(
     {
         "response_format": {
             "type": "json_schema",
-            "json_schema": choice_format(("1", "10", "true", "naïve", "Yes, sure")),
+            "json_schema": choice_format(("1", "10", "2.50", "true", "None", "naïve", "Yes, sure", "*", "***", "👍")),
         }
     }
 )
@@ -323,10 +337,33 @@ NUMBERS = expected_of(
         ("<think>1 or 10?</think>```json\n1\n```", "1"),
         ("nai\u0308ve", "naïve"),
         ("yes,\u00a0sure\u200b", "Yes, sure"),
+        ("```10```", "10"),
+        ("`10`", "10"),
+        ("```\n10", "10"),
+        ("~~~\n10\n~~~", "10"),
+        ("10.", "10"),
+        ("'10'", "10"),
+        ("“Yes, sure.”", "Yes, sure"),
+        ("**true**", "true"),
+        ("１０", "10"),  # noqa: RUF001
+        ("👍\ufe0f", "👍"),
+        ('{"answer": 10.0}', "10"),
+        ('{"answer": 2.5}', "2.50"),
+        ("2.50", "2.50"),
+        ('{"answer": "none"}', "None"),
+        ("***", "***"),
+        ("so I say </think> 10", "10"),
+        ('<think>end it with </think> then</think>{"answer": 1}', "1"),
     ],
 )
 def test_a_choice_is_a_word_whatever_it_is_as_json(text: str, value: str) -> None:
     assert value_of(chat(text), NUMBERS) == value
+
+
+@pytest.mark.parametrize("text", ['{"label": "10"}', '{"label": null}', "**", '["10"]', "I say ```10``` or 1", "11"])
+def test_what_is_no_word_of_the_list_is_none(tmp_path: Path, text: str) -> None:
+    words = expected_of({"response_format": {"type": "json_schema", "json_schema": choice_format(("1", "10", "null"))}})
+    assert read_one(dumped(line(body=chat(text))), tmp_path, words).kind == "off_list"
 
 
 def test_a_choice_that_was_cut_short_may_be_the_beginning_of_another(tmp_path: Path) -> None:
@@ -346,10 +383,48 @@ def test_a_text_that_mentions_the_end_of_thinking_is_no_thinking(text: str, thin
     assert split_thinking(text)[0] == thinking
 
 
-def test_numbers_keep_the_digits_that_came_and_integers_are_written_as_such() -> None:
-    anything = Expected(schema={"type": "object", "properties": {"n": {"type": "integer"}}}, columns=("n",))
-    assert value_of(chat('{"n": 12345678901234567890123}'), anything) == {"n": 12345678901234567890123}
-    assert repr(value_of(chat('{"n": 3.0}'), anything)) == "{'n': 3}"
+def schema_of(**properties: Any) -> Expected:
+    schema = {"type": "object", "properties": properties, "$defs": {"whole": {"type": "integer"}}}
+    return Expected(schema=schema, columns=tuple(properties))
+
+
+@pytest.mark.parametrize(
+    "number", ["12345678901234567890123", "-18446744073709551617", "0.1234567890123456789", "12345678901234567.89"]
+)
+def test_numbers_keep_the_digits_that_came(number: str) -> None:
+    for expected in (
+        schema_of(n={"type": "number"}),
+        schema_of(n={"enum": [1, json_text.read_json(number, exact=True)]}),
+    ):
+        found = value_of(chat(f'{{"n": {number}}}'), expected)
+        assert text(found["n"]) == number
+        assert text({"within": [found]}) == f'{{"within": [{{"n": {number}}}]}}'
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer"},
+        {"type": ["integer", "null"]},
+        {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        {"$ref": "#/$defs/whole"},
+        {"allOf": [{"$ref": "#/$defs/whole"}]},
+        {"enum": [1, 3]},
+        {"const": 3},
+    ],
+)
+@pytest.mark.parametrize("written", ["3.0", "3.00", "3e0", "30e-1"])
+def test_an_integer_is_one_however_it_is_written(schema: dict[str, Any], written: str) -> None:
+    assert text(value_of(chat(f'{{"n": {written}}}'), schema_of(n=schema))) == '{"n": 3}'
+    nested = {"type": "array", "prefixItems": [schema], "items": {"patternProperties": {"^n": schema}}}
+    assert (
+        text(value_of(chat(f'{{"n": [{written}, {{"n1": {written}}}]}}'), schema_of(n=nested)))
+        == '{"n": [3, {"n1": 3}]}'
+    )
+
+
+def test_a_number_stays_as_it_was_written() -> None:
+    assert text(value_of(chat('{"n": 3.0}'), schema_of(n={"type": "number"}))) == '{"n": 3.0}'
 
 
 @pytest.mark.parametrize(
@@ -371,7 +446,21 @@ def test_tokens_are_whole_numbers(tmp_path: Path, usage: dict[str, Any], tokens:
         ({"patternProperties": {"^x_": {"type": "integer"}}, "additionalProperties": False}, {"x_1": 3}, True),
         ({"patternProperties": {"^x_": {"type": "integer"}}}, {"x_1": "no"}, False),
         ({"patternProperties": {"(": {"type": "integer"}}, "additionalProperties": False}, {"x_1": "no"}, True),
+        ({"patternProperties": {"a{99999999999}": False}, "additionalProperties": False}, {"x_1": "no"}, True),
+        ({"patternProperties": {"^\\p{L}+$": False}}, {"x": "no"}, True),
         ({"properties": {"a": {"$ref": "#Foo"}}}, {"a": "x"}, True),
+        ({"$id": "http://x/s", "$ref": "http://x/s#/$defs/t", "$defs": {"t": {"type": "string"}}}, 1, False),
+        (
+            {
+                "properties": {"a": {"$id": "/a", "properties": {"b": {"$ref": "#/$defs/t"}}}},
+                "$defs": {"t": {"type": "string"}},
+            },
+            {"a": {"b": 1}},
+            True,
+        ),
+        ({"items": [{"type": "string"}]}, [1], True),
+        ({"type": "date", "not": {}, "if": {}, "then": False, "minimum": 5, "pattern": "x"}, 1, True),
+        ({"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}, 1, True),
         ({"type": "string", "nullable": True}, None, True),
         ({"$ref": "#/$defs/My%20T", "$defs": {"My T": {"type": "string"}}}, 1, False),
         ({"$ref": "#/anyOf/0", "anyOf": [{"type": "string"}]}, 1, False),

@@ -458,7 +458,7 @@ def test_the_bytes_say_whether_json_is_an_array_or_lines() -> None:
         (True, "true"),
         (1.5, "1.5"),
         ({"a": float("nan"), "d": date(2024, 1, 5)}, '{"a": null, "d": "2024-01-05"}'),
-        ([Decimal("1.10"), b"x"], '["1.10", "x"]'),
+        ([Decimal("1.10"), b"x"], '[1.10, "x"]'),
         (b"text", "text"),
         (b"\xff\x00", "/wA="),
     ],

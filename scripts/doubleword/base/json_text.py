@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 try:
@@ -23,11 +27,12 @@ class NotJson(ValueError):
     """What was read is no JSON, or none that is read here; says why."""
 
 
-def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = False) -> Any:
+def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = False, exact: bool = False) -> Any:
     """The value of a JSON text: UTF-8, at most so many bytes and 200 levels, integers beyond 64 bits as floats.
 
     Raises NotJson (a ValueError) for everything else: NaN, Infinity, numbers beyond 1.8e308, halves of surrogate
-    pairs. `halves` lets those pass: our own record writes the bytes of a file name so that are no text.
+    pairs. `halves` lets those pass: our own record writes the bytes of a file name so that are no text. With `exact`
+    numbers keep all their digits, which may be those of an account or a parcel: as int, or as Decimal.
     """
     if not isinstance(text, (str, bytes)):  # a field of an object that was read need not be one
         raise NotJson("no text")
@@ -42,7 +47,20 @@ def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = Fa
         raise NotJson(str(error)) from None
     if _has_brackets(raw, DEPTH) and _deeper(value, DEPTH):
         raise NotJson(f"more than {DEPTH} levels of brackets")
+    if exact and _LONG.search(raw):
+        return json.loads(raw, parse_float=_exactly)  # ints have their digits in Python
     return value
+
+
+_LONG = re.compile(rb"[0-9][0-9.]{15}")
+
+
+def _exactly(literal: str) -> float | Decimal:
+    """A number with more digits than a float holds stays as it was written, unless it has an exponent."""
+    number = float(literal)
+    if "e" in literal.lower() or Decimal(repr(number)) == Decimal(literal):
+        return number
+    return Decimal(literal)
 
 
 def _has_brackets(raw: bytes, more_than: int) -> bool:
@@ -94,6 +112,26 @@ def _deeper(value: Any, levels: int) -> bool:
         inside = (member for found in level for member in (found.values() if isinstance(found, dict) else found))
         level = [member for member in inside if isinstance(member, (dict, list))]
     return False
+
+
+_DECIMAL = "\ufdd0" + os.urandom(8).hex()  # what no text holds
+_DECIMALS = re.compile(f'"{_DECIMAL}([^"]*)"')
+
+
+def as_json(value: object, other: Callable[[Any], Any] = str) -> str:
+    """A value as JSON on one line, a Decimal as a number with all its digits. `other`: makes of what JSON has no form
+    for something that it has. Raises ValueError for NaN."""
+    found = False
+
+    def default(member: Any) -> Any:
+        nonlocal found
+        if not isinstance(member, Decimal):
+            return other(member)
+        found = True
+        return _DECIMAL + format(member, "f") if member.is_finite() else None
+
+    text = json.dumps(value, ensure_ascii=False, default=default, allow_nan=False)
+    return _DECIMALS.sub(r"\1", text) if found else text
 
 
 def written(value: object) -> bytes:

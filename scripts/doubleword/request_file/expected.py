@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 # How a choice is asked for: strict structured output of one key. A model that only ever continues a grammar answers
 # with one of the words then, and so does one that merely reads the schema; a bare enum is refused by some services.
 CHOICE, KEY = "choice", "answer"
+
+Schemas = Iterator[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -70,21 +74,42 @@ def _words(schema: Any) -> tuple[str, ...]:
 
 def properties(schema: dict[str, Any]) -> dict[str, Any]:
     """The top-level properties of a schema, in order; a `$ref` within the schema and `allOf` are followed."""
-    return _properties(schema, schema, 0)
-
-
-def _properties(schema: Any, root: dict[str, Any], depth: int) -> dict[str, Any]:
-    if not isinstance(schema, dict) or depth > 10:
-        return {}
     found: dict[str, Any] = {}
+    for part in together(schema, schema, ("allOf",)):
+        own = part.get("properties")
+        found |= own if isinstance(own, dict) else {}
+    return found
+
+
+def together(schema: Any, root: dict[str, Any], of: tuple[str, ...] = ("allOf", "anyOf", "oneOf")) -> Schemas:
+    """Every schema that says something of the same value, each once: what it refers to, its parts, then itself."""
+    return _together(schema, root, of, set())
+
+
+def _together(schema: Any, root: dict[str, Any], of: tuple[str, ...], seen: set[int]) -> Schemas:
+    if not isinstance(schema, dict) or id(schema) in seen:
+        return
+    seen.add(id(schema))
     reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        target: Any = root
-        for key in reference[2:].split("/"):
-            target = target.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
-        found |= _properties(target, root, depth + 1)
-    every = schema.get("allOf")
-    for part in every if isinstance(every, list) else ():
-        found |= _properties(part, root, depth + 1)
-    own = schema.get("properties")
-    return found | (own if isinstance(own, dict) else {})
+    parts = [referred(reference, root)] if isinstance(reference, str) else []
+    for name in of:
+        parts += schema[name] if isinstance(schema.get(name), list) else []
+    for part in parts:
+        yield from _together(part, root, of, seen)
+    yield schema
+
+
+def referred(reference: str, root: dict[str, Any]) -> Any:
+    """What `#/a/b` names within the schema; True, which all fits, for what is not there or is named otherwise."""
+    own = root.get("$id")
+    path = reference.removeprefix(own.rstrip("#") if isinstance(own, str) else "")
+    if path != "#" and not path.startswith("#/"):
+        return True
+    target: Any = root
+    for key in unquote(path).split("/")[1:]:
+        key = key.replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list):
+            target = target[int(key)] if key.isdecimal() and int(key[:9]) < len(target) else True
+        else:
+            target = target.get(key, True) if isinstance(target, dict) else True
+    return target

@@ -5,15 +5,17 @@ This is the one place that says what counts as an answer (see `judged`); everyth
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ..base.json_text import read_json
+from ..base.json_text import NotJson, as_json, read_json
 from ..base.text import safe
 from ..request_file.expected import KEY, Expected
-from .fit import misfit, whole_numbers
+from .fit import as_asked, misfit
 from .response_body import Said
 
 SHOWN = 120  # characters of an answer that an error quotes
@@ -52,23 +54,21 @@ def _why_empty(said: Said, thought: bool) -> str:
 
 
 def _chosen(said: Said, choices: tuple[str, ...]) -> Judged:
-    """The word that was chosen: the text itself, within a code fence too, or what JSON holds: `10` may be a word."""
+    """The word that was chosen: the text itself in any of its forms, or what JSON holds: `10` may be a word."""
     found, value = parsed_text(said.text)
-    chosen = value.get(KEY) if isinstance(value, dict) else value
     if said.cut and not (found and isinstance(value, (dict, str))):  # `1` may be the beginning of `10`
         return Judged(failure=("not_json", _not_json(said)))
-    bare = split_thinking(said.text)[1]
-    fenced = _FENCED.findall(bare)
-    words = [bare, *(fenced if len(fenced) == 1 else [])]
+    chosen = value.get(KEY, value) if isinstance(value, dict) else value
+    words = list(_forms(said.text))
     if found and not isinstance(chosen, (dict, list)):
-        words.append(chosen if isinstance(chosen, str) else json.dumps(chosen))
-    for alike in (str.strip, _folded):
-        for word in words:
-            meant = [choice for choice in choices if alike(choice) == alike(word)]
+        words.insert(0, chosen if isinstance(chosen, str) else as_json(chosen))
+    for alike in (str.strip, _folded, _bare):
+        for word in filter(None, map(alike, words)):
+            meant = [choice for choice in choices if alike(choice) == word]
             if len(meant) == 1:
                 return Judged(meant[0])
     if not found:
-        chosen = bare.strip()
+        chosen = split_thinking(said.text)[1].strip()
         if chosen[:1] in ("{", "[", '"'):
             return Judged(failure=("not_json", _not_json(said)))
     return Judged(failure=("off_list", f"{_short(chosen)} is none of {safe(', '.join(choices), 200)}"))
@@ -76,8 +76,14 @@ def _chosen(said: Said, choices: tuple[str, ...]) -> Judged:
 
 def _folded(word: str) -> str:
     """A word without what cannot be seen: which case, which form of Unicode, which kind of space."""
-    plain = "".join(" " if c.isspace() else c for c in unicodedata.normalize("NFC", word) if c not in _UNSEEN)
-    return " ".join(plain.split()).casefold()
+    shown = (c for c in unicodedata.normalize("NFKC", word) if unicodedata.category(c) != "Cf" and c != "\ufe0f")
+    return " ".join("".join(shown).split()).casefold()
+
+
+def _bare(word: str) -> str | Decimal:
+    """A word without quotes, emphasis and full stop around it; a number by its value."""
+    bare = _folded(word).strip("\"'`*_“”‘’«»„ ").rstrip(".。").rstrip("\"'`*_“”‘’«» ")  # noqa: RUF001
+    return Decimal(bare) if _NUMBER.fullmatch(bare) else bare
 
 
 def _fitting(said: Said, schema: dict[str, Any]) -> Judged:
@@ -87,7 +93,7 @@ def _fitting(said: Said, schema: dict[str, Any]) -> Judged:
     wrong = misfit(value, schema)
     if wrong:
         return Judged(failure=("schema", wrong))
-    return Judged(whole_numbers(value, schema) if ".0" in said.text else value)
+    return Judged(as_asked(value, schema) if _MAYBE_WHOLE.search(said.text) else value)
 
 
 def _not_json(said: Said) -> str:
@@ -96,16 +102,17 @@ def _not_json(said: Said) -> str:
 
 
 def _short(value: Any) -> str:
-    return safe(json.dumps(value, ensure_ascii=False, default=str), SHOWN)
+    return safe(as_json(value), SHOWN)
 
 
 # --- text --------------------------------------------------------------------------------------------
 
 _THINK = re.compile(r"\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL)
-_UNSEEN = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 _END_OF_THINKING = re.compile(r"</think>(?![ \t]+\S|[`'\").,;:])")  # and not a text that mentions it
-_LONG_NUMBER = re.compile(r"[0-9]{19}")
-_FENCED = re.compile(r"```[^\n`]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)(?:\n[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_ENCLOSED = re.compile(r"\s*(`+)(?:json\b)?(.*?)\1\s*", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_MAYBE_WHOLE = re.compile(r"[0-9](\.0|[eE][-+0-9])")  # 3.0, 30e-1
 
 
 def split_thinking(text: str) -> tuple[str, str]:
@@ -122,24 +129,21 @@ def split_thinking(text: str) -> tuple[str, str]:
     return (text[: ended.start()].strip(), text[ended.end() :]) if ended else ("", text)
 
 
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < 1000 else float(digits)
+def _forms(text: str) -> Iterator[str]:
+    """A text in each form that the answer in it may have: all of it, what follows thinking, what a fence encloses."""
+    rests = [*dict.fromkeys((text, split_thinking(text)[1], text.rpartition("</think>")[2]))]
+    yield from rests
+    for rest in rests[1:] or rests:
+        fenced = _FENCED.findall(rest)
+        if len(fenced) == 1:
+            yield fenced[0][1]
+        elif enclosed := _ENCLOSED.fullmatch(rest):
+            yield enclosed[2]
 
 
 def parsed_text(text: str) -> tuple[bool, Any]:
     """(whether there is JSON in a text, its value); thinking and a code fence around it are taken off."""
-    candidates = [text]
-    rest = split_thinking(text)[1]
-    if rest is not text:
-        candidates.append(rest)
-    fenced = _FENCED.findall(rest)
-    if len(fenced) == 1:
-        candidates.append(fenced[0])
-    for candidate in candidates:
-        try:
-            value = read_json(candidate)
-            # Numbers of 20 digits and more are ids: each digit counts.
-            return True, json.loads(candidate, parse_int=_integer) if _LONG_NUMBER.search(candidate) else value
-        except ValueError:
-            continue
+    for form in _forms(text):
+        with suppress(NotJson):
+            return True, read_json(form, exact=True)
     return False, None

@@ -63,7 +63,7 @@ def _words(raw: bytes, found: Expected) -> bytes:
 
 def _body(raw: bytes) -> Any:
     try:
-        found = read_json(raw)
+        found = read_json(raw, exact=True)
     except ValueError:
         return None
     return found.get("body") if isinstance(found, dict) else None

@@ -6,12 +6,13 @@ not held against an answer that was paid for.
 
 from __future__ import annotations
 
-import json
 import re
+from decimal import Decimal
 from typing import Any
-from urllib.parse import unquote
 
+from ..base.json_text import as_json
 from ..base.text import safe
+from ..request_file.expected import referred, together
 
 DEPTH = 60  # a schema may refer to itself
 _TYPES = {"string": str, "object": dict, "array": list, "boolean": bool, "null": type(None)}
@@ -27,6 +28,8 @@ def _misfit(value: Any, schema: Any, root: dict[str, Any], where: str, depth: in
         return _wrong(where, "nothing", value) if schema is False else ""
     if value is None and schema.get("nullable") is True:  # as OpenAPI writes it
         return ""
+    if isinstance(schema.get("$id"), str) and not schema["$id"].startswith("#"):  # what is in it refers to it
+        root = schema
     if isinstance(schema.get("$ref"), str):
         wrong = _misfit(value, referred(schema["$ref"], root), root, where, depth + 1)
         if wrong:
@@ -56,10 +59,9 @@ def _own(value: Any, schema: dict[str, Any], where: str) -> str:
 
 def _is(value: Any, kind: Any) -> bool:
     if kind == "integer":
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        return whole and not isinstance(value, bool)
+        return _is(value, "number") and value == int(value)
     if kind == "number":
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
     return kind not in _TYPES or isinstance(value, _TYPES[kind])
 
 
@@ -88,70 +90,70 @@ def _members(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any]
     for name in _list(schema.get("required")):
         if name not in value:
             return f"{where or 'the answer'} has no {safe(name, 60)!r}"
-    known = schema.get("properties")
-    known = known if isinstance(known, dict) else {}
-    others = schema.get("additionalProperties", True)
     for name, member in value.items():
         place = f"{where}.{safe(name, 60)}".lstrip(".")
-        parts = [*([known[name]] if name in known else []), *_by_pattern(name, schema)]
-        if not parts and others is False:
-            return f"{place} is not in the schema"
-        for part in parts or [others]:
+        for part in _of_member(name, schema):
+            if part is False:
+                return f"{place} is not in the schema"
             wrong = _misfit(member, part, root, place, depth + 1)
             if wrong:
                 return wrong
     return ""
 
 
-def _by_pattern(name: str, schema: dict[str, Any]) -> list[Any]:
-    """What the `patternProperties` say of a property; one whose pattern is not understood says nothing against it."""
-    patterns = schema.get("patternProperties")
-    found: list[Any] = []
+def _of_member(name: str, schema: dict[str, Any]) -> list[Any]:
+    """What a schema says of a property: by its name, by patterns, else as one of all others.
+
+    A pattern that is not understood says nothing against it.
+    """
+    known, patterns = schema.get("properties"), schema.get("patternProperties")
+    found = [known[name]] if isinstance(known, dict) and name in known else []
     for pattern, part in patterns.items() if isinstance(patterns, dict) else ():
         try:
             found += [part] if re.search(pattern, name) else []
-        except re.error:
+        except (re.error, OverflowError, RecursionError):
             found.append(True)
-    return found
+    return found or [schema.get("additionalProperties", True)]
 
 
 def _items(value: list[Any], schema: dict[str, Any], root: dict[str, Any], where: str, depth: int) -> str:
-    first = _list(schema.get("prefixItems"))
     for number, item in enumerate(value):
-        of = first[number] if number < len(first) else schema.get("items", True)
-        wrong = _misfit(item, of, root, f"{where}[{number}]", depth + 1)
+        wrong = _misfit(item, _of_item(number, schema), root, f"{where}[{number}]", depth + 1)
         if wrong:
             return wrong
     return ""
 
 
-def whole_numbers(value: Any, schema: Any) -> Any:
-    """The value with 3 for a 3.0 where the schema says integer, in properties and items."""
-    if not isinstance(schema, dict):
+def _of_item(number: int, schema: dict[str, Any]) -> Any:
+    first = _list(schema.get("prefixItems"))
+    return first[number] if number < len(first) else schema.get("items", True)
+
+
+def as_asked(value: Any, schema: dict[str, Any]) -> Any:
+    """A value that fits, with 3 for a 3.0 wherever the schema asks for an integer."""
+    return _as_asked(value, [schema], schema)
+
+
+def _as_asked(value: Any, schemas: list[Any], root: dict[str, Any]) -> Any:
+    parts = [part for schema in schemas for part in together(schema, root)]
+    if not parts:
         return value
     if isinstance(value, dict):
-        known = schema.get("properties")
-        known = known if isinstance(known, dict) else {}
-        return {name: whole_numbers(member, known.get(name)) for name, member in value.items()}
+        of = {name: [each for part in parts for each in _of_member(name, part)] for name in value}
+        return {name: _as_asked(member, of[name], root) for name, member in value.items()}
     if isinstance(value, list):
-        return [whole_numbers(item, schema.get("items")) for item in value]
-    kinds = schema.get("type")
-    integer = "integer" in kinds and "number" not in kinds if isinstance(kinds, (str, list)) else False
-    return int(value) if integer and isinstance(value, float) and value.is_integer() else value
+        return [_as_asked(item, [_of_item(n, part) for part in parts], root) for n, item in enumerate(value)]
+    if isinstance(value, (float, Decimal)) and value == int(value) and any(_integer(value, part) for part in parts):
+        return int(value)
+    return value
 
 
-def referred(reference: str, root: dict[str, Any]) -> Any:
-    """What `#/a/b` names within the schema; True, which all fits, for what is not there or is named otherwise."""
-    if reference != "#" and not reference.startswith("#/"):
-        return True
-    target: Any = root
-    for key in unquote(reference).removeprefix("#").split("/")[1:]:
-        key = key.replace("~1", "/").replace("~0", "~")
-        if isinstance(target, list):
-            target = target[int(key)] if key.isdecimal() and int(key) < len(target) else True
-        else:
-            target = target.get(key, True) if isinstance(target, dict) else True
-    return target
+def _integer(value: float | Decimal, schema: dict[str, Any]) -> bool:
+    """Whether a schema asks for a whole number, by its type or as one of its words."""
+    kinds, words = schema.get("type"), [*_list(schema.get("enum")), schema.get("const")]
+    return "integer" in (kinds if isinstance(kinds, list) else [kinds]) or any(
+        type(word) is int and word == value for word in words
+    )
 
 
 def _list(value: Any) -> list[Any]:
@@ -163,4 +165,4 @@ def _wrong(where: str, expected: str, value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return safe(json.dumps(value, ensure_ascii=False), 80)
+    return safe(as_json(value), 80)

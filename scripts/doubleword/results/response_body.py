@@ -6,10 +6,12 @@ another type: what a model service returned is data, and is never trusted to hav
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any, NamedTuple
 
+from ..base.json_text import count
 from ..base.text import safe
 
 
@@ -30,15 +32,19 @@ class Said(NamedTuple):
 def read(body: dict[str, Any]) -> Said:
     """What is in a body."""
     failure = _error(body.get("error"))
-    if failure:
-        return Said(failure=failure)
+    said = Said(failure=failure) if failure else _said(body)
+    prompt, completion = _tokens(body.get("usage"))
+    return said._replace(prompt_tokens=prompt, completion_tokens=completion)
+
+
+def _said(body: dict[str, Any]) -> Said:
     for key, reader in _READERS.items():
         if body.get(key):
-            return reader(body, *_tokens(body.get("usage")))
+            return reader(body)
     if isinstance(body.get("content"), (str, list)) and body.get("type") == "message":
-        return _message(body | {"content": []}, *_tokens(body.get("usage")))  # an empty answer is one
+        return _message(body)  # an empty answer is one
     if isinstance(body.get("output"), list):
-        return _response(body, *_tokens(body.get("usage")))
+        return _response(body)
     return Said(failure=("no_answer", f"no choices, output, data or content in {safe(body, 200)}"))
 
 
@@ -70,9 +76,9 @@ def word(name: object) -> str:
 # --- one endpoint each -------------------------------------------------------------------------------
 
 
-def _choices(body: dict[str, Any], prompt: int, completion: int) -> Said:
+def _choices(body: dict[str, Any]) -> Said:
     choices = body["choices"]
-    choice = next((c for c in _dicts(choices) if c.get("index", 0) == 0), None)
+    choice = min(_dicts(choices), key=_index, default=None)
     if choice is None:
         return Said(failure=("no_answer", f"no choice in {safe(choices, 200)}"))
     finish = _text(choice.get("finish_reason"))
@@ -83,41 +89,46 @@ def _choices(body: dict[str, Any], prompt: int, completion: int) -> Said:
         if not calls and isinstance(message.get("function_call"), dict):
             calls = [message["function_call"]]
         reasoning = _joined(message.get("reasoning_content")) or _joined(message.get("reasoning"))
-    elif isinstance(choice.get("text"), str):
-        text, calls, reasoning = choice["text"], [], ""
+    elif isinstance(found := message or choice.get("text"), str):
+        text, calls, reasoning = found, [], ""
     else:
         return Said(failure=("no_answer", f"no message in {safe(choice, 200)}"))
     failure = _error(choice.get("error")) if "error" in choice else None
     if finish in ("error", "content_filter"):
         failure = finish, (failure[1] if failure else f"finish_reason {finish}" + (text and f": {safe(text, 200)}"))
-    return Said(text, calls, [], reasoning, finish, finish == "length", prompt, completion, failure)
+    return Said(text, calls, [], reasoning, finish, finish == "length", failure=failure)
 
 
-def _response(body: dict[str, Any], prompt: int, completion: int) -> Said:
-    status, items = _text(body.get("status")), _dicts(body["output"])
-    details = body.get("incomplete_details")
+def _response(body: dict[str, Any]) -> Said:
+    status, output, details = _text(body.get("status")), body.get("output"), body.get("incomplete_details")
+    items = _dicts(output)
     finish = _text(details.get("reason")) if isinstance(details, dict) else ""
+    failure = None
     if status in ("failed", "cancelled", "in_progress", "queued"):
-        return Said(failure=(status, f"the response is {status.replace('_', ' ')}"))
-    if finish == "content_filter":
-        return Said(failure=(finish, "the response was filtered"))
+        failure = status, f"the response is {status.replace('_', ' ')}"
+    elif finish == "content_filter":
+        failure = finish, "the response was filtered"
     said = [item for item in items if item.get("type", "message") == "message"]
-    text = "".join(_joined(item.get("content")) for item in said) or _text(body.get("output_text"))
-    calls = [item for item in items if str(item.get("type")).endswith("_call")]
-    if text:  # what the service's own tools did on the way to it waits for nobody
-        calls = [item for item in calls if item["type"] not in _HOSTED]
+    text = "".join(_joined(item.get("content")) for item in said) or _text(output) or _joined(body.get("output_text"))
+    calls = [item for item in items if str(item.get("type")).endswith("_call") and _is_asked(item)]
     thoughts = [item for item in items if item.get("type") == "reasoning"]
     reasoning = "".join(_joined(item.get("summary")) or _joined(item.get("content")) for item in thoughts)
-    return Said(text, calls, [], reasoning, finish or status, status == "incomplete", prompt, completion)
+    return Said(text, calls, [], reasoning, finish or status, status == "incomplete", failure=failure)
 
 
-def _embeddings(body: dict[str, Any], prompt: int, completion: int) -> Said:
-    items = _dicts(body["data"])
-    vectors = [item.get("embedding") for item in sorted(items, key=_index)]
-    wrong = next((vector for vector in vectors if not _is_vector(vector)), None)
-    if not vectors or wrong is not None or None in vectors:
-        return Said(failure=("no_answer", f"no embedding in {safe(body, 200)}"))
-    return Said(vectors=vectors, prompt_tokens=prompt, completion_tokens=completion)
+def _is_asked(call: dict[str, Any]) -> bool:
+    """Whether a call asks the caller, or brings something: what else the service's own tools did is no answer."""
+    return call.get("type") == "function_call" or bool(call.get("call_id") or call.get("result"))
+
+
+def _embeddings(body: dict[str, Any]) -> Said:
+    data = body["data"] if isinstance(body["data"], list) else []
+    items = sorted(_dicts(data), key=_index)
+    vectors, numbers = [item.get("embedding") for item in items], [_index(item) for item in items]
+    whole = numbers and (len({*numbers}) < len(numbers) or numbers[-1] - numbers[0] < len(numbers))
+    if not whole or len(items) < len(data) or not all(map(_is_vector, vectors)):
+        return Said(failure=("no_answer", f"no embedding, or not every one, in {safe(body, 200)}"))
+    return Said(vectors=vectors)
 
 
 def _index(item: dict[str, Any]) -> int:
@@ -129,23 +140,28 @@ def _is_vector(value: Any) -> bool:
     """A list of numbers, or their bytes in base64."""
     if isinstance(value, list):
         return bool(value) and set(map(type, value)) <= {int, float}
-    return isinstance(value, str) and bool(value)
+    try:
+        return isinstance(value, str) and bool(base64.b64decode(value, validate=True))
+    except ValueError:
+        return False
 
 
-def _message(body: dict[str, Any], prompt: int, completion: int) -> Said:
+def _message(body: dict[str, Any]) -> Said:
     content = body["content"]
     finish = _text(body.get("stop_reason"))
-    if finish == "refusal":
-        return Said(failure=(finish, f"the model refused: {safe(_joined(content), 200)}"))
+    failure = (finish, f"the model refused: {safe(_joined(content), 200)}") if finish == "refusal" else None
     calls = [item for item in _dicts(content) if item.get("type") == "tool_use"]
     reasoning = "".join(_text(item.get("thinking")) for item in _dicts(content))
-    return Said(_joined(content), calls, [], reasoning, finish, finish == "max_tokens", prompt, completion)
+    return Said(_joined(content), calls, [], reasoning, finish, finish == "max_tokens", failure=failure)
 
 
-# Tools that the service itself runs while it answers.
-_HOSTED = frozenset(f"{tool}_call" for tool in ("web_search", "file_search", "code_interpreter", "mcp"))
-
-_READERS = {"choices": _choices, "output": _response, "data": _embeddings, "content": _message}
+_READERS = {
+    "choices": _choices,
+    "output": _response,
+    "output_text": _response,
+    "data": _embeddings,
+    "content": _message,
+}
 
 
 # --- parts -------------------------------------------------------------------------------------------
@@ -167,12 +183,15 @@ def _joined(content: Any) -> str:
         return ""
     if isinstance(content, list):
         return "".join(map(_part, content))
+    if isinstance(content, dict) and "type" in content:
+        return _part(content)
     return json.dumps(content, ensure_ascii=False)
 
 
 def _part(part: Any) -> str:
     if isinstance(part, dict):
-        return _text(part.get("text")) or _text(part.get("refusal"))
+        found = part.get("text") or part.get("refusal")
+        return _text(found.get("value") if isinstance(found, dict) else found)
     return _text(part)
 
 
@@ -187,6 +206,4 @@ def _tokens(usage: Any) -> tuple[int, int]:
 
 def _count(value: Any) -> int:
     """A number of tokens; some services write 7.0."""
-    if value.__class__ is float and value.is_integer():
-        value = int(value)
-    return value if value.__class__ is int and value > 0 else 0
+    return count(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from ..base.errors import BadInput
-from ..base.json_text import NotJson, read_json
+from ..base.json_text import NotJson, as_json, read_json
 
 
 class Unreadable:
@@ -46,7 +45,7 @@ def as_object(cell: Any, opening: str = "{") -> Any:
     """The object that a cell is the text of (with `[` the list), as tables hold them; any other cell as it is."""
     if isinstance(cell, str) and cell.lstrip().startswith(opening):
         try:
-            return read_json(cell)
+            return read_json(cell, exact=True)
         except NotJson:
             return cell
     return cell
@@ -98,9 +97,9 @@ def is_text(cell: Any) -> bool:
 
 def _json(cell: Any) -> str:
     try:
-        return json.dumps(cell, ensure_ascii=False, default=_scalar, allow_nan=False)
+        return as_json(cell, _scalar)
     except (ValueError, TypeError):  # NaN inside, or keys that are no texts
-        return json.dumps(_plain(cell), ensure_ascii=False, default=_scalar)
+        return as_json(_plain(cell), _scalar)
 
 
 def _plain(cell: Any) -> Any:

@@ -32,20 +32,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command import parser, run
+from doubleword.base.command import given, parser, run
 from doubleword.base.console import answer, say
-from doubleword.base.errors import TYPE_CHECKING, Clock, ExitCode, WrongUsage
-from doubleword.base.text import next_command, plural, safe
+from doubleword.base.errors import TYPE_CHECKING, Clock, ExitCode
+from doubleword.base.text import next_command, safe
+from doubleword.request_file.flags import ENDPOINTS, require_sense, texts
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from doubleword.request_file.body import Asked
-    from doubleword.request_file.check import Report
-    from doubleword.rows.source import Source
-    from doubleword.rows.tally import Tally
 
-ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses", "messages")
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 SHOWN = 3  # requests of a dry run
 
@@ -94,76 +89,35 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     add("--part-requests", type=int, default=50_000, metavar="N", help="requests in a part, at most (50,000)")
     add("--part-bytes", type=int, default=200_000_000, metavar="N", help="bytes in a part, at most (200,000,000)")
     args = flags.parse_args(arguments)
-    if args.endpoint is not None:
-        args.endpoint = "/v1/" + args.endpoint.removeprefix("/").removeprefix("v1/")
-        if args.endpoint[4:] not in ENDPOINTS:
-            raise WrongUsage(f"--endpoint {safe(args.endpoint, 60)}: expected one of {', '.join(ENDPOINTS)}")
-    for name, most in (("part_requests", 50_000), ("part_bytes", 200_000_000), ("limit", None), ("sample", None)):
-        number = getattr(args, name)
-        if number is not None and not 1 <= number <= (most or number):
-            flag = "--" + name.replace("_", "-")
-            raise WrongUsage(f"{flag} {number}: expected at least 1" + (f", at most {most}" if most else ""))
-    _require_texts(args)
+    here = given(args)
+    require_sense(here, _examples())
+    vars(args).update(texts(here))
     return args
-
-
-def _require_texts(args: Namespace) -> None:
-    """Raises WrongUsage for a text that cannot be sent, or that names a file where the text itself is expected."""
-    for name, given in vars(args).items():
-        flag = "--" + name.replace("_", "-")
-        for text in given if isinstance(given, list) else [given]:
-            if not isinstance(text, str) or name == "input":
-                continue
-            if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
-                raise WrongUsage(f"{flag} {safe(text, 60)}: not UTF-8", "write it in UTF-8")
-            if name in ("prompt", "system") and not text.strip():
-                raise WrongUsage(f"{flag} is empty; a text was expected")
-            if name in ("prompt", "system") and _names_file(text):
-                raise WrongUsage(f"{flag} {safe(text, 80)} would be sent as it is", f"{flag}-file {safe(text[1:])}")
-
-
-def _names_file(text: str) -> bool:
-    """Whether a text is `@` and a file, as other tools take it."""
-    if text[0] != "@" or "{" in text or len(text) > 250:
-        return False
-    return len(text.split()) == 1 or Path(text[1:]).is_file()
-
-
-def main(arguments: Sequence[str], clock: Clock) -> int:
-    args = _arguments(arguments)
-    existing = Path(args.check) if args.check else args.requests
-    if existing is None:
-        missing = "no request file named" + ("" if args.input or args.prompt else ", and no source")
-        raise WrongUsage(missing, "for example:" + _examples())
-    if args.fix or args.check is not None:
-        if args.dry_run:
-            raise WrongUsage("--dry-run is of making requests; --check writes nothing either, and --fix only OUT")
-        return _existing(existing, args)
-    if args.input == "":
-        raise WrongUsage("--input is empty", "name a file, a folder, or - for stdin")
-    if args.input is None and not (args.prompt or args.prompt_file):
-        raise WrongUsage("no source: neither --input nor --prompt", "for example:" + _examples())
-    if existing.suffix != ".jsonl":
-        raise WrongUsage(f"{safe(existing)}: the request file's name ends in .jsonl; rows are named by --input")
-    if args.input is not None and len(args.prompt or ()) > 1:
-        raise WrongUsage("several --prompt need no --input: with rows there is one template")
-    for one, other in (("prompt", "template"), ("prompt", "prompt_file"), ("prompt_file", "template")):
-        _one_of(args, one, other)
-    _one_of(args, "system", "system_file")
-    _one_of(args, "limit", "sample")
-    if args.image_column and args.input is None:
-        raise WrongUsage("--image-column names a column of --input, and there is no --input")
-    return _make(existing, args, clock)
-
-
-def _one_of(args: Namespace, one: str, other: str) -> None:
-    if getattr(args, one) and getattr(args, other):
-        raise WrongUsage(f"--{one.replace('_', '-')} and --{other.replace('_', '-')}: one of them")
 
 
 def _examples() -> str:
     lines = (__doc__ or "").partition("Examples:\n")[2].splitlines()
     return "".join(f"\n  {line.strip()}" for line in lines[:3])
+
+
+def main(arguments: Sequence[str], clock: Clock) -> int:
+    args = _arguments(arguments)
+    if args.check is not None or args.fix:
+        return _existing(Path(args.check or args.requests), args)
+    asked = _asked(args)
+    if args.input != "-":
+        return _make(args, asked, args.input and Path(args.input), clock)
+    from tempfile import TemporaryDirectory
+
+    from doubleword.job.job import Job
+    from doubleword.rows.stdin import kept_stdin
+
+    if args.dry_run:
+        with TemporaryDirectory() as folder, kept_stdin(Path(folder), args.format) as rows:
+            return _make(args, asked, rows, clock)
+    with kept_stdin(Job.folder_of(args.requests), args.format) as rows:
+        say(f"stdin is kept as {safe(rows)}: download.py --output reads it again")
+        return _make(args, asked, rows, clock)
 
 
 def _asked(args: Namespace) -> "Asked":
@@ -187,53 +141,37 @@ def _asked(args: Namespace) -> "Asked":
         tools=args.tools,
         settings=tuple(args.set or ()),
     )
-    images = tuple(args.image_column or ())
-    asked = body.Asked(args.endpoint, args.model, prompts, system, args.template, images, parameters)
-    body.judge(asked)
-    return asked
+    about = prompts, system, args.template, tuple(args.image_column or ())
+    return body.judged(body.Asked(args.endpoint, args.model, *about, parameters))
 
 
-def _source(path: Path, args: Namespace, tally: "Tally") -> "Source | None":
-    from tempfile import gettempdir
-
-    from doubleword.job.job import Job
-    from doubleword.rows.source import describe
-    from doubleword.rows.stdin import kept_stdin
-
-    if args.input is None:
-        return None
-    options = {key: getattr(args, key) for key in ("delimiter", "encoding", "sheet", "match", "recursive")}
-    options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
-    rows = Path(args.input)
-    if args.input == "-":
-        rows = kept_stdin(Path(gettempdir()) if args.dry_run else Job.folder_of(path), args.format)
-        say(f"stdin is kept as {safe(rows)}: download.py --output reads it again")
-    return describe(rows, form=args.format, tally=tally, **options)
-
-
-def _make(path: Path, args: Namespace, clock: Clock) -> int:
+def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) -> int:
     from doubleword.job import begin
     from doubleword.job.next_step import next_step
-    from doubleword.request_file import body, write
+    from doubleword.request_file import body, parse, write
     from doubleword.request_file.parts import Cutter, Limits
     from doubleword.results import reuse
+    from doubleword.rows.source import describe
     from doubleword.rows.tally import Tally
 
-    asked, limits, tally = _asked(args), Limits(args.part_requests, args.part_bytes), Tally()
-    source = _source(path, args, tally)
+    path, limits, tally = args.requests, Limits(args.part_requests, args.part_bytes), Tally()
+    options = {key: getattr(args, key) for key in ("delimiter", "encoding", "sheet", "match", "recursive")}
+    options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
+    source = describe(rows, form=args.format, tally=tally, **options) if rows else None
     if args.dry_run:
-        report, preview = write.preview(asked, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
-        report.require(path if source is None else Path(source.path), rows=source is not None and not asked.rewrites)
-        answer([*map(_line, preview)], _summary(path, report, "not written, would be sound", preview=preview))
+        verdict, lines = write.preview(asked, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
+        verdict.require(path if source is None else Path(source.path), rows=source is not None and not asked.rewrites)
+        say(verdict.said(path, "not written, would be sound"))
+        answer([line.decode().rstrip() for line in lines], verdict.facts(path, preview=[*map(parse.parse, lines)]))
         return ExitCode.DONE
-    report, job = begin.build(path, asked, source, limits, clock, tally)
+    verdict, job = begin.build(path, asked, source, limits, clock, tally)
     taken = reuse.take(job, args.reuse or [], clock)
-    facts = _summary(path, report, "made", job=str(job.folder), reused=taken, next=next_step(job))
+    say(verdict.said(path, "made"))
     if args.reuse:
         say(reuse.summary(job, taken))
     for name in () if args.reuse or job.submitted() else reuse.would_serve(job):
         say(f"note: {safe(name)} has answers to some of these requests: with --reuse {safe(name)} they cost nothing")
-    answer([str(path)], facts)
+    answer([str(path)], verdict.facts(path, job=str(job.folder), reused=taken, next=next_step(job)))
     return ExitCode.DONE
 
 
@@ -241,50 +179,19 @@ def _existing(path: Path, args: Namespace) -> int:
     from doubleword.job.job import Job
     from doubleword.request_file import check, fix
 
-    changes, fixed = list[str](), list[str]()
+    mended = None
     if args.fix:
-        mended = fix.mend(path, args.fix)
-        path, changes, fixed = args.fix, mended.changes, mended.summary()
-        say(f"{safe(path)}: written; {'; '.join(fixed) or 'nothing to mend, a copy'}")
-        for change in changes:
-            say(f"fix: {change}")
-    report = check.check(path, part_requests=args.part_requests, part_bytes=args.part_bytes, bodies=True)
-    if args.fix:
-        report.problems = [mended.before(problem) for problem in report.problems]
-    report.require(path, written=bool(args.fix))
-    record = Job.folder_of(path)
-    facts = _summary(path, report, "sound", fixed=fixed, next=next_command("upload.py", path))
-    facts |= {"job": str(record) if record.exists() else None, "notes": report.notes + changes}
-    answer([str(path)], facts)
+        mended, path = fix.mend(path, args.fix), args.fix
+        say(f"{safe(path)}: written; {mended.said()}")
+    verdict = check.check(path, part_requests=args.part_requests, part_bytes=args.part_bytes, bodies=True)
+    if mended:
+        verdict.problems = [mended.before(problem) for problem in verdict.problems]
+    verdict.require(path, written=mended is not None)
+    say(verdict.said(path, "sound"))
+    record, changes, fixed = Job.folder_of(path), *((mended.changes, mended.summary()) if mended else ([], []))
+    facts = verdict.facts(path, job=str(record) if record.exists() else None, notes=verdict.notes + changes)
+    answer([str(path)], facts | {"fixed": fixed, "next": next_command("upload.py", path)})
     return ExitCode.DONE
-
-
-def _summary(path: Path, report: "Report", state: str, **more: "Any") -> "dict[str, Any]":
-    """Says what the file holds, and returns the facts of it."""
-    parts, models = len(report.spans), ", ".join(safe(model, 80) for model in list(report.models)[:5])
-    say(
-        f"{safe(path)}: {state}; {plural(report.requests, 'request')}, {report.size} bytes, {plural(parts, 'part')}, "
-        f"model {models}, about {report.input_tokens} input tokens"
-    )
-    for line in report.notes + report.warnings:
-        say(f"note: {line}")
-    sizes = {
-        key: getattr(report, key) for key in ("requests", "models", "endpoint", "input_tokens", "notes", "warnings")
-    }
-    return _facts(path, bytes=report.size, parts=parts, **sizes, **more)
-
-
-def _facts(path: Path, **known: "Any") -> "dict[str, Any]":
-    """The one object of --json: the same keys every time."""
-    empty: dict[str, Any] = {"request_file": str(path), "requests": 0, "bytes": 0, "parts": 0, "models": {}}
-    empty |= {"endpoint": "", "input_tokens": 0, "notes": [], "warnings": [], "preview": [], "fixed": []}
-    return empty | {"job": None, "reused": 0, "next": None} | known
-
-
-def _line(request: "dict[str, Any]") -> str:
-    import json
-
-    return json.dumps(request, ensure_ascii=False)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from doubleword.job.record import Upload
 from doubleword.rows import source as sources
 from doubleword.rows.located import located
 from support.pictures import GIF, PNG
-from support.running import Ran, run
+from support.running import COMMANDS, SCRIPTS, Ran, chat_line, run, run_process
 
 REVIEWS = Path(__file__).parent.parent / "data" / "reviews.csv"
 PROMPT = "Label this review: {text}"
@@ -115,8 +115,8 @@ def test_the_rows_read_again_from_the_record_have_the_ids_of_the_requests() -> N
 def test_the_json_object_has_the_same_keys_every_time(flags: dict[str, Any]) -> None:
     create(input=REVIEWS, prompt="{text}")
     given = [w for k, v in flags.items() for w in (f"--{k.replace('_', '-')}", v) if w != ""]
-    ran = run("create_batch_file", "r.jsonl", "--model", "m", "--prompt", "{text}", "--json", *given)
-    assert ran.facts.keys() == KEYS
+    making = [] if "check" in flags else ["r.jsonl", "--model", "m", "--prompt", "{text}"]
+    assert run("create_batch_file", *making, "--json", *given).facts.keys() == KEYS
 
 
 def test_the_facts_name_sizes_and_the_next_command() -> None:
@@ -371,6 +371,128 @@ def test_wrong_usage_is_exit_2_and_says_what_is_right(arguments: list[str]) -> N
     assert (ran.code, ran.out) == (ExitCode.USAGE, "")
     assert "error: " in ran.err
     assert not Path("r.jsonl").exists()
+
+
+OF_ROWS = [
+    "--limit=1",
+    "--sample=1",
+    "--id-column=x",
+    "--format=csv",
+    "--delimiter=;",
+    "--encoding=latin-1",
+    "--sheet=2",
+]
+OF_ROWS += ["--match=*.x", "--recursive", "--empty=refuse", "--image-column=x", "--template=t.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        *(([*["r.jsonl", "--prompt", "hi", "--model", "m"], flag], flag.partition("=")[0]) for flag in OF_ROWS),
+        (["r.jsonl", "--prompt", "hi", "--model", "m", "--seed", "0"], "--seed"),
+        (["r.jsonl", "--input", "t.csv", "--prompt", "{text}", "--model", "m", "--seed", "0"], "--seed"),
+        (
+            ["r.jsonl", "--input", "t.csv", "--prompt", "{text}", "--model", "m", "--dry-run", "--reuse", "old.jsonl"],
+            "--reuse",
+        ),
+        (["--check", "t.jsonl", "--model", "m"], "--model"),
+        (["--check", "t.jsonl", "--dry-run"], "--dry-run"),
+        (["--check", "t.jsonl", "--seed", "0"], "--seed"),
+        (["--check", "t.jsonl", "--fix", "u.jsonl"], "--fix"),
+        (["r.jsonl", "--check", "t.jsonl"], "REQUESTS"),
+        (["--check", "t.jsonl", "--input", "t.csv", "--prompt", "x"], "--input, --prompt"),
+        (["t.jsonl", "--fix", "u.jsonl", "--set", "seed=1"], "--set"),
+        (["t.jsonl", "--fix", "u.jsonl", "--empty", "skip", "--reuse", "o.jsonl"], "--empty, --reuse"),
+        (["r.jsonl", "--input", "t.jsonl", "--model", "m", "--id-column", "custom_id"], "--id-column"),
+        (["r.jsonl", "--input", "t.jsonl", "--model", "m", "--empty", "skip"], "--empty"),
+        (["r.jsonl", "--input", "t.csv", "--model", "m", "--prompt", ""], "--prompt is empty"),
+        (["r.jsonl", "--input", "t.csv", "--model", "m", "--prompt", "{text}", "--stop="], "--stop is empty"),
+        (["r.jsonl", "--input", "t.csv", "--model", "m", "--prompt", "{text}", "--reuse", ""], "--reuse is empty"),
+        ([""], "an argument is empty"),
+        (
+            ["r.jsonl", "--input", "t.csv", "--model", "m", "--prompt", "{text}", "--set", "best_of=2"],
+            "--set best_of=2",
+        ),
+        (
+            ["r.jsonl", "--input", "t.csv", "--model", "m", "--prompt", "{text}", "--set", 'extra_body={"n":3}'],
+            "--set extra_body",
+        ),
+    ],
+)
+def test_a_flag_that_would_have_no_effect_is_refused_with_its_name(arguments: list[str], named: str) -> None:
+    table()
+    Path("t.jsonl").write_text(chat_line("a", "hi"))
+    ran = run("create_batch_file", *arguments)
+    assert (ran.code, ran.out) == (ExitCode.USAGE, ""), ran.err
+    assert named in ran.err.partition("\n")[0]
+    assert sorted(os.listdir()) == ["t.csv", "t.jsonl"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_empty_argument_is_wrong_usage_everywhere(command: str) -> None:
+    ran = run(command, "")
+    assert (ran.code, "is empty" in ran.err) == (ExitCode.USAGE, True)
+
+
+def test_what_looks_like_a_column_where_there_is_none_is_said() -> None:
+    assert "there are no rows (--input), so sent as written: {text}" in create(prompt="Mood of: {text}").err
+    ran = create("s.jsonl", "--set", 'metadata={"a": "{text}"}', input=table(), prompt="{id}")
+    assert "--set is no template, so sent as written: {text}" in ran.err
+    ran = create("u.jsonl", input=table(), prompt="{{text}} of {id}")
+    assert "sent as written: {{text}} (one pair of" in ran.err
+    assert requests("u.jsonl")[0]["body"]["messages"][0]["content"] == "{text} of 1"
+
+
+def test_a_header_that_comes_again_is_said_with_its_line() -> None:
+    for name, mark in (("t.csv", ""), ("u.csv", "\ufeff")):
+        ran = create(f"{name}.jsonl", input=table(f"id,text\n1,a\n{mark}id,text\n2,b\n", name), prompt="{text}")
+        assert "a row is the header once more; were files joined there? (3)" in ran.err
+    assert "none of its cells has a header" in create("w.jsonl", input=table(",,\n1,2,3\n"), prompt="{text}").err
+
+
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_texts_of_the_command_line_are_utf_8_in_a_plain_locale_too() -> None:
+    Path("t.csv").write_text("idé,text\n1,good\n", "utf-8")
+    flags = ["--id-column", "idé", "--model", "m", "--prompt", "é {text}", "--system", "ü", "--choices", "ja,né"]
+    ran = run_process("create_batch_file", "r.jsonl", "--input", "t.csv", *flags, env=PLAIN)
+    assert ran.code == 0, ran.err
+    assert requests()[0]["body"]["messages"] == [
+        {"role": "system", "content": "ü"},
+        {"role": "user", "content": "é good"},
+    ]
+    bad = [*flags[:5], os.fsdecode(b"caf\xe9 {text}")]
+    assert run("create_batch_file", "s.jsonl", "--input", "t.csv", *bad).code == ExitCode.USAGE
+
+
+def test_a_file_whose_name_is_no_text_can_be_checked() -> None:
+    Path(os.fsdecode(b"b\xff.jsonl")).write_text(chat_line("a", "hi"))
+    assert run("create_batch_file", "--check", os.fsdecode(b"b\xff.jsonl")).code == 0
+
+
+def test_a_dry_run_of_rows_from_a_pipe_leaves_nothing_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text\na\n")))
+    ran = create("r.jsonl", "--dry-run", input="-", prompt="{text}")
+    assert (ran.code, ran.out.count("\n")) == (0, 1)
+    assert (os.listdir(), sorted(tmp_path.iterdir())) == ([], before)
+
+
+def test_lines_from_a_pipe_are_told_the_flag() -> None:
+    ran = subprocess.run(
+        [
+            sys.executable,
+            SCRIPTS / "create_batch_file.py",
+            *["r.jsonl", "--input", "-", "--model", "m", "--prompt", "{text}"],
+        ],
+        input=b"one\ntwo, three\n",
+        capture_output=True,
+    )
+    assert ran.returncode == ExitCode.BAD_INPUT
+    assert b"plain lines: --format lines" in ran.stderr
+    assert os.listdir() == []
 
 
 def test_no_model_is_wrong_usage() -> None:

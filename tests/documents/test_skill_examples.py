@@ -76,7 +76,8 @@ def test_every_flag_of_the_table_of_wishes_makes_requests(folder: dict[str, str]
         text = "{file}" if "pictures" in words else "{text}"
         prompt = [] if set(words) & {"--prompt", "--prompt-file", "--template"} else ["--prompt", f"Mood of: {text}"]
         model = "echo-embed" if "/v1/embeddings" in words else "echo"
-        done = run("create_batch_file", "new.jsonl", "--model", model, *source, *prompt, *words, "--dry-run")
+        look = [] if "--reuse" in words else ["--dry-run"]
+        done = run("create_batch_file", "new.jsonl", "--model", model, *source, *prompt, *words, *look)
         assert done.code == 0, (wanted, flags, done.err)
 
 

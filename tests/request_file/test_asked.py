@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -280,8 +281,27 @@ def test_prompts_come_from_files_as_they_are_written() -> None:
     assert [turn["content"] for turn in made["messages"]] == ["You know 1.", 'Label: good\n\nSay "it\'s" so.']
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_mark_tells_the_encoding_of_a_file_that_a_flag_names(encoding: str) -> None:
+    Path("p.txt").write_text("Ask ü {text}", encoding)
+    Path("s.json").write_text('{"type": "object", "properties": {"ü": {"type": "string"}}}', encoding)
+    made = body("--prompt-file", "p.txt", "--schema", "s.json", prompt="")
+    assert made["messages"][0]["content"] == "Ask ü good"
+    assert list(made["response_format"]["json_schema"]["schema"]["properties"]) == ["ü"]
+
+
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "is empty"), (b" \n", "is empty"), (b"\xff", "UTF-8"), (b"a\0b", "NUL")]
+    ("content", "said"),
+    [
+        (b"%PDF-1.7", "a PDF"),
+        (gzip.compress(b"x", mtime=0), "gunzip"),
+        ("ab".encode("utf-16-le"), "NUL"),
+        (b"\xff\xfea", "as its mark says"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\xff", "UTF-8"),
+        (b"a\0b", "NUL"),
+    ],
 )
 def test_a_prompt_file_that_is_no_text_is_refused(content: bytes, said: str) -> None:
     Path("p.txt").write_bytes(content)

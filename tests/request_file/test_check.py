@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput
 from doubleword.request_file import lines, parse, repeats
-from doubleword.request_file.check import Report, check
+from doubleword.request_file.check import check
 from doubleword.request_file.parts import PART_BYTES, PART_REQUESTS
+from doubleword.request_file.verdict import Verdict
 
 CONTRACT = Path(__file__).parent.parent / "recordings"
 CHAT = "/v1/chat/completions"
@@ -53,7 +54,7 @@ def nested(levels: int) -> bytes:
     return line(x="@").replace(b'"@"', b"[" * (levels - 2) + b"]" * (levels - 2))
 
 
-def verdict(content: bytes, folder: Path, **limits: Any) -> Report:
+def verdict(content: bytes, folder: Path, **limits: Any) -> Verdict:
     file = folder / "requests.jsonl"
     file.write_bytes(content)
     return check(file, **({"part_requests": PART_REQUESTS, "part_bytes": PART_BYTES} | limits))

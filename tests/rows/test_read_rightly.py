@@ -432,7 +432,17 @@ def test_objects_over_several_lines_are_read_as_the_error_of_lines_says() -> Non
     assert cells("a.jsonl", content, form="json") == [{"a": 1}, {"a": 2}]
 
 
-@pytest.mark.parametrize("bad", ["[" * 100_000 + "]" * 100_000, '{"a": ' + "9" * 5000 + "}", '{"a": 1, "a": 2}', "{"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"a": Infinity}',
+        '{"a": [-Infinity]}',
+        "[" * 100_000 + "]" * 100_000,
+        '{"a": ' + "9" * 5000 + "}",
+        '{"a": 1, "a": 2}',
+        "{",
+    ],
+)
 def test_json_lines_that_are_torn_or_hostile_are_an_error_with_their_line(bad: str) -> None:
     assert "a.jsonl line 3: " in refusal("a.jsonl", f'{{"a": 1}}\n\n{bad}\n').what
 
@@ -486,6 +496,12 @@ def test_nan_is_empty_and_parquet_dates_and_decimals_are_plain() -> None:
     (row,) = describe(Path("a.parquet"), id_column="d").read()
     assert row.custom_id == "2024-01-05"
     assert [text(cell) for cell in row.cells.values()] == ["2024-01-05", "12.50", "/wA=", ""]
+
+
+def test_a_float_of_parquet_has_the_digits_it_was_written_with() -> None:
+    column = pyarrow.array([0.1, None, 2.5, float("nan"), 1e-7], pyarrow.float32())
+    pyarrow.parquet.write_table(pyarrow.table({"x": column}), "a.parquet")
+    assert [text(row.cells["x"]) for row in describe(Path("a.parquet")).read()] == ["0.1", "", "2.5", "", "1e-07"]
 
 
 def test_parquet_times_beyond_pythons_years_are_texts() -> None:

@@ -359,7 +359,8 @@ def test_parquet_rows_are_read_where_pyarrow_is_installed() -> None:
 def test_stdin_is_kept_under_a_name_of_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
     def given_on_stdin(content: bytes, form: str | None = None) -> Path:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-        return kept_stdin(Path("reviews.job"), form)
+        with kept_stdin(Path("reviews.job"), form) as kept:
+            return kept
 
     first = given_on_stdin(b"a,b\n1,2\n")
     assert first.name.startswith("input-")
@@ -385,9 +386,9 @@ def test_a_copy_of_stdin_has_its_name_only_when_it_is_whole_and_on_the_disk(monk
             return block
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Torn(b"a,b\n" * 20)))
-    with pytest.raises(KeyboardInterrupt):
-        kept_stdin(Path("reviews.job"), None)
-    assert not list(Path("reviews.job").iterdir())
+    with pytest.raises(KeyboardInterrupt), kept_stdin(Path("reviews.job"), None):
+        pass
+    assert not Path("reviews.job").exists()
 
     done: list[str] = []
     sync, rename = os.fsync, os.replace
@@ -402,16 +403,41 @@ def test_a_copy_of_stdin_has_its_name_only_when_it_is_whole_and_on_the_disk(monk
     monkeypatch.setattr(os, "fsync", noted("fsync", sync))
     monkeypatch.setattr(os, "replace", noted("replace", rename))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
-    kept_stdin(Path("reviews.job"), None)
+    with kept_stdin(Path("reviews.job"), None):
+        pass
     assert done[0] == "fsync"
     assert "replace" not in done[: done.index("fsync")]
     assert done[-1] == "fsync"
     kept = next(Path("reviews.job").iterdir())
     kept.write_bytes(b"another's")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
-    with pytest.raises(BadInput, match="in the way"):
-        kept_stdin(Path("reviews.job"), None)
+    with pytest.raises(BadInput, match="in the way"), kept_stdin(Path("reviews.job"), None):
+        pass
     assert kept.read_bytes() == b"another's"
+
+
+def test_a_copy_of_stdin_is_removed_if_nothing_came_of_it_and_errors_speak_of_stdin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for there in (False, True):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1\n")))
+        with pytest.raises(BadInput) as failure, kept_stdin(Path("r.job"), None) as kept:
+            list(describe(kept).read())
+        assert failure.value.what.startswith("stdin line 2: 1 cells")
+        assert "--format lines" in failure.value.next_step
+        assert Path("r.job").exists() == there
+        assert not there or Path("r.job", "record.json").exists()
+        Path("r.job").mkdir(exist_ok=True)
+        Path("r.job", "record.json").touch()
+    content = b"a\n1\n"
+    for _ in range(2):  # what an earlier run keeps stays
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        with kept_stdin(Path("r.job"), None) as first:
+            pass
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with pytest.raises(BadInput), kept_stdin(Path("r.job"), None):
+        raise BadInput("no")
+    assert first.read_bytes() == content
 
 
 # --- where a source lies now -----------------------------------------------------------------------

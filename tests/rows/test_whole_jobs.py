@@ -101,3 +101,15 @@ def test_every_row_of_a_source_is_in_its_table_with_its_answer(
     again = run("download", "r.jsonl", "--output", "out.csv")
     assert again.code in (0, 9), again.err
     assert Path("out.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_files_whose_names_are_no_text_are_told_apart_in_the_table(server: LocalServer, ending: str) -> None:
+    Path("in").mkdir()
+    for name in (b"n\xff.txt", b"n\xfe.txt", "é.txt".encode()):
+        Path("in", os.fsdecode(name)).write_text("x")
+    assert run("create_batch_file", "r.jsonl", *["--input", "in", "--model", "echo", "--prompt", "{text}"]).code == 0
+    ran = run("run_batch", "r.jsonl", "--output", f"out.{ending}")
+    assert ran.code == 0, ran.err
+    made = Path(f"out.{ending}").read_text("utf-8")
+    assert all(name in made for name in ("n\\udcff.txt", "n\\udcfe.txt", "é.txt"))

@@ -66,6 +66,8 @@ class _Parser(argparse.ArgumentParser):
             takes_value = word in flags and flags[word].nargs is None
             if takes_value and words and words[0].startswith("-") and words[0].partition("=")[0] not in flags:
                 word += "=" + words.pop(0)
+            if word == "" or (word.endswith("=") and word[:-1] in flags) or (takes_value and words[:1] == [""]):
+                self.error(f"{word.rstrip('=') or 'an argument'} is empty (a variable that is not set?)")
             if word.endswith("=--") and word[:-3] in flags:  # argparse would make a list of it
                 self.error(f"argument {word[:-3]}: -- is no value")
             joined.append(word)
@@ -90,6 +92,13 @@ def parser(documentation: str | None) -> argparse.ArgumentParser:
     made.add_argument("--quiet", action="store_true", help="no progress on stderr; errors still show")
     made.add_argument("--version", action="version", version=VERSION)
     return made
+
+
+def given(flags: argparse.Namespace) -> dict[str, Any]:
+    """What stands on the command line, by the names of argparse."""
+    named = vars(flags).get("_given", set())
+    found = {name: value for name, value in vars(flags).items() if value is not None and name != "_given"}
+    return {name: value for name, value in found.items() if name in named or value is True or isinstance(value, list)}
 
 
 Main = Callable[[Sequence[str], Clock], int]

@@ -14,6 +14,7 @@ from ..base.text import safe
 from ..request_file import check, write
 from ..request_file.body import Asked, composed
 from ..request_file.parts import PART_BYTES, PART_REQUESTS, Cutter, Limits
+from ..request_file.verdict import Verdict
 from ..rows.source import Source
 from ..rows.tally import Tally
 from .job import Job
@@ -26,7 +27,7 @@ class _Unchanged(Exception):
 
 def build(
     path: Path, asked: Asked, source: Source | None, limits: Limits, clock: Clock, tally: Tally
-) -> tuple[check.Report, Job]:
+) -> tuple[Verdict, Job]:
     """Writes the request file and its job record; the same again changes nothing. `tally` hears of rows left out.
 
     Raises BadInput, and leaves everything as it was, if a row or a request is bad or another file is in the way.
@@ -59,7 +60,7 @@ def build(
     return report, job
 
 
-def _options(limits: tuple[int, int], report: check.Report) -> Options:
+def _options(limits: tuple[int, int], report: Verdict) -> Options:
     return Options(*limits, expects=None if report.expected is None else report.expected.to_dict())
 
 
@@ -83,7 +84,7 @@ def _require_place(path: Path, source: Source | None) -> None:
         )
 
 
-def _make_way(path: Path, report: check.Report) -> None:
+def _make_way(path: Path, report: Verdict) -> None:
     """Raises _Unchanged if the same file is there, BadInput if it is not ours to replace."""
     job, here = Job.load(path), digest(path) if os.path.lexists(path) else None
     if here == report.sha256:

@@ -45,7 +45,7 @@ from .record import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..request_file.check import Report
+    from ..request_file.verdict import Verdict
 
 
 SMALL_BYTES = 16_000  # a record of a dozen parts: it is written whole each time, for people to read
@@ -162,7 +162,7 @@ class Job:
     def create(
         cls,
         request_file: Path,
-        report: Report,
+        report: Verdict,
         source: Source | None,
         limits: Options,
         clock: Clock,
@@ -189,7 +189,7 @@ class Job:
     def begin(
         self,
         request_file: Path,
-        report: Report,
+        report: Verdict,
         source: Source | None,
         limits: Options,
         clock: Clock,

@@ -22,7 +22,7 @@ from ..request_file.lines import Span
 from ..rows.source import Source
 
 if TYPE_CHECKING:
-    from ..request_file.check import Report
+    from ..request_file.verdict import Verdict
 
 RECORD_VERSION = 1
 
@@ -371,7 +371,7 @@ def _require_sound_part(part: Part, where: str) -> None:
 # --- new entries ---------------------------------------------------------------------------------
 
 
-def requests_of(request_file: Path, report: Report) -> Requests:
+def requests_of(request_file: Path, report: Verdict) -> Requests:
     """The entry of a request file that was just checked."""
     return Requests(
         name=request_file.name,
@@ -397,7 +397,7 @@ def attempt_over_all(requests: Requests) -> Attempt:
     return Attempt(1, "all", "", requests.state, requests.sha256, requests.requests, origin, parts=parts)
 
 
-def attempt_from(number: int, kind: str, path: Path, report: Report, origin: list[list[int]]) -> Attempt:
+def attempt_from(number: int, kind: str, path: Path, report: Verdict, origin: list[list[int]]) -> Attempt:
     """An attempt over a file of its own, which was just written and checked."""
     parts = parts_of(report.spans)
     return Attempt(number, kind, path.name, state_of(path), report.sha256, report.requests, origin, parts=parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from .expected import expected_of
 from .flag_files import json_file
 from .parameters import Parameters, made
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
-from .template import Line, Template, encode
+from .template import Line, Template, encode, names_in
 
 Write = Callable[[str, dict[str, Any], list[str]], bytes]  # custom_id, cells, names of empty cells -> the line
 
@@ -53,22 +53,23 @@ class Composed:
     notes: list[str] = field(default_factory=list)
 
 
-def judge(asked: Asked) -> None:
-    """Raises WrongUsage or BadInput, with the flag's name, for what is wrong whatever the rows are."""
+def judged(asked: Asked) -> Asked:
+    """The same. Raises WrongUsage or BadInput, with the flag's name, for what is wrong whatever the rows are."""
     if asked.rewrites:
         made(asked.parameters, asked.url, complete=False)
-        return
+        return asked
     if not (asked.model or "").strip():
         raise WrongUsage("--model is missing", "list_models.py prints the models this key may use")
     made(asked.parameters, asked.url)
     _question(asked, lambda text: text, prompts_only=False)
+    return asked
 
 
 def composed(asked: Asked, source: Source | None) -> Composed:
     """How the requests are made. Raises WrongUsage for wrong flags, BadInput for a column that the source has not."""
     if source and asked.rewrites:
         return _rewriting(asked, source)
-    judge(asked)
+    judged(asked)
     source = source and _with_id_column(source)
     line, used, kept = Line(asked.url), dict[str, None](), dict[str, None]()
 
@@ -91,16 +92,26 @@ def composed(asked: Asked, source: Source | None) -> Composed:
         used.update(dict.fromkeys(pictures))
         parts = images.shown(pictures, asked.url, source.folder if source else Path())
         images.attach(body, asked.url, line.rest(parts))
-    body |= made(asked.parameters, asked.url)
+    set_by_flags = made(asked.parameters, asked.url)
+    body |= set_by_flags
     line.close(body)
-    notes = []
-    if kept:
-        first = ", ".join(safe(braces, 40) for braces in list(kept)[:3])
-        notes.append(f"no column, so sent as written: {first}{', ...' if len(kept) > 3 else ''}")
+    if source is None:
+        asked_texts = [*asked.prompts, asked.system or ""]
+        notes = _as_written("there are no rows (--input)", names_in(asked_texts, lambda _: True))
+    else:
+        notes = _as_written("no column", kept)
+        settings = [json.dumps(set_by_flags, ensure_ascii=False)]
+        notes += _as_written("--set is no template", names_in(settings, lambda name: name in source.columns))
     expected = expected_of(body)
     if expected is not None and len(expected.choices) == 1:
         notes.append(f"there is one choice alone: every answer will be {safe(expected.choices[0], 80)!r}")
     return Composed(line.write, source and source.using(list(used)), notes)
+
+
+def _as_written(why: str, kept: Iterable[str]) -> list[str]:
+    found = list(kept)
+    first = ", ".join(safe(braces, 40) for braces in found[:3])
+    return [f"{why}, so sent as written: {first}{', ...' if len(found) > 3 else ''}"] if found else []
 
 
 def _template(written: str, source: Source | None) -> Template:

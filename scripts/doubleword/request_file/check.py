@@ -8,21 +8,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput
 from ..base.files import state_of
 from ..base.problem import Problem
 from ..base.progress import Progress
-from ..base.text import next_command, plural, safe
+from ..base.text import plural, safe
 from . import rules
-from .expected import Expected, expected_of
-from .lines import BOM, Line, Span, custom_id_of, free_name, lines, require_request_file
+from .expected import expected_of
+from .lines import BOM, Line, custom_id_of, lines
 from .parse import Likeness, Unreadable, parse
 from .parts import Cutter
 from .repeats import Repeats
+from .verdict import Verdict
 
 SHOWN = 20
 
@@ -45,62 +44,6 @@ def _duplicates(found: Iterable[Line], suspects: set[int]) -> Iterator[tuple[int
             first.setdefault(custom_id, (line.number, whole))
 
 
-@dataclass
-class Report:
-    """What one pass over a request file found. `problems`: the first 20; `counts`: all of them, by kind."""
-
-    spans: list[Span] = field(default_factory=list)
-    requests: int = 0
-    size: int = 0
-    sha256: str = ""
-    models: dict[str, int] = field(default_factory=dict)
-    endpoint: str = ""
-    input_tokens: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    expected: Expected | None = None  # what every answer must be, if all requests ask for the same
-    rows: int = 0  # lines that are no requests but may be rows: objects with none of the keys, or no JSON
-    mendable: bool = False  # whether --fix may mend some of it
-
-    def require(self, path: Path, *, rows: bool = False, written: bool = False) -> None:
-        """Raises BadInput, with every kind counted, if there is any problem. `rows`: `path` is what the requests were
-        made from; `written`: it was made by --fix a moment ago."""
-        if not self.counts:
-            return
-        if not rows:
-            require_request_file(path)
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
-        found = f"{plural(sum(self.counts.values()), 'problem')} ({kinds})"
-        what = f"{safe(path)} was written, and still has {found}" if written else f"{safe(path)}: {found}"
-        said, step = self._way_on(path, rows)
-        raise BadInput(what + said, step, self.problems)
-
-    def _way_on(self, path: Path, rows: bool) -> tuple[str, str]:
-        """What is to be said of it all, and the next step."""
-        if rows:
-            if set(self.counts) <= {"custom_id", "duplicate_id"}:
-                return "", "mend the ids named, name another --id-column, or leave it out: the rows are numbered then"
-            return "", "mend the rows named, or change the flags"
-        if set(self.counts) == {"empty"}:
-            return "", "put requests into it, one a line; create_batch_file.py --input ROWS makes them of rows"
-        if self.rows and self.rows == sum(span.requests for span in self.spans):
-            return ": these are rows, no requests; the next command makes requests of them", _making(path)
-        if self.mendable:
-            fixed = free_name(path, "fixed")
-            return "; --fix mends what needs no guessing", next_command("create_batch_file.py", path, "--fix", fixed)
-        return "; mend the lines named, then check again", next_command("create_batch_file.py", "--check", path)
-
-
-def _making(path: Path) -> str:
-    """The command that makes requests of rows."""
-    made = free_name(path, "requests") if path.suffix == ".jsonl" else path.with_name(f"{path.stem}.jsonl")
-    asked = ("--input", path, "--model", "MODEL", "--prompt", "ASK ABOUT {COLUMN}")
-    return next_command("create_batch_file.py", made, *asked)
-
-
 _KEYS = frozenset(("custom_id", "method", "url", "body"))
 
 
@@ -108,7 +51,7 @@ class _Check:
     """The state of the pass: what has been found so far."""
 
     def __init__(self, endpoint: str | None, bodies: bool) -> None:
-        self.report = Report()
+        self.report = Verdict()
         self.endpoint = endpoint
         self.counts: Counter[str] = Counter()
         self.models: Counter[str] = Counter()
@@ -215,7 +158,7 @@ def _problem(line: int, where: str, kind: str, value: Any, expected: str, first:
 
 def check(
     path: Path, *, part_requests: int, part_bytes: int, endpoint: str | None = None, bodies: bool = False
-) -> Report:
+) -> Verdict:
     """Reads `path` once (twice if two ids seem equal). Bad lines are in the report; raises BadInput only for a file
     that cannot be read, changes meanwhile, or holds a line that no part can take."""
     with Progress("check", state_of(path)[0], "B") as progress:
@@ -238,7 +181,7 @@ def examine(
     cutter: Cutter,
     endpoint: str | None = None,
     bodies: bool = False,
-) -> Report:
+) -> Verdict:
     """Holds lines against the rules as they pass. `again` gives the same lines once more, where ids seem equal.
 
     `bodies`: requests that ask the same are counted, too, which takes a tenth longer.

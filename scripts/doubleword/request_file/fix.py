@@ -19,9 +19,10 @@ from ..rows.form import Form
 from ..rows.recognise import encoding_of
 from ..rows.text_file import WIDE
 from ..rows.text_file import lines as text_lines
-from .lines import Line, custom_id_of, lines, require_request_file
+from .lines import Line, custom_id_of, lines
 from .parse import Unreadable, parse
 from .repeats import Repeats
+from .verdict import require_request_file
 
 _WHAT = {
     "wide": "UTF-16 or UTF-32 made UTF-8",
@@ -53,6 +54,11 @@ class Mended:
     def summary(self) -> list[str]:
         """A line for each kind of change, with how many there were."""
         return [f"{what} ({self.counts[kind]})" for kind, what in _WHAT.items() if self.counts[kind]]
+
+    def said(self) -> str:
+        """What was done, each change on a line of its own."""
+        first = "; ".join(self.summary()) or "nothing to mend, a copy"
+        return "\n".join([first, *(f"fix: {change}" for change in self.changes)])
 
     def before(self, problem: Problem) -> Problem:
         """A problem of the new file, with the lines of the old one, too."""

@@ -9,15 +9,28 @@ from typing import Any
 from ..base.errors import BadInput
 from ..base.files import open_regular
 from ..base.text import safe
+from ..rows.recognise import START_BYTES, encoding_of, kind_of, not_text
 from .parse import Unreadable, parse
 
 
 def _bytes(flag: str, path: Path) -> bytes:
+    """The text in a file, as UTF-8 without a mark. Raises BadInput for what is no text."""
     try:
         with open_regular(path) as file:
-            return file.read()
+            raw = file.read()
     except BadInput as error:
         raise BadInput(f"{flag}: {error.what}", error.next_step) from None
+    kind, encoding = kind_of(raw[:START_BYTES]), encoding_of(raw)
+    if kind is not None:
+        failure = not_text(path, kind)
+        raise BadInput(f"{flag} {failure.what}", failure.next_step)
+    try:
+        raw = raw if encoding is None else raw.decode(encoding).encode()
+    except UnicodeError:
+        raise BadInput(f"{flag} {safe(path)} is not {encoding}, as its mark says", "save it as UTF-8 text") from None
+    if b"\0" in raw:
+        raise BadInput(f"{flag} {safe(path)} is no text: it holds NUL bytes", "save it as UTF-8 text")
+    return raw
 
 
 def named_schema(path: Path) -> dict[str, Any]:
@@ -35,6 +48,9 @@ def named_schema(path: Path) -> dict[str, Any]:
         named = {key: member for key, member in value.items() if key != "type"}
         value = named["schema"]
     _require_schema(path, value)
+    for key, kind in (("strict", bool), ("name", str)):
+        if named.get(key, kind()).__class__ is not kind:
+            raise BadInput(f"--schema {safe(path)}: {key} around the schema is no {kind.__name__}", "mend that file")
     named.setdefault("name", path.stem)
     named["name"] = re.sub(r"[^A-Za-z0-9_-]", "_", str(named["name"]))[:64] or "schema"
     return {"name": named["name"], "schema": value, "strict": True} | named
@@ -67,7 +83,7 @@ def json_file(flag: str, path: Path) -> Any:
     """The JSON in a file that a flag names. Raises BadInput."""
     raw = _bytes(flag, path)
     try:
-        return parse(raw.removeprefix(b"\xef\xbb\xbf"))
+        return parse(raw)
     except Unreadable as error:
         expected = error.expected.replace(" object on each line", "")
         raise BadInput(
@@ -79,11 +95,9 @@ def text_file(flag: str, path: Path) -> str:
     """The text in a file that a flag names, without the last line end. Raises BadInput."""
     raw = _bytes(flag, path)
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode()
     except UnicodeDecodeError as error:
         raise BadInput(f"{flag} {safe(path)} is not UTF-8: {safe(error.reason)}", "save it as UTF-8 text") from None
-    if "\0" in text:
-        raise BadInput(f"{flag} {safe(path)} is no text: it holds NUL bytes", "save it as UTF-8 text")
     if not text.strip():
         raise BadInput(f"{flag} {safe(path)} is empty; a text was expected")
     return text.replace("\r\n", "\n").removesuffix("\n")

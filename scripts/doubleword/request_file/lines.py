@@ -9,18 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ..base.errors import BadInput
-from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
+from ..base.files import LINE_BYTES, open_regular
 from ..base.json_text import read_json
-from ..base.text import next_command, safe
-from ..rows.recognise import START_BYTES, encoding_of, kind_of, not_text, wide_without_mark
-from ..rows.text_file import WIDE
+from ..base.text import safe
 
 BOM = b"\xef\xbb\xbf"
 
@@ -70,39 +67,6 @@ def lines(path: Path, start: int = 0, number: int = 1) -> Iterator[Line]:
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise BadInput(f"{safe(path)} changed while it was read", "wait until whatever writes it is done")
-
-
-def free_name(path: Path, word: str) -> Path:
-    """A name beside a request file under which there is nothing yet: r.fixed.jsonl, r.fixed-2.jsonl, ..."""
-    stem, number = path.name.removesuffix(".jsonl"), 1
-    while os.path.lexists(made := path.with_name(f"{stem}.{word}{'' if number == 1 else f'-{number}'}.jsonl")):
-        number += 1
-    return made
-
-
-def require_request_file(path: Path) -> None:
-    """Raises BadInput, with the command that makes one of it, for a file whose start is not that of lines in UTF-8."""
-    with open_regular(path) as file:
-        start = file.read(BLOCK_BYTES)
-    kind, encoding = kind_of(start[:START_BYTES]), encoding_of(start)
-    fixed, new = free_name(path, "fixed"), free_name(path, "requests")
-    if kind is not None and kind.kind in ("parquet", "excel"):
-        raise BadInput(f"{safe(path)} is {kind.name}; a request file was expected", "its rows are named by --input")
-    if kind is not None:
-        raise not_text(path, kind)
-    if encoding in WIDE:
-        what = f"{safe(path)} is in {encoding.upper()}; a request file is in UTF-8"
-        raise BadInput(f"{what}; --fix writes it so", next_command("create_batch_file.py", path, "--fix", fixed))
-    unmarked = wide_without_mark(start)
-    if unmarked is not None:
-        way = f"iconv -f {unmarked} -t utf-8 < {shlex.quote(str(path))} > {shlex.quote(str(fixed))}"
-        raise BadInput(f"{safe(path)} looks like {unmarked.upper()} without a mark; a request file is in UTF-8", way)
-    first = start.lstrip(BOM + b" \t\r\n").partition(b"\n")[0].rstrip()
-    if first.startswith(b"[") or (first.startswith(b"{") and first.endswith((b"{", b","))):
-        is_a = "an array" if first.startswith(b"[") else "objects over several lines"
-        what = f"{safe(path)} holds {is_a}; a request file has one object on each line"
-        made = next_command("create_batch_file.py", new, "--input", path, "--format", "json")
-        raise BadInput(f"{what}, and so the next command writes it", made)
 
 
 def physical_line(path: Path, start: int, first_line: int, nth: int) -> int:

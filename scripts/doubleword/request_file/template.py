@@ -17,6 +17,9 @@ from ..rows.headers import shown
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
+_DOUBLED = re.compile(r"\{\{([^{}]+)\}\}")  # as other tools name a column
+
+
 _NAME = re.compile(r"[\w\-. ]*\w[\w\-. ]*")
 
 
@@ -62,6 +65,9 @@ class Template:
                 if self._put(name, column, headers):
                     continue
             elif literal[0] == "{":
+                other = _DOUBLED.match(written, found.start()) if len(literal) == 2 else None
+                if other is not None and column(other[1].strip()) is not None:
+                    self.kept.append(f"{other[0]} (one pair of braces puts the column in)")
                 doubled.append(len(literal) == 2)
                 opened.append(found.start())
                 literal = "{"
@@ -103,6 +109,12 @@ class Template:
                 raise BadInput(f"{safe(name, 60)} holds bytes that are no text", "pictures are named by --image-column")
             pieces += (text(cell), literal)
         return "".join(pieces)
+
+
+def names_in(texts: Iterable[str], known: Callable[[str], bool]) -> list[str]:
+    """What looks as a template would, `{name}`, in texts that are none."""
+    found = (match for text in texts for match in _BRACES.finditer(text) if match[1] is not None)
+    return list(dict.fromkeys(match[0] for match in found if _NAME.fullmatch(match[1]) and known(match[1])))
 
 
 Fill = Callable[[dict[str, Any], list[str]], bytes]  # cells, names of empty cells -> JSON

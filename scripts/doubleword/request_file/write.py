@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from ..base.errors import BadInput
 from ..base.problem import Problem
@@ -16,13 +15,14 @@ from ..base.text import NO_TEXT, plural, safe
 from ..rows.source import Row, Source
 from ..rows.tally import Tally
 from .body import Asked, Composed
-from .check import SHOWN, Report, examine
+from .check import SHOWN, examine
 from .images import BadImage
 from .lines import Line, lines
 from .parts import Cutter
+from .verdict import Verdict
 
 
-def written(file: BinaryIO, asked: Asked, how: Composed, cutter: Cutter, tally: Tally) -> tuple[Report, Source | None]:
+def written(file: BinaryIO, asked: Asked, how: Composed, cutter: Cutter, tally: Tally) -> tuple[Verdict, Source | None]:
     """Writes the lines of every row to a named file. What was found in them, and the source without the rows that
     --empty skip left out. `tally` hears of what is left out.
 
@@ -39,14 +39,12 @@ def written(file: BinaryIO, asked: Asked, how: Composed, cutter: Cutter, tally: 
     return report, how.source and how.source.skipping(skipped)
 
 
-def preview(
-    asked: Asked, how: Composed, cutter: Cutter, count: int, tally: Tally
-) -> tuple[Report, list[dict[str, Any]]]:
-    """What `written` would find, and the first requests; nothing is written."""
+def preview(asked: Asked, how: Composed, cutter: Cutter, count: int, tally: Tally) -> tuple[Verdict, list[bytes]]:
+    """What `written` would find, and the first lines; nothing is written."""
     found = request_lines(asked, how, tally, [])
     first = list(islice(found, count))
     report = _examined(chain(first, found), lambda: request_lines(asked, how, Tally(), []), asked, how, cutter, tally)
-    return report, [json.loads(line.raw) for line in first]
+    return report, [line.raw for line in first]
 
 
 def _kept(found: Iterable[Line], file: BinaryIO) -> Iterator[Line]:
@@ -62,7 +60,7 @@ def _examined(
     how: Composed,
     cutter: Cutter,
     tally: Tally,
-) -> Report:
+) -> Verdict:
     source = how.source
     names_none = source is not None and not asked.rewrites and not source.used
     report = examine(found, again, cutter, bodies=not names_none)

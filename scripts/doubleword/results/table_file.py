@@ -89,7 +89,7 @@ def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Itera
             if sparse and column.of == "source" and column.key == column.name and column.key not in cells:
                 continue
             found[column.name] = _value(column, column.cell(cells, answer), table)
-        yield _json(found).encode("utf-8", "replace") + b"\n"
+        yield _json(found).encode("utf-8", "backslashreplace") + b"\n"
         written.rows += 1
 
 
@@ -150,7 +150,7 @@ def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: 
     mark = dialect.mark
     for line in made:
         try:
-            yield mark + line.encode(dialect.encoding, "replace" if held else "strict")
+            yield mark + line.encode(dialect.encoding, "backslashreplace" if held else "strict")
         except UnicodeEncodeError:
             raise _Unheld from None
         mark = b""

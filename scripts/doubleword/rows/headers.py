@@ -70,6 +70,8 @@ def checked(path: str, line: int, names: Sequence[str]) -> list[str]:
     headers = list(names)
     while len(headers) > 1 and not headers[-1].strip():
         headers.pop()
+    if len(names) > 1 and not any(name.strip() for name in names):
+        raise BadInput(f"{safe(path)} line {line}: none of its cells has a header", "write the headers there")
     places: dict[str, list[int]] = {}
     for number, name in enumerate(headers, 1):
         places.setdefault(name, []).append(number)

@@ -30,7 +30,13 @@ def _number(written: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_float=_number)
+def _constant(written: str) -> float:
+    if written != "NaN":  # which other tools write for nothing
+        raise ValueError(f"{written} is no number")
+    return float("nan")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_float=_number, parse_constant=_constant)
 
 
 def _why(error: ValueError | RecursionError) -> str:

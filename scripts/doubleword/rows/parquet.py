@@ -57,6 +57,8 @@ def _values(column: Any) -> list[Any]:
     import pyarrow
 
     kind = column.type
+    if kind == pyarrow.float32():  # as it would be written, 0.1, not as 64 bits hold it
+        return [None if number is None else float(number) for number in column.cast(pyarrow.string()).to_pylist()]
     if getattr(kind, "unit", None) != "ns":
         try:
             return column.to_pylist()  # type: ignore[no-any-return]

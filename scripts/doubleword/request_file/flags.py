@@ -1,0 +1,117 @@
+"""Which flags of create_batch_file.py go together, and the texts among them: judged before anything is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import WrongUsage
+from ..base.text import NO_TEXT, safe
+
+ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses", "messages")
+_AT_MOST = {"part_requests": 50_000, "part_bytes": 200_000_000, "limit": None, "sample": None}
+
+# Flags by the names that argparse gives them.
+_OF_EVERY_MODE = frozenset(("json", "quiet", "part_requests", "part_bytes"))
+_OF_A_FILE = ("format", "delimiter", "encoding", "sheet", "match", "recursive")
+_OF_ROWS = (*_OF_A_FILE, "id_column", "limit", "sample", "seed", "empty", "image_column", "template")
+_ONE_OF = (
+    ("prompt", "template"),
+    ("prompt", "prompt_file"),
+    ("prompt_file", "template"),
+    ("system", "system_file"),
+    ("limit", "sample"),
+    ("dry_run", "reuse"),
+)
+_TEXTS = ("prompt", "system", "model", "id_column", "image_column", "choices", "stop", "set", "endpoint", "delimiter")
+
+
+def flag(name: str) -> str:
+    return "REQUESTS" if name == "requests" else "--" + name.replace("_", "-")
+
+
+def require_sense(given: Mapping[str, Any], examples: str) -> None:
+    """Raises WrongUsage for flags that cannot be meant, or would have no effect beside the others.
+
+    `given`: only those that stand on the command line.
+    """
+    for name, most in _AT_MOST.items():
+        number = given.get(name, 1)
+        if not 1 <= number <= (most or number):
+            raise WrongUsage(f"{flag(name)} {number}: expected at least 1" + (f", at most {most}" if most else ""))
+    if "check" in given:
+        own = {"check"} if given["check"] else {"check", "requests"}
+        _require_only(given, own, "--check, which looks at one file and writes nothing")
+    elif "fix" in given:
+        _require_only(given, {"fix", "requests"}, "--fix, which writes a mended copy of REQUESTS")
+    if not given.get("check") and "requests" not in given:
+        missing = "no request file named" + ("" if {"input", "prompt"} & set(given) else ", and no source")
+        raise WrongUsage(missing, "for example:" + examples)
+    if not {"check", "fix"} & set(given):
+        _require_making(given, examples)
+
+
+def _require_making(given: Mapping[str, Any], examples: str) -> None:
+    if not {"input", "prompt", "prompt_file"} & set(given):
+        raise WrongUsage("no source: neither --input nor --prompt", "for example:" + examples)
+    path = given["requests"]
+    if path.suffix != ".jsonl":
+        raise WrongUsage(f"{safe(path)}: the request file's name ends in .jsonl; rows are named by --input")
+    for name in () if "input" in given else _OF_ROWS:
+        if name in given:
+            raise WrongUsage(f"{flag(name)} is about the rows of --input, and there is no --input")
+    if "seed" in given and "sample" not in given:
+        raise WrongUsage("--seed is of --sample, and there is no --sample")
+    if "input" in given and len(given.get("prompt", ())) > 1:
+        raise WrongUsage("several --prompt need no --input: with rows there is one template")
+    for one, other in _ONE_OF:
+        if one in given and other in given:
+            raise WrongUsage(f"{flag(one)} and {flag(other)}: one of them")
+
+
+def _require_only(given: Mapping[str, Any], own: set[str], mode: str) -> None:
+    others = sorted(set(given) - own - _OF_EVERY_MODE)
+    if others:
+        raise WrongUsage(f"{', '.join(map(flag, others))}: no effect beside {mode}", "leave it out")
+
+
+def texts(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that hold texts, each in UTF-8 whatever the locale is.
+
+    Raises WrongUsage for a text that cannot be sent, or that names a file where the text itself is expected.
+    """
+    found: dict[str, Any] = {}
+    for name in (name for name in _TEXTS if name in given):
+        several = isinstance(given[name], list)
+        made = [_text(flag(name), text) for text in (given[name] if several else [given[name]])]
+        for text in made if name in ("prompt", "system") else ():
+            if not text.strip():
+                raise WrongUsage(f"{flag(name)} is empty; a text was expected")
+            if _names_file(text):
+                what = f"{flag(name)} {safe(text, 80)} would be sent as it is"
+                raise WrongUsage(what, f"{flag(name)}-file {safe(text[1:])}")
+        found[name] = made if several else made[0]
+    if "endpoint" in found:
+        named = found["endpoint"].removeprefix("/").removeprefix("v1/")
+        if named not in ENDPOINTS:
+            raise WrongUsage(f"--endpoint {safe('/v1/' + named, 60)}: expected one of {', '.join(ENDPOINTS)}")
+        found["endpoint"] = f"/v1/{named}"
+    return found
+
+
+def _text(name: str, given: str) -> str:
+    if not NO_TEXT.search(given):
+        return given
+    try:
+        return os.fsencode(given).decode()  # in a plain locale the bytes of UTF-8 come as halves of surrogate pairs
+    except UnicodeError:
+        raise WrongUsage(f"{name} {safe(given, 60)}: not UTF-8", "write it in UTF-8") from None
+
+
+def _names_file(text: str) -> bool:
+    """Whether a text is `@` and a file, as other tools take it."""
+    if text[0] != "@" or "{" in text or len(text) > 250:
+        return False
+    return len(text.split()) == 1 or Path(text[1:]).is_file()

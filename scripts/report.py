@@ -60,8 +60,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         outputs.require_ours(job, page)
     made = read.read(job, clock.now())
     if page is not None:
-        with outputs.writing(job, clock, page):
-            pages.write(made, page)
+        pages.write(made, page, lambda whole: outputs.replacing(job, clock, page, whole))
         say(f"wrote {safe(page)}: open it in a browser")
     answer([str(page)] if page else text.lines(made), text.facts(made, page))
     return ExitCode.DONE

@@ -14,7 +14,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Queue
@@ -45,8 +45,12 @@ def is_windows() -> bool:
 
 
 @contextmanager
-def whole_file(path: Path, mode_of: Path | None = None) -> Iterator[BinaryIO]:
+def whole_file(
+    path: Path, mode_of: Path | None = None, before: Callable[[Path], None] | None = None
+) -> Iterator[BinaryIO]:
     """Writes `path` so that it appears whole or not at all: temporary name, fsync, rename, fsync of the folder.
+
+    `before` is called with the whole file under its temporary name, just before the rename.
 
     Its permissions are those of the file it replaces; for a new one those of `mode_of`, the file or folder that it was
     made from, so that what is private stays so (never more than the umask gives). Raises BadInput where it is plain
@@ -58,6 +62,8 @@ def whole_file(path: Path, mode_of: Path | None = None) -> Iterator[BinaryIO]:
         with file:
             yield file
             _settle(file, path, mode)
+            if before is not None:
+                before(temporary)
         _rename(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..base.errors import BadInput, Clock
@@ -35,32 +33,30 @@ def why_not_ours(job: Job, path: Path) -> str:
     written = job.record.outputs.get(_name(job, path))
     if written is None:
         return "was not written by this job"
-    return "" if _is_still(path, written) else "was changed since this job wrote it"
+    return "" if any(_is_still(path, one) for one in written) else "was changed since this job wrote it"
 
 
-@contextmanager
-def writing(job: Job, clock: Clock, *paths: Path) -> Iterator[dict[Path, str]]:
-    """Notes files as the job's own, before they are written in the block and as they are after it.
+def replacing(job: Job, clock: Clock, path: Path, made: Path, sha256: str = "") -> None:
+    """Notes that `made`, a whole file under another name, is about to be renamed to `path`, and is the job's own.
 
-    Raises BadInput as `require_ours` does. The lock is not held in between: writing may take long. Who knows the
-    SHA-256 of what it wrote puts it into the dictionary.
+    Raises BadInput as `require_ours` does. Killed before the rename or after it: each time it is known what lies there,
+    and what anybody else makes of it is not taken for the job's. `sha256`: where it is known.
     """
+    size, changed_ns = state_of(made)
+    new = Written(size, changed_ns, sha256 or digest(made))
     with job.locked(clock):
-        require_ours(job, *paths)
-        job.record.outputs |= {_name(job, path): Written(-1, 0, "") for path in paths}
+        require_ours(job, path)
+        known = job.record.outputs.get(_name(job, path), [])
+        there = [one for one in known if one.sha256 != new.sha256 and _is_still(path, one)]
+        job.record.outputs[_name(job, path)] = [*there, new]
         job.save()
-    hashes: dict[Path, str] = {}
-    try:
-        yield hashes
-    finally:
-        with job.locked(clock):
-            for path in paths:
-                if path.exists():
-                    size, changed_ns = state_of(path)
-                    job.record.outputs[_name(job, path)] = Written(size, changed_ns, hashes.get(path) or digest(path))
-                else:
-                    job.record.outputs.pop(_name(job, path), None)
-            job.save()
+
+
+def remove(job: Job, *paths: Path) -> None:
+    """Removes files of the job's own, where they are there. Raises BadInput as `require_ours` does."""
+    require_ours(job, *paths)
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _name(job: Job, path: Path) -> str:
@@ -72,6 +68,6 @@ def _is_still(path: Path, written: Written) -> bool:
     if path.is_symlink() or not path.is_file():
         return False
     size, changed_ns = state_of(path)
-    if written.size < 0 or (size, changed_ns) == (written.size, written.changed_ns):
+    if (size, changed_ns) == (written.size, written.changed_ns):
         return True
     return size == written.size and digest(path) == written.sha256

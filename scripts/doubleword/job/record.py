@@ -233,7 +233,8 @@ class Written:
 
 @dataclass
 class Record:
-    """All that is known of a job. `outputs`: the files that the job wrote, by their path from the request file's."""
+    """All that is known of a job. `outputs`: the files that the job wrote, by their path from the request file's;
+    while one is replaced, what it was and what it will be."""
 
     version: int
     job: str  # 32 hexadecimal digits; "" for a batch that is only looked at
@@ -242,7 +243,7 @@ class Record:
     requests: Requests
     source: Source | None
     options: Options
-    outputs: dict[str, Written]
+    outputs: dict[str, list[Written]]
     downloaded: Downloaded | None
     attempts: list[Attempt]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template as Slots
 
@@ -28,8 +28,8 @@ SHORTEST_SECONDS = 10  # what is over sooner has no course to draw
 BY_FREQUENCY = "Answers by frequency"
 
 
-def write(report: Report, path: Path) -> None:
-    """Writes the page whole, or not at all."""
+def write(report: Report, path: Path, before: Callable[[Path], None]) -> None:
+    """Writes the page as `whole_file` does."""
     style, script = _file("page.css"), _file("page.js")
     main = tag("main", _head(report), _ran(report), _errors(report), _answers(report), _work(report), _repeats(report))
     page = Slots(_file("page.html")).substitute(
@@ -46,7 +46,7 @@ def write(report: Report, path: Path) -> None:
         ),
         data=_data(report),
     )
-    with whole_file(path) as file:
+    with whole_file(path, before=before) as file:
         file.write(page.encode())
 
 

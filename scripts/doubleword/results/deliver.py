@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say, to_people
-from ..base.errors import NotFound, WrongUsage
+from ..base.errors import Clock, NotFound, WrongUsage
 from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..job.outputs import require_ours, writing
+from ..job.outputs import remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
@@ -96,8 +96,7 @@ def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table |
     if planned and planned.source and planned.prefix is not None:
         table.require_common_ids(planned.source, planned.prefix, set(answers.requested(job)))
     elif planned and rehearse:
-        found = planned.with_errors()
-        _write(job, found, lambda: answers.unanswered(job), None)
+        _write(job, planned.with_errors(), lambda: answers.unanswered(job), None, lambda *_: None)
     return planned
 
 
@@ -119,14 +118,13 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         files, partial_file = Files.of(job, running), Files.of(job, running=True).results
         ours = [files.results, *([] if running else [files.errors, partial_file])]
         ours += [wanted.output] if wanted.output else []
-        with writing(job, api.clock, *ours) as hashes:
-            summary = merge.write(job, files.results, files.errors, hashes)
-            spool.forget()
-            if planned:
-                written = _write_table(job, planned, wanted, files, summary, running)
-                hashes[planned.path] = written.sha256
-            if not running:
-                partial_file.unlink(missing_ok=True)
+        require_ours(job, *ours)
+        summary = merge.write(job, files.results, files.errors, api.clock)
+        spool.forget()
+        if planned:
+            written = _write_table(api.clock, job, planned, wanted, files, summary, running)
+        if not running:
+            remove(job, partial_file)
     paths = [path for path in ours if path.exists()]
     if not running:
         _note(api, job, summary, wanted)
@@ -156,20 +154,26 @@ def _nothing_yet(job: Job) -> Delivered:
 
 
 def _write_table(
-    job: Job, found: Table, wanted: Wanted, files: Files, summary: merge.Summary, running: bool
+    clock: Clock, job: Job, found: Table, wanted: Wanted, files: Files, summary: merge.Summary, running: bool
 ) -> Written:
     if not running and not wanted.columns:
         lacking = summary.errors or summary.missing or found.leaves_rows_out(answers.requested(job))
         found = found.with_errors() if lacking else found
     how = answers.in_order if found.prefix is None else answers.by_id
-    return _write(job, found, lambda: how(*files, found.expected), found.path, running)
+    before: table_file.Before = lambda made, sha256: replacing(job, clock, found.path, made, sha256)  # noqa: E731
+    return _write(job, found, lambda: how(*files, found.expected), found.path, before, running)
 
 
 def _write(
-    job: Job, found: Table, finder: Callable[[], answers.Find], path: Path | None, partial: bool = False
+    job: Job,
+    found: Table,
+    finder: Callable[[], answers.Find],
+    path: Path | None,
+    before: table_file.Before,
+    partial: bool = False,
 ) -> Written:
     """Writes a table; a reading of its rows begins with a new finder of answers."""
-    return table_file.write(found, lambda of: table.joined(of, answers.requested(job), finder(), partial), path)
+    return table_file.write(found, lambda of: table.joined(of, answers.requested(job), finder(), partial), path, before)
 
 
 def _pairs(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> list[dict[str, str]]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
-from ..base.errors import BadInput
+from ..base.errors import BadInput, Clock
 from ..base.files import Hashed, read_at, state_of, sync_folder, whole_file
 from ..base.progress import Progress
 from ..base.text import plural, safe
+from ..job import outputs
 from ..job.job import Job
 from ..job.record import Attempt, Part
 from ..request_file.lines import Span, request_ids
@@ -300,13 +301,17 @@ def _missing(part: Part) -> str:
     return "cancelled" if part.batch.status == "cancelled" else "not_returned"
 
 
-def write(job: Job, results: Path, errors: Path | None, hashes: dict[Path, str]) -> Summary:
+def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
     """Writes both files whole; the errors file only if there is one. Raises BadInput rather than replace a results
-    file by one with fewer. `hashes` is told the SHA-256 of the results."""
+    file by one with fewer, or one that is not the job's."""
     summary, spools, expected = Summary(), _Spools(), asked.expected(job)
-    kept = job.folder / "errors.jsonl"
+    kept, sha256 = job.folder / "errors.jsonl", ""
+
+    def note(made: Path) -> None:
+        outputs.replacing(job, clock, results, made, sha256)
+
     try:
-        with whole_file(kept, job.request_file()) as bad, whole_file(results, job.request_file()) as good:
+        with whole_file(kept, job.request_file()) as bad, whole_file(results, job.request_file(), note) as good:
             hashed = Hashed(good)
             for covered in cover(job, summary):
                 raw = spools.line(covered.outcome) if covered.outcome else b""
@@ -317,14 +322,14 @@ def write(job: Job, results: Path, errors: Path | None, hashes: dict[Path, str])
                 bad.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
                 if covered.outcome:
                     summary.examples.setdefault(covered.kind, f"{place(covered)}: {line['text']}")
-            hashes[results] = hashed.digest()
+            sha256 = hashed.digest()
             _refuse_fewer(results, summary.results)
-        if errors and kept.stat().st_size:
+        if kept.stat().st_size:
+            outputs.replacing(job, clock, errors, kept)
             os.replace(kept, errors)
         else:
             kept.unlink()
-            if errors:
-                errors.unlink(missing_ok=True)
+            outputs.remove(job, errors)
         sync_folder(results.parent)
     finally:
         spools.close()

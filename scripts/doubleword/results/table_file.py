@@ -39,36 +39,39 @@ class _Unheld(Exception):
     """An answer that the encoding of the source cannot hold."""
 
 
-def write(table: Table, rows: Rows, path: Path | None) -> Written:
+Before = Callable[[Path, str], None]  # is told of the whole file before its rename, and its SHA-256 if that is known
+
+
+def write(table: Table, rows: Rows, path: Path | None, before: Before) -> Written:
     """Writes the table whole; without a path all is done but the writing, to find what would fail."""
     ending = table.path.suffix.lower()
     if ending == ".parquet":
         from .table_parquet import write_parquet
 
-        return Written(rows=write_parquet(table, rows, path))
+        return Written(rows=write_parquet(table, rows, path, lambda made: before(made, "")))
     if ending == ".jsonl":
-        return _written(table, path, lambda written: _json_lines(table, rows(table), written))
+        return _written(table, path, before, lambda written: _json_lines(table, rows(table), written))
     dialect = _dialect(table)
     try:
-        return _written(table, path, lambda written: _delimited(table, rows(table), dialect, written))
+        return _written(table, path, before, lambda written: _delimited(table, rows(table), dialect, written))
     except _Unheld:
         pass
     if path is not None:
         what = f"{safe(path)} is in UTF-8 with a mark: {dialect.encoding}, in which its source is, cannot hold"
         say(f"{what} every answer")
     other = Dialect("utf-8", MARK, dialect.delimiter, dialect.line_end, dialect.quotes_all)
-    written = _written(table, path, lambda written: _delimited(table, rows(table), other, written))
+    written = _written(table, path, before, lambda written: _delimited(table, rows(table), other, written))
     written.encoding = "utf-8"
     return written
 
 
-def _written(table: Table, path: Path | None, made: Callable[[Written], Iterator[bytes]]) -> Written:
+def _written(table: Table, path: Path | None, before: Before, made: Callable[[Written], Iterator[bytes]]) -> Written:
     written = Written()
     if path is None:
         for _ in made(written):
             pass
         return written
-    with whole_file(path, table.made_from) as file:
+    with whole_file(path, table.made_from, lambda whole: before(whole, written.sha256)) as file:
         hashed = Hashed(file)
         for line in made(written):
             hashed.write(line)

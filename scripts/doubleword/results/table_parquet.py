@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -63,7 +63,7 @@ def _scalar(value: Any) -> str:
     return "float" if isinstance(value, float) else "text"
 
 
-def write_parquet(table: Table, rows: Rows, path: Path | None) -> int:
+def write_parquet(table: Table, rows: Rows, path: Path | None, before: Callable[[Path], None]) -> int:
     """Writes the table; returns the number of rows. What can be of several types is read twice: a column has one."""
     import pyarrow
     import pyarrow.parquet
@@ -75,7 +75,7 @@ def write_parquet(table: Table, rows: Rows, path: Path | None) -> int:
     try:
         if path is None:
             return sum(batch.num_rows for batch in _batches(table, rows, kinds, schema))
-        with whole_file(path, table.made_from) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        with whole_file(path, table.made_from, before) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
             count = 0
             for batch in _batches(table, rows, kinds, schema):
                 writer.write_batch(batch)

@@ -22,7 +22,7 @@ from .results import deliver as delivery
 from .results import retry
 from .results.merge import INPUT_DELETED, UNREAD, Summary, tokens_of
 from .results.wanted import Wanted
-from .service import by_id, cost, stuck, watch
+from .service import by_id, cost, identity, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads
 from .service.api import Api
@@ -68,6 +68,8 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
     """Uploads what is not there yet and shows the estimate for a window. Free; changes nothing else about the job."""
     _plan_rest(api, job)
     with job.locked(api.clock):
+        if not all(part.uploaded for part in job.unsubmitted()):
+            identity.require_known(api, job)  # else one part would lie under another key than the others
         uploads.upload_parts(api, job, terms.window, terms.jobs)
     attempt = job.latest
     ids = [part.upload.file_id or "" for part in attempt.parts if part.upload]

@@ -5,21 +5,16 @@ The oracle is the server's database (`support.oracle`); the job and how it is ju
 
 from __future__ import annotations
 
-import shutil
-import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 
-from local_server.app import LocalServer
-from local_server.settings import User
 from support.faults.kinds import KINDS
-from support.faults.schedules import Schedule, schedules
-from support.faults.trial import KEY, READ_SECONDS, SERVER, Trial
+from support.faults.schedules import Schedule, given_schedules, schedules
+from support.faults.trial import Servers, both_servers, set_up, tried
 from support.proxy.exchange import Fault
 
 SCHEDULES_A_ROUND = 11  # for each kind
@@ -58,63 +53,45 @@ KEPT = {
 
 
 @pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    with LocalServer(tmp_path_factory.mktemp("server"), users=[User(KEY)], **SERVER) as running:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with both_servers(tmp_path_factory.mktemp("servers")) as running:
         yield running
 
 
 @pytest.fixture
 def hits(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    monkeypatch.setenv("DOUBLEWORD_API_KEY", KEY)
-    monkeypatch.setenv("DOUBLEWORD_BASE_URL", "")  # set by each trial; put back at the end
-    monkeypatch.setattr("doubleword.service.api.READ_SECONDS", READ_SECONDS)
-    monkeypatch.setattr("doubleword.service.api.UPLOAD_SECONDS", (READ_SECONDS, READ_SECONDS))
+    set_up(monkeypatch)
     return Counter()
 
 
-def check(server: LocalServer, schedule: Schedule, hits: Counter[str]) -> None:
-    folder = Path(uuid.uuid4().hex)
-    folder.mkdir()
-    trial = Trial(server, folder, schedule)
-    trial.run_all()
-    hits.update(trial.hits)
-    assert not trial.problems, "\n".join([f"{schedule}", f"{trial.ran}", *trial.problems])
-    shutil.rmtree(folder)
+def check(servers: Servers, schedule: Schedule, hits: Counter[str]) -> None:
+    problems = tried(servers, schedule, hits)
+    assert not problems, "\n".join(problems)
 
 
-def given_schedules(count: int) -> settings:
-    return settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-def test_a_few_schedules_of_faults(shared_server: LocalServer, hits: Counter[str]) -> None:
+def test_a_few_schedules_of_faults(servers: Servers, hits: Counter[str]) -> None:
     @seed(SEED)
     @given_schedules(SCHEDULES_IN_THE_DEFAULT_RUN)
     @given(schedules())
     def trials(schedule: Schedule) -> None:
-        check(shared_server, schedule, hits)
+        check(servers, schedule, hits)
 
     trials()
     assert len(hits) > SCHEDULES_IN_THE_DEFAULT_RUN / 2, hits
 
 
 @pytest.mark.parametrize("what", KEPT)
-def test_a_schedule_that_is_kept(shared_server: LocalServer, hits: Counter[str], what: str) -> None:
-    check(shared_server, KEPT[what], hits)
+def test_a_schedule_that_is_kept(servers: Servers, hits: Counter[str], what: str) -> None:
+    check(servers, KEPT[what], hits)
     assert hits.keys() == {fault.kind for fault in KEPT[what].faults}, "a fault hit nothing"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_schedules_that_begin_with_each_kind_of_trouble(
-    shared_server: LocalServer, hits: Counter[str], record_property: Callable[[str, object], None], kind: str
+    servers: Servers, hits: Counter[str], record_property: Callable[[str, object], None], kind: str
 ) -> None:
-    tried = 0
+    count = 0
     for further in range(ROUNDS):
         if hits[kind] >= FEWEST_HITS:
             break
@@ -123,14 +100,14 @@ def test_schedules_that_begin_with_each_kind_of_trouble(
         @given_schedules(SCHEDULES_A_ROUND)
         @given(schedules(kind))
         def trials(schedule: Schedule) -> None:
-            nonlocal tried
-            tried += 1
-            check(shared_server, schedule, hits)
+            nonlocal count
+            count += 1
+            check(servers, schedule, hits)
 
         trials()
-    record_property("figures", f"{kind}: {tried} schedules, {hits[kind]} requests hit")
+    record_property("figures", f"{kind}: {count} schedules, {hits[kind]} requests hit")
     assert hits[kind] >= FEWEST_HITS
-    assert tried >= SCHEDULES_A_ROUND
+    assert count >= SCHEDULES_A_ROUND
 
 
 def test_the_kinds_make_500_schedules() -> None:

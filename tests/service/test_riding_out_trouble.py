@@ -182,7 +182,7 @@ def test_an_old_batch_that_the_server_does_not_know_is_exit_5(trouble: Trouble) 
 def hidden_for(seconds: float) -> Any:
     def effect(exchange: Exchange) -> None:
         answer = exchange.forward()
-        until = exchange.proxy.clock.now() + seconds
+        until = exchange.proxy.clock.monotonic() + seconds
         exchange.proxy.time.hidden_until[json.loads(answer.body)["id"]] = until
         exchange.send(answer)
 

@@ -16,11 +16,12 @@ class JumpingTime:
         """A wait really takes its seconds divided by `speed`, and `moment` at most; a busy server needs more of it."""
         self.moment, self.speed = moment, speed
         self.ahead = 0.0
+        self.set_by = 0.0  # what somebody has set the clock of the day by
         self.slept: list[float] = []
         self.on_sleep: list[Callable[[], None]] = []  # called when time has jumped, before the real wait
 
     def now(self) -> float:
-        return _now() + self.ahead
+        return _now() + self.ahead + self.set_by
 
     def monotonic(self) -> float:
         return _monotonic() + self.ahead

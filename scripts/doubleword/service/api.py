@@ -200,7 +200,7 @@ class Api:
 
         def read(seconds: float) -> dict[str, Any]:
             page = self._accepted("GET", path, doing, seconds, params=query)
-            if not isinstance(page.get("data"), list):
+            if page.get("object") != "list" or not isinstance(page.get("data"), list):
                 raise Unclear(f"{doing}: the answer has no list", "the same command again later")
             known = {"/files": file_of, "/batches": batch_of}.get(path, model_of)
             page["data"] = [known(item, doing) for item in page["data"]]
@@ -252,7 +252,9 @@ class Api:
         """DELETE /files/{id}: cancels its live batches and makes every later POST on it fail. Gone already is fine."""
         path, doing = f"/files/{_segment(file_id)}", f"delete file {file_id}"
         try:
-            self._retried(lambda seconds: self._opened("DELETE", path, doing, seconds))[0].close()
+            deleted = self._retried(lambda seconds: self._accepted("DELETE", path, doing, seconds))
+            if deleted.get("id") != file_id or deleted.get("deleted") is not True:
+                raise Unclear(f"{doing}: the answer does not say that it is deleted", "the same command again later")
             self._made.pop(file_id, None)
         except NotFound as error:
             # Something in between can say so, too, while the file is there and a delayed POST on it still works.

@@ -294,6 +294,101 @@ def _(exchange: Exchange) -> None:
 def _hidden(exchange: Exchange) -> Answer:
     answer = exchange.forward()
     if answer.status == 201:
-        until = exchange.proxy.clock.now() + min(exchange.fault.value, LONGEST_LAG_SECONDS)
-        exchange.proxy.time.hidden_until[json.loads(answer.body)["id"]] = until
+        until = exchange.proxy.clock.monotonic() + min(exchange.fault.value, LONGEST_LAG_SECONDS)
+        made = json.loads(answer.body)
+        for name in ("id", "output_file_id", "error_file_id"):
+            exchange.proxy.time.hidden_until[str(made.get(name))] = until
     return answer
+
+
+@kind("lag_of_files", ("upload",))
+def _(exchange: Exchange) -> None:
+    """The file is there and told, but reads do not know it yet."""
+    exchange.send(_hidden(exchange))
+
+
+# --- clocks, and other commands ---
+
+
+@kind("clock_set")
+def _(exchange: Exchange) -> None:
+    """Somebody sets this machine's clock, an hour back or hours ahead."""
+    exchange.proxy.clock.set_by = (exchange.fault.value - 60.0) * 60.0
+    exchange.send(exchange.forward())
+
+
+@kind("meanwhile", ("upload", "estimate", "list_batches", "batch", "content", "file"))
+def _(exchange: Exchange) -> None:
+    """Another command runs on the same job while this request, or its answer, is on its way."""
+    other, exchange.proxy.meanwhile = exchange.proxy.meanwhile, None  # it has none of its own
+    if other is None:
+        exchange.missed()
+        exchange.send(exchange.forward())
+        return
+    answer = exchange.forward() if exchange.fault.value % 2 >= 1 else None
+    other(exchange.fault.value)
+    exchange.proxy.meanwhile = other
+    exchange.send(answer or exchange.forward())
+
+
+# --- bodies that are somebody else's ---
+
+PORTAL = b'{"status": "login required", "id": "portal", "object": "page", "url": "http://portal.example/"}'
+STRANGER = "7e57ab1e-0000-4000-8000-000000000000"
+
+
+def _portal(value: float) -> Answer:
+    if value % 2 >= 1:
+        return Answer(200, {"content-type": "application/json"}, PORTAL)
+    return Answer(200, {"content-type": "text/plain"}, b"Please sign in to the network.\n")
+
+
+@kind("portal_before")
+def _(exchange: Exchange) -> None:
+    exchange.send(_portal(exchange.fault.value))
+
+
+@kind("portal_after", CHANGES)
+def _(exchange: Exchange) -> None:
+    exchange.forward()
+    exchange.send(_portal(exchange.fault.value))
+
+
+def _changed(exchange: Exchange, change: Callable[[dict[str, Any]], None]) -> None:
+    answer = exchange.forward()
+    if 200 <= answer.status < 300 and answer.body:
+        found = json.loads(answer.body)
+        change(found)
+        answer = answer.with_body(json.dumps(found).encode())
+    exchange.send(answer)
+
+
+@kind("other_object", ("file", "batch", "estimate", "cancel", "delete_file", "upload", "submit"))
+def _(exchange: Exchange) -> None:
+    """The answer is the one to somebody else's request."""
+    ids = ("id", "file_id", "input_file_id", "output_file_id", "error_file_id")
+    _changed(exchange, lambda found: found.update({name: STRANGER for name in ids if name in found}))
+
+
+@kind("other_rows", ("list_batches", "list_files"))
+def _(exchange: Exchange) -> None:
+    """A listing that holds somebody else's things first."""
+
+    def change(found: dict[str, Any]) -> None:
+        others = [{**row, "id": STRANGER, "filename": "x", "metadata": {}} for row in found["data"][:1]]
+        found["data"] = others + found["data"]
+
+    _changed(exchange, change)
+
+
+@kind("other_lines", ("content",))
+def _(exchange: Exchange) -> None:
+    """Lines of another job stand among the answers."""
+
+    def change(lines: list[bytes]) -> list[bytes]:
+        other = [
+            json.dumps(json.loads(line) | {"id": STRANGER, "custom_id": "x"}).encode() + b"\n" for line in lines[:1]
+        ]
+        return other + (lines[1:] if exchange.fault.value % 2 >= 1 else lines)
+
+    _lines(exchange, change)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from support.faults.kinds import KINDS, ROUTES_OF
@@ -20,6 +21,7 @@ REQUESTS_ON = {
     "content": 6,
     "list_files": 2,
     "delete_file": 2,
+    "file": 3,
 }
 # These are used only where a submission or an upload has become unclear.
 NEEDED_FOR = {"list_files": "upload", "delete_file": "submit"}
@@ -38,6 +40,8 @@ class Schedule:
     part_requests: int = 3
     refused: int = 0
     by_steps: bool = False
+    clock_set_by: float = 0.0  # ours against the server's, in seconds
+    strangers: tuple[tuple[int, str], ...] = ()  # (which run, "key" or "url"): commands with another key or base URL
 
 
 # Half of what can happen to a submission does: that is where money is.
@@ -61,6 +65,8 @@ def schedules(draw: Any, kind: str | None = None) -> Schedule:
     """Schedules of up to six faults, the first of which is of the given kind."""
     first = draw(_faults(kind))
     faults = [first, *draw(st.lists(_faults().filter(lambda fault: fault != first), max_size=5, unique=True))]
+    if any(fault.kind == "meanwhile" for fault in faults):  # the other command takes its time: none is cut off
+        faults = [fault for fault in faults if "stall" not in fault.kind]
     for route, before in NEEDED_FOR.items():
         if any(fault.route == route for fault in faults):
             faults.append(Fault("cut_before", before, nth=draw(st.integers(1, 2)), times=draw(st.integers(1, 2))))
@@ -70,4 +76,16 @@ def schedules(draw: Any, kind: str | None = None) -> Schedule:
         part_requests=draw(st.integers(3, 5)),
         refused=draw(st.sampled_from((0, 0, 1, 2))),
         by_steps=draw(st.booleans()),
+        clock_set_by=draw(st.sampled_from((0.0, 0.0, 0.0, -4000.0, -600.0, 600.0, 4000.0))),
+        strangers=tuple(draw(st.lists(st.tuples(st.integers(2, 6), st.sampled_from(("key", "url"))), max_size=2))),
+    )
+
+
+def given_schedules(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )

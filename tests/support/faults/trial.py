@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from doubleword.service import api as transport
 from local_server.app import LocalServer
-from local_server.settings import FailRule
+from local_server.settings import FailRule, User
 from support.faults.kinds import KINDS
 from support.faults.schedules import Schedule
 from support.oracle import LocalOracle, outcome_of_files
@@ -40,8 +47,11 @@ EXCUSES = {
     2: ("redirect", "web_page"),
     3: ("400_", "413_", "422_"),
     4: ("401_", "402_", "403_"),
-    5: ("404_", "replica_lag"),
+    5: ("404_", "replica_lag", "lag_of_files"),
 }
+PATIENT_SECONDS = 30.0  # a read time-out where another command runs meanwhile
+MEANWHILE = (("poll", "--once"), ("download",), ("retry_failed",), ("upload",), ("create_batch",), ("run_batch",))
+STRANGER_KEY = "sk-of-somebody-else"
 
 
 def fault_clock() -> FastClock:
@@ -51,11 +61,14 @@ def fault_clock() -> FastClock:
 class Trial:
     """Runs one schedule in a folder; `problems` holds what was wrong, `hits` which faults came to pass."""
 
-    def __init__(self, server: LocalServer, folder: Path, schedule: Schedule) -> None:
+    def __init__(self, server: LocalServer, folder: Path, schedule: Schedule, elsewhere: LocalServer) -> None:
+        """`elsewhere`: another server, on which nothing must ever be paid."""
         self.schedule = schedule
+        self.elsewhere, self.elsewhere_oracle = elsewhere, LocalOracle(elsewhere.database)
         self.folder = folder
         self.oracle = LocalOracle(server.database)
         self.clock = fault_clock()
+        self.clock.set_by = schedule.clock_set_by
         self.proxy = Proxy(server.port, faults=schedule.faults, kinds=KINDS, clock=self.clock)
         self.problems: list[str] = []
         self.ran: list[tuple[str, int]] = []
@@ -72,8 +85,12 @@ class Trial:
         return self.proxy.hits
 
     def run_all(self) -> None:
-        with self.proxy:
+        with self.proxy, pytest.MonkeyPatch.context() as patch:
             os.environ["DOUBLEWORD_BASE_URL"] = self.proxy.base_url
+            self.proxy.meanwhile = self._meanwhile
+            if any(fault.kind == "meanwhile" for fault in self.schedule.faults):
+                patch.setattr(transport, "READ_SECONDS", PATIENT_SECONDS)
+                patch.setattr(transport, "UPLOAD_SECONDS", (PATIENT_SECONDS, PATIENT_SECONDS))
             self._through_the_trouble()
             self.proxy.heal()
             code = self._last_runs()
@@ -113,10 +130,40 @@ class Trial:
 
     def _one(self, command: str, *flags: str) -> Ran:
         before = Counter(self.hits)
+        stranger = dict(self.schedule.strangers).get(len(self.ran) + 1)
+        if stranger and not self.proxy.healed and self._has_made():
+            self._as_stranger(stranger, command, *flags)
         ran = run(command, self.requests, *flags, "--json", clock=self.clock)
         self.ran.append((command, ran.code))
         self._judge(command, ran, self.hits - before)
         return ran
+
+    def _as_stranger(self, stranger: str, command: str, *flags: str) -> None:
+        """The command with another key, or at another base URL, by mistake: nothing is paid there."""
+        with pytest.MonkeyPatch.context() as patch:
+            if stranger == "key":
+                patch.setenv("DOUBLEWORD_API_KEY", STRANGER_KEY)
+            else:
+                patch.setenv("DOUBLEWORD_BASE_URL", self.elsewhere.base_url)
+            ran = run(command, self.requests, *flags, "--json", clock=self.clock)
+        self.ran.append((f"{command} with another {stranger}", ran.code))
+        found = [f"exit {ran.code} with another {stranger}"] if ran.code in (1, 130) else []
+        if self.elsewhere_oracle.batches():
+            found.append("it was paid for on another server")
+        self.problems += [f"{text}\n{ran.err}" for text in found]
+
+    def _has_made(self) -> bool:
+        """Whether there is something that the server must know: until then a job may begin anywhere."""
+        record = self.folder / "r.job" / "record.json"
+        attempts = json.loads(record.read_text())["attempts"] if record.exists() else []
+        return any(_made(part) for attempt in attempts for part in attempt["parts"])
+
+    def _meanwhile(self, which: float) -> None:
+        command, *flags = MEANWHILE[int(which) % len(MEANWHILE)]
+        ran = run(command, self.requests, *flags, "--json", clock=self.clock)
+        self.ran.append((f"{command} meanwhile", ran.code))
+        if ran.code in (1, 130):
+            self.problems.append(f"{command} meanwhile: exit {ran.code}\n{ran.err}")
 
     # --- judging ---
 
@@ -185,3 +232,43 @@ class Trial:
 
 def _lines(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines(keepends=True)
+
+
+def _made(part: dict[str, Any]) -> bool:
+    upload, submission = part["upload"] or {}, part["submission"] or {}
+    return bool(part["batch"] or (upload.get("file_id") and not submission.get("tearing")))
+
+
+# --- what trials need around them ---
+
+Servers = tuple[LocalServer, LocalServer]  # the one that is meant, and one elsewhere, which takes the same key
+
+
+@contextmanager
+def both_servers(folder: Path) -> Iterator[Servers]:
+    users = [User(KEY), User(STRANGER_KEY, email="somebody@example.com")]
+    with (
+        LocalServer(folder / "here", users=users, **SERVER) as here,
+        LocalServer(folder / "elsewhere", users=[User(KEY)], **SERVER) as elsewhere,
+    ):
+        yield here, elsewhere
+
+
+def set_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("DOUBLEWORD_API_KEY", KEY)
+    patch.setenv("DOUBLEWORD_BASE_URL", "")  # set by each trial; put back at the end
+    patch.setattr(transport, "READ_SECONDS", READ_SECONDS)
+    patch.setattr(transport, "UPLOAD_SECONDS", (READ_SECONDS, READ_SECONDS))
+
+
+def tried(servers: Servers, schedule: Schedule, hits: Counter[str]) -> list[str]:
+    """Runs a schedule in a folder of its own; what was wrong, if anything was. Only then the folder stays."""
+    folder = Path(uuid.uuid4().hex)
+    folder.mkdir()
+    trial = Trial(servers[0], folder, schedule, servers[1])
+    trial.run_all()
+    hits.update(trial.hits)
+    if trial.problems:
+        return [f"{schedule}", f"{trial.ran}", *trial.problems]
+    shutil.rmtree(folder)
+    return []

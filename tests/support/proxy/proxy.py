@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from support.proxy import http_message
@@ -69,6 +69,7 @@ class Proxy:
         self.elsewhere = Elsewhere()
         self._seen: dict[Fault, int] = {}
         self._held: list[Held] = []
+        self.meanwhile: Callable[[float], None] | None = None  # another command, run while a request is on its way
         self._opens_at: float | None = None
         self._lock = threading.RLock()
         self._listener = Listener(self._serve)
@@ -98,19 +99,19 @@ class Proxy:
 
     def hold(self, request: Request, seconds: float) -> None:
         with self._lock:
-            self._held.append(Held(self.clock.now() + seconds, request))
+            self._held.append(Held(self.clock.monotonic() + seconds, request))
 
     def refuse(self, seconds: float) -> None:
         """Nothing listens here for so many seconds."""
         with self._lock:
-            self._opens_at = self.clock.now() + seconds
+            self._opens_at = self.clock.monotonic() + seconds
             self._listener.refuse()
 
     def tick(self) -> None:
         """What the time has come for, after every wait of the script."""
-        if self._opens_at is not None and self.clock.now() >= self._opens_at:
+        if self._opens_at is not None and self.clock.monotonic() >= self._opens_at:
             self._open_again()
-        self._release(self.clock.now())
+        self._release(self.clock.monotonic())
 
     def release_all(self) -> None:
         """Carries out everything that is still held back."""
@@ -118,7 +119,7 @@ class Proxy:
 
     def carry_out(self, request: Request) -> Answer:
         """The server's answer, however late, as it looks in the script's time."""
-        return self.time.shown(request.route, http_message.forward(request, self.port))
+        return self.time.shown(request, http_message.forward(request, self.port))
 
     def _open_again(self) -> None:
         with self._lock:
@@ -185,7 +186,7 @@ class Proxy:
             except Drop:
                 Answer.read(file)  # closing at once could reach the server before it has read the request
                 raise
-            answer = self.time.shown(request.route, Answer.read(file))
+            answer = self.time.shown(request, Answer.read(file))
         self.at(Moment.ANSWERED, request)
         data = answer.raw or answer.encoded()
         connection.sendall(data[: len(data) // 2])

@@ -10,7 +10,7 @@ import json
 import threading
 from typing import Any
 
-from support.proxy.http_message import Answer, text
+from support.proxy.http_message import Answer, Request, text
 from support.running import FastClock
 
 
@@ -20,11 +20,19 @@ class ServerTime:
         self._clock = clock
         self._shifted: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
-        self.hidden_until: dict[str, float] = {}  # batch id -> by the script's clock
+        self.hidden_until: dict[str, float] = {}  # id of a file or a batch -> by the script's clock
 
-    def shown(self, route: str, answer: Answer) -> Answer:
+    def shown(self, request: Request, answer: Answer) -> Answer:
+        route = request.route
         if self._clock is None:
             return answer
+        asked = request.path.split("/")
+        if route in ("file", "estimate", "content") and any(self._hidden({"id": i}, self._clock) for i in asked):
+            return text(404, "File not found")
+        if route == "list_files" and answer.status == 200:
+            listed = json.loads(answer.body)
+            listed["data"] = [file for file in listed["data"] if not self._hidden(file, self._clock)]
+            return answer.with_body(json.dumps(listed).encode())
         # What is not sent as it came has no `date`, which would be of the server's time.
         answer = answer.with_body(answer.body)
         if route not in ("submit", "list_batches", "batch", "cancel") or not 200 <= answer.status < 300:
@@ -40,7 +48,7 @@ class ServerTime:
         return answer.with_body(json.dumps(found).encode())
 
     def _hidden(self, batch: dict[str, Any], clock: FastClock) -> bool:
-        return clock.now() < self.hidden_until.get(batch["id"], 0.0)
+        return clock.monotonic() < self.hidden_until.get(batch["id"], 0.0)
 
     def _shift(self, batch: dict[str, Any], clock: FastClock) -> dict[str, Any]:
         with self._lock:

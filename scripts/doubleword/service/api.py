@@ -200,7 +200,8 @@ class Api:
 
         def read(seconds: float) -> dict[str, Any]:
             page = self._accepted("GET", path, doing, seconds, params=query)
-            if page.get("object") != "list" or not isinstance(page.get("data"), list):
+            is_list = isinstance(page.get("data"), list) and (path == "/models" or page.get("object") == "list")
+            if not is_list:
                 raise Unclear(f"{doing}: the answer has no list", "the same command again later")
             known = {"/files": file_of, "/batches": batch_of}.get(path, model_of)
             page["data"] = [known(item, doing) for item in page["data"]]

@@ -13,27 +13,13 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from openclaw.tools import Tools
+from support.running import Ran
 
 COMMAND_SECONDS = 300  # on a machine that is busy with other tests; alone it takes a few
 GATEWAY_START_SECONDS = 300
-
-
-class Done(NamedTuple):
-    """What a command did: exit code, stdout, stderr."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The --json object on stdout."""
-        found = json.loads(self.out)
-        assert isinstance(found, dict)
-        return found
 
 
 class OpenClaw:
@@ -68,7 +54,7 @@ class OpenClaw:
             found = found[key]
         return found
 
-    def run(self, *command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
+    def run(self, *command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ran:
         """Any command in this home."""
         done = subprocess.run(
             [str(word) for word in command],
@@ -79,9 +65,9 @@ class OpenClaw:
             text=True,
             timeout=COMMAND_SECONDS,
         )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return Ran(done.returncode, done.stdout, done.stderr)
 
-    def call(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Done:
+    def call(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
         """`openclaw ARGUMENTS`."""
         return self.run("openclaw", *arguments, env=env)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from openclaw.home import Done, OpenClaw
+from openclaw.home import OpenClaw
 from support.documents import ROOT
+from support.running import Ran
 
 pytestmark = pytest.mark.openclaw
 
@@ -24,7 +25,7 @@ def block(section: str, number: int = 0) -> str:
     return str(found[number])
 
 
-def paste(openclaw: OpenClaw, text: str, typed: str = "", **placeholders: str | Path) -> Done:
+def paste(openclaw: OpenClaw, text: str, typed: str = "", **placeholders: str | Path) -> Ran:
     """A block in a shell, its words in capitals replaced; `typed` is what the user then types."""
     for word, value in placeholders.items():
         assert word in text, text
@@ -38,7 +39,7 @@ def paste(openclaw: OpenClaw, text: str, typed: str = "", **placeholders: str | 
         text=True,
         timeout=120,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def older_copy(openclaw: OpenClaw, name: str, key: object) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import requests
 from doubleword.base.errors import Clock
 from real_server.oracle import RealOracle
 from real_server.server import RealServer
-from support.proxy.exchange import At
+from support.crash.child import Child
+from support.proxy.exchange import At, Drop, First, Moment
+from support.proxy.http_message import Request
 from support.proxy.proxy import Proxy
 from support.running import FastClock, Ran, json_lines, run, write_requests
 
@@ -68,6 +70,20 @@ class Case:
         """A request that is not the scripts'."""
         headers = {"authorization": f"Bearer {self.server.key}"}
         return requests.request(method, self.server.base_url + path, headers=headers, timeout=30, **options)
+
+    def killed_at(self, moment: Moment, what: tuple[str, str], command: Sequence[str]) -> None:
+        """Runs a script as a process of its own, and kills it at the first such moment of such a request."""
+        child: list[Child] = []
+
+        def kill(_: Request) -> None:
+            child[0].kill()
+            raise Drop
+
+        killing = First(moment, what, kill)
+        with self.through(killing) as proxy:
+            child.append(Child(Path.cwd(), command, base_url=proxy.base_url, fast=False))
+            assert child[0].wait().killed
+        assert killing.done == 1
 
     @contextmanager
     def model(self, name: str, **properties: object) -> Iterator[str]:

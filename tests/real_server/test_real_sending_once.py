@@ -133,17 +133,7 @@ def test_killed_at_this_moment_and_run_again_it_is_whole_and_paid_once(
     real: Case, moment: Moment, what: tuple[str, str]
 ) -> None:
     expected = real.write(REQUESTS, 7)
-    child: list[Child] = []
-
-    def kill(_: Request) -> None:
-        child[0].kill()
-        raise Drop
-
-    killing = First(moment, what, kill)
-    with real.through(killing) as proxy:
-        child.append(Child(Path.cwd(), RUN_BATCH, base_url=proxy.base_url, fast=False))
-        assert child[0].wait().killed
-    assert killing.done == 1
+    real.killed_at(moment, what, RUN_BATCH)
     command, *arguments = RUN_BATCH
     done = real.run(command, *arguments, clock=quick())
     assert done.code == 0, done.err

@@ -7,29 +7,13 @@ from pathlib import Path
 import pytest
 
 from real_server.case import LOOK, Case, ids, quick
-from support.crash.child import Child
-from support.proxy.exchange import Drop, First, Moment
-from support.proxy.http_message import Request
+from support.proxy.exchange import Moment
 
 pytestmark = pytest.mark.real
 
 REQUESTS, RESULTS = Path("r.jsonl"), Path("r.results.jsonl")
 SUBMISSIONS, CONTENTS = ("POST", "/batches"), ("GET", "/content")
 TRIAL, REST = ("run_batch", "r.jsonl", "--trial", "4", *LOOK), ("run_batch", "r.jsonl", *LOOK)
-
-
-def killed_at(real: Case, moment: Moment, what: tuple[str, str], command: tuple[str, ...]) -> None:
-    child: list[Child] = []
-
-    def kill(_: Request) -> None:
-        child[0].kill()
-        raise Drop
-
-    killing = First(moment, what, kill)
-    with real.through(killing) as proxy:
-        child.append(Child(Path.cwd(), command, base_url=proxy.base_url, fast=False))
-        assert child[0].wait().killed
-    assert killing.done == 1
 
 
 @pytest.mark.parametrize(
@@ -46,13 +30,13 @@ def test_a_trial_and_its_rest_each_killed_are_every_request_once(
 ) -> None:
     expected = real.write(REQUESTS, 30)
 
-    killed_at(real, moment, what, TRIAL)
+    real.killed_at(moment, what, TRIAL)
     trial = real.run(*TRIAL, "--json", clock=quick())
     assert trial.code == 8, trial.err
     assert len(trial.facts["shown"]) == 4
     assert sum(real.oracle.answers().values()) == 4
 
-    killed_at(real, moment, what, REST)
+    real.killed_at(moment, what, REST)
     whole = real.run(*REST, clock=quick())
     assert whole.code == 0, whole.err
     assert ids(RESULTS) == expected

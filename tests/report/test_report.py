@@ -20,7 +20,7 @@ from local_server.settings import FailRule
 from support.report_jobs import HOSTILE, Failed, made_job, result_line
 from support.running import json_lines, run, run_process, write_requests
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
+PNG, PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(16), bytes(4) + b"IEND\xaeB`\x82"
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -235,7 +235,7 @@ def test_images_are_named_by_their_files_and_the_columns_of_the_prompt_are_kept_
     Path("pictures").mkdir()
     rows = []
     for n in range(4):
-        Path(f"pictures/{n}.png").write_bytes(PNG + bytes([n]))
+        Path(f"pictures/{n}.png").write_bytes(PNG + bytes([n]) + PNG_END)
         shown = json.dumps([f"pictures/{n}.png", "pictures/0.png"]) if n == 3 else f"pictures/{n}.png"
         rows.append({"text": f"card {n}", "kind": "front" if n % 2 else "back", "photo": shown})
     requests = made_job(rows, ["a", "b", "c", "d"], "--image-column", "photo", prompt="Describe the {kind} of {text}!")
@@ -454,6 +454,14 @@ def test_more_errors_than_the_page_can_hold_are_counted() -> None:
     shown = len(page.rows)
     assert 10_000 <= shown < 12_500
     assert f"all but {13_000 - shown:,} of the errors" in page.words
+
+
+def test_columns_of_hostile_cells_leave_the_page_small() -> None:
+    rows = [dict.fromkeys(("a", "b", "c", "d", "e"), f"{'<' * 120}{n}") for n in range(12_500)]
+    failed: list[str | Failed | dict[str, Any] | None] = [Failed("http_500", "<" * 500, 500)] * 12_500
+    page = page_of(made_job(rows, failed, prompt="{a} {b} {c} {d} {e}"))
+    assert len(page.data["source"]) == len(page.rows[0]["cells"]) == 4
+    assert page.rows[0]["cells"][0]
 
 
 def test_it_needs_no_network_and_no_requests_package() -> None:

@@ -136,13 +136,18 @@ def test_search_filters_and_sorting_find_the_rows(chromium: Any) -> None:
     tab.close()
 
 
-def test_columns_of_few_values_have_a_filter_each(chromium: Any) -> None:
+def of_two_shops() -> Path:
+    """A job with a schema, of whose prompt's columns one has few values."""
     Path("s.json").write_text('{"type": "object", "properties": {"mood": {"enum": ["good", "bad", "null"]}}}')
     rows = [{"text": f"note {n}", "shop": ["Rome", "Oslo", ""][n % 3]} for n in range(30)]
     outcomes: list[Any] = [f'{{"mood": "{["good", "null"][n % 2]}"}}' for n in range(30)]
     outcomes[5] = Failed("http_500", "overloaded", 500)
-    requests = made_job(rows, outcomes, "--schema", "s.json", "--empty", "keep", prompt="Of {shop}: {text}?")
-    tab = Tab(chromium, requests)
+    outcomes[6], outcomes[12] = Failed("not_returned", "missing"), Failed("running", "missing: running")
+    return made_job(rows, outcomes, "--schema", "s.json", "--empty", "keep", prompt="Of {shop}: {text}?")
+
+
+def test_columns_of_few_values_have_a_filter_each(chromium: Any) -> None:
+    tab = Tab(chromium, of_two_shops())
     tab.page.get_by_label("shop", exact=True).select_option(label="Oslo (10)")
     assert tab.column("number") == [str(n + 1) for n in range(1, 30, 3)]
     tab.page.get_by_label("mood", exact=True).select_option(label="null (14)")
@@ -190,7 +195,7 @@ def test_the_keyboard_alone_reaches_everything(chromium: Any) -> None:
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(chromium: Any, width: int, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    tab = Tab(chromium, reviews(), width, scheme)
+    tab = Tab(chromium, of_two_shops(), width, scheme)
     tab.page.locator("#body button").first.click()
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
     found = Axe().run(tab.page).response["violations"]
@@ -200,7 +205,8 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(chromium
 
 
 def test_what_a_model_or_a_server_wrote_runs_nothing(chromium: Any) -> None:
-    rows = [{"text": f"{HOSTILE} {n}"} for n in range(6)]
+    column, values = "</script><img src=x onerror=alert(4)>", ["<svg onload=alert(5)>", "b"]
+    rows = [{"text": f"{HOSTILE} {n}", column: values[n % 2]} for n in range(6)]
     rows[5] = rows[4]
     outcomes: list[Any] = [
         HOSTILE,
@@ -210,7 +216,11 @@ def test_what_a_model_or_a_server_wrote_runs_nothing(chromium: Any) -> None:
         HOSTILE,
         "</textarea><script>alert(1)",
     ]
-    tab = Tab(chromium, made_job(rows, outcomes, "--set", f'user="{"<script>alert(3)</script>"}"'))
+    asked = ("--set", f'user="{"<script>alert(3)</script>"}"')
+    tab = Tab(chromium, made_job(rows, outcomes, *asked, prompt="Of {text} in {%s}" % column))  # noqa: UP031
+    tab.page.get_by_label(column, exact=True).select_option(label="<svg onload=alert(5)> (4)")
+    assert tab.found == "4 of 6 rows"
+    tab.page.get_by_label(column, exact=True).select_option(label="any")
     for button in range(6):
         tab.page.locator("#body button").nth(button).click()
     tab.page.fill("#search", "onerror=")

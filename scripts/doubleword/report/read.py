@@ -34,7 +34,6 @@ MISSING = frozenset({"cancelled", "expired", "not_returned", "input_deleted", "u
 NOT_SENT = "not_submitted"  # after a trial this is nearly the whole job: no trouble, and not in the table
 RUNNING = "running"
 EXAMPLES = 3
-VALUE_CHARACTERS = 100  # of a cell and of a property, in a row of the table
 
 
 @dataclass
@@ -229,13 +228,9 @@ def _take(report: Report, number: int, row: _Row) -> None:
         prompt, whole = _shown_prompt(report, row)
         facts = {"number": number, "line": row.line, "id": clean(row.custom_id)[:100], "kind": clean(kind)[:60]}
         facts |= {"prompt": prompt, "whole": not whole, "answer": text, "cut": said.cut and not kind}
-        facts |= {"values": _short(values), "cells": _short(report.cells.texts(row.cells))}
+        facts |= {"values": values, "cells": report.cells.texts(row.cells)}
         facts |= {"promptTokens": said.prompt_tokens, "tokens": said.completion_tokens}
         report.rows.add(row.prompt, facts)
-
-
-def _short(texts: list[str]) -> list[str]:
-    return [clean(text)[:VALUE_CHARACTERS] for text in texts]
 
 
 def _described(said: Said, value: Any) -> str:

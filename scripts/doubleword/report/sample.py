@@ -16,6 +16,7 @@ SAMPLE = 2_000
 ERRORS = 10_000
 PAGE_BYTES = 4_400_000  # of rows; with script, style and charts the page stays below 5 MB
 CELL_CHARACTERS = 100_000
+SHORT_CHARACTERS = 100  # of a property of the answer, and of a cell of the source
 
 # Control characters but tab and line feed; marks that embed, override or isolate a direction; lone surrogates.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]")
@@ -68,10 +69,15 @@ class Rows:
         return sampled or chosen
 
     def add(self, prompt_hash: int, facts: dict[str, Any]) -> None:
-        """`facts`: COLUMNS but the lengths; `prompt` and `answer` are cut to what there is room for."""
+        """`facts`: COLUMNS but the lengths; `prompt` and `answer` are cut to what there is room for, and before them
+        the `values` of the answer and the `cells` of the row, which get a third of it."""
         answer, prompt = clean(facts["answer"]), clean(facts["prompt"])
         row = {**facts, "prompt": "", "answer": "", "promptLength": len(prompt), "answerLength": len(answer)}
-        room = self._left // max(1, self._rows_left) - len(in_script(list(row.values())).encode())
+        share = self._left // max(1, self._rows_left)
+        short = share // 3 // max(1, len(facts["values"]) + len(facts["cells"]))
+        for name in ("values", "cells"):
+            row[name] = [_fitted(clean(text)[:SHORT_CHARACTERS], short) for text in facts[name]]
+        room = share - len(in_script(list(row.values())).encode())
         row["answer"] = _fitted(answer, room * 2 // 3)
         row["prompt"] = _fitted(prompt, room - len(in_script(row["answer"]).encode()))
         written = in_script([row[name] for name in self.COLUMNS])

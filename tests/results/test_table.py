@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.request_file.expected import choice_format
-from doubleword.results.guard import guarded
+from doubleword.results.guard import enclosed, guarded
 from local_server.app import LocalServer
 from support.canned import answer_with, chat_body
 from support.running import Ran, chat_line, json_lines, run
@@ -212,13 +212,41 @@ def test_vectors_are_arrays_and_counted(server: LocalServer) -> None:
     assert pyarrow.parquet.read_table("out.parquet").schema.field("answer").type == pyarrow.list_(pyarrow.float64())
 
 
-def test_a_property_that_no_answer_has_is_of_the_type_that_was_asked_for(server: LocalServer) -> None:
-    answer_with(server, lambda _: json.dumps({"city": "Rome", "people": None}))
-    asked = SCHEMA | {"properties": SCHEMA["properties"] | {"people": {"type": ["integer", "null"]}}}  # type: ignore[operator]
+def test_the_columns_of_a_parquet_are_of_the_types_that_were_asked_for_whatever_came(server: LocalServer) -> None:
+    whole = {"$ref": "#/$defs/whole"}
+    asked = {
+        "type": "object",
+        "properties": {
+            "nothing": {"type": ["integer", "null"]},
+            "either": {"anyOf": [whole, {"type": "null"}]},
+            "ratio": {"type": "number"},
+            "tags": {"type": "array", "items": {"type": "number"}},
+            "place": {"type": "object", "properties": {"zip": {"enum": [1, 2, None]}, "next": {"$ref": "#"}}},
+        },
+        "$defs": {"whole": {"type": "integer"}},
+    }
+    came: dict[str, Any] = {"nothing": None, "either": None, "ratio": 3, "tags": [], "place": {"zip": None}}
+    answer_with(server, lambda _: json.dumps(came))
     Path("schema.json").write_text(json.dumps(asked))
     made(rows(), "{text}", "--schema", "schema.json")
     delivered("--output", "out.parquet")
-    assert pyarrow.parquet.read_schema("out.parquet").field("people").type == pyarrow.int64()
+    types = {field.name: str(field.type) for field in pyarrow.parquet.read_schema("out.parquet")}
+    assert (types["nothing"], types["either"], types["ratio"]) == ("int64", "int64", "double")
+    assert types["tags"] == "list<element: double>"
+    assert types["place"].startswith("struct<zip: int64")
+
+
+@pytest.mark.parametrize("number", ["12345678901234567890123", "0.1234567890123456789", "3.0"])
+def test_numbers_come_into_tables_with_their_digits(server: LocalServer, number: str) -> None:
+    answer_with(server, lambda _: f'{{"n": {number}, "within": [{number}]}}')
+    asked = {"type": "object", "properties": {"n": {"type": "number"}, "within": {"type": "array"}}}
+    Path("schema.json").write_text(json.dumps(asked))
+    made(rows(1), "{text}", "--schema", "schema.json")
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text().splitlines()[1] == f"k0,t0,{number},[{number}]"
+    delivered("--output", "out.jsonl")
+    assert f'"n": {number}, "within": [{number}]' in Path("out.jsonl").read_text()
+    delivered("--output", "out.parquet")
 
 
 def test_a_decimal_is_a_number_in_jsonl(server: LocalServer) -> None:
@@ -227,7 +255,9 @@ def test_a_decimal_is_a_number_in_jsonl(server: LocalServer) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"id": ["a", "b"], "price": price}), "rows.parquet")
     made(Path("rows.parquet"), "{id}")
     delivered("--output", "out.jsonl")
-    assert [row["price"] for row in json_lines(Path("out.jsonl"))] == [1.1, "12345678901234567.89"]
+    found = Path("out.jsonl").read_text()
+    assert '"price": 1.10,' in found
+    assert '"price": 12345678901234567.89,' in found
 
 
 def test_the_flags_of_a_table_are_remembered_together(server: LocalServer) -> None:
@@ -258,7 +288,8 @@ def test_a_parquet_source_keeps_its_types(server: LocalServer) -> None:
 
 @pytest.mark.parametrize(
     "cell", ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "－1", "-1+cmd|'/c'!A0", "- a=b",  # noqa: RUF001
-             "- SUM(A1)", "-", "=\"x\"", "\x00=1+1", "\x00 \x01+A1", "\u200b=1"]
+             "- SUM(A1)", "-", "=\"x\"", "\x00=1+1", "\x00 \x01+A1", "\u200b=1",
+             *(f"{chr(code)}=1" for code in [*range(33), *range(0x7F, 0xA1), 0xAD, 0x1680, 0x2009, 0x202F, 0x3000])]
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_is_guarded(cell: str) -> None:
     assert guarded(cell) == "'" + cell
@@ -281,11 +312,26 @@ def test_answers_ids_and_errors_are_guarded_and_counted(server: LocalServer, end
     assert "'" not in Path(f"out.{ending}").read_text()
 
 
-def test_what_falls_apart_under_another_delimiter_is_no_formula_there(server: LocalServer) -> None:
+@pytest.mark.parametrize("before", ["ok;", "ok\t", "ok|", "ok ", "ok:", "ok; ", ";", "ok;\x00", "1-;"])
+@pytest.mark.parametrize("sign", "=+-@")
+def test_what_falls_apart_under_another_delimiter_is_in_quotes(before: str, sign: str) -> None:
+    assert enclosed(f"{before}{sign}A1") == f'"{before}{sign}A1"'
+    assert not enclosed("a@b.com e-mail C++ 1+1=2")
+
+
+def test_an_answer_that_falls_apart_under_another_delimiter_is_no_formula_there(server: LocalServer) -> None:
     answer_with(server, lambda _: "ok;=1+1")
     made(rows(1))
     delivered("--output", "out.csv")
     assert Path("out.csv").read_text() == 'id,text,answer\nk0,t0,"ok;=1+1"\n'
+
+
+def test_an_answer_column_that_is_not_in_the_table_may_have_any_name(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("rows.csv").write_text("id,answer\n1,a\n")
+    made(Path("rows.csv"), "{answer}")
+    delivered("--output", "out.csv", "--columns", "id,error")
+    assert Path("out.csv").read_text() == "id,error\n1,\n"
 
 
 def test_nothing_is_guarded_in_jsonl(server: LocalServer) -> None:
@@ -365,7 +411,9 @@ def test_a_join_that_is_refused_leaves_the_one_before(server: LocalServer) -> No
         (["--output", "out.csv", "--columns", "ID"], 2, "--columns"),
         (["--output", "out.csv", "--columns", "id,id"], 2, "--columns"),
         (["--output", "out.csv", "--columns", ""], 2, "--columns"),
-        (["--output", "out.csv", "--answer-column", "text"], 3, "--answer-column"),
+        (["--output", "out.csv", "--answer-column", "text"], 3, "--answer-column new_text"),
+        (["--output", "out.csv", "--answer-column", "text", "--columns", "id,text"], 3, "--answer-column new_text"),
+        (["--output", "out.csv", "--columns", "id,nosuch"], 2, "there are id,text,answer;"),
         (["--output", "out.csv", "--answer-column", ""], 2, "--answer-column"),
         (["--output", f"{'n' * 300}.csv"], 3, ""),
         (["--show", "-1"], 2, "--show"),

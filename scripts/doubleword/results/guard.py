@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 
-# How a formula may begin, in its full-width form too; before it programs skip white space, and what they do not show.
-_FORMULA = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
-)
+_SIGN = "[-=+@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"  # full-width and small forms, too
+# What programs skip before a formula, or do not show: white space, control characters, marks of width and direction.
+_SKIPPED = "[\\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+_FORMULA = re.compile(f"[\t\r\n]|{_SKIPPED}*{_SIGN}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?")
 _BULLETED = re.compile(r"\s*- [^(!|=]*")  # calls nothing, names no other sheet or program
 
-
-# Read with another delimiter than it was written with, a cell falls apart, and the rest of it may be a formula.
-_LATER = re.compile("[,;|\t] *[=+\\-@]")
+# Read with another delimiter than it was written with, a cell falls apart, and the rest of it may be a formula. One in
+# quotes does not, whether what stands before the sign is a space, a `;`, a tab or anything else.
+_LATER = re.compile(rf"[^\w=+\-@]{_SIGN}")
 
 
 def enclosed(cell: str) -> str:
     """A cell that is to be quoted whatever the delimiter is; "" for one that need not be."""
-    return '"' + cell.replace('"', '""') + '"' if _LATER.search(cell) else ""
+    return '"' + cell.replace('"', '""') + '"' if _LATER.search(cell, cell[:1] == "'") else ""
 
 
 def guarded(cell: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +18,15 @@ from ..rows.located import located
 from ..rows.source import Row, Source
 from . import asked
 from .answers import NOT_IN_JOB, Answer, Find
-from .wanted import Wanted
+from .wanted import Wanted, columns_text
 
 FORMS = (".csv", ".tsv", ".jsonl", ".parquet")
 ON_REQUEST: dict[str, Callable[[Answer], Any]] = {
     "custom_id": lambda answer: answer.custom_id or None,
     "error": lambda answer: answer.error or None,
     "finish_reason": lambda answer: answer.said.finish or None,
-    "prompt_tokens": lambda answer: None if answer.value is None else answer.said.prompt_tokens or None,
-    "completion_tokens": lambda answer: None if answer.value is None else answer.said.completion_tokens or None,
+    "prompt_tokens": lambda answer: answer.said.prompt_tokens or None,
+    "completion_tokens": lambda answer: answer.said.completion_tokens or None,
     "reasoning": lambda answer: answer.reasoning or None,
 }
 
@@ -124,9 +125,9 @@ def planned(job: Job, wanted: Wanted) -> Table:
     source = None if job.record.source is None else located(job.record.source, job.folder.parent)
     _require_free(job, wanted.output, source)
     expected = asked.expected(job)
-    own = _source_columns(source)
-    answer = _answer_columns(own, expected, wanted.answer_column)
-    columns, chosen = (*own, *answer), wanted.columns
+    own, chosen = _source_columns(source), wanted.columns
+    answer = _answer_columns(own, expected, wanted.answer_column, chosen)
+    columns = (*own, *answer)
     if chosen:
         whole = Column(wanted.answer_column, "answer", "")
         columns = tuple(_column(name, source, columns, whole) for name in chosen)
@@ -165,7 +166,7 @@ def _source_columns(source: Source | None) -> list[Column]:
     return [Column(name, "source", name) for name in source.columns]
 
 
-def _answer_columns(own: list[Column], expected: Expected | None, name: str) -> list[Column]:
+def _answer_columns(own: list[Column], expected: Expected | None, name: str, chosen: tuple[str, ...]) -> list[Column]:
     taken = [column.name for column in own]
     if expected is not None and expected.columns:
         found: list[Column] = []
@@ -173,11 +174,10 @@ def _answer_columns(own: list[Column], expected: Expected | None, name: str) -> 
             found.append(Column(_free(key, taken), "answer", key))
             taken.append(found[-1].name)
         return found
-    if not name.strip():
-        raise WrongUsage("--answer-column is empty", "for example --answer-column label")
-    if name in taken:
+    if name in taken and (not chosen or name in chosen):
         raise BadInput(
-            f"--answer-column {safe(name, 80)}: the source has a column of that name", "choose another --answer-column"
+            f"--answer-column {safe(name, 80)}: the source has a column of that name",
+            f"the same command with --answer-column {shlex.quote(safe(_free(f'new_{name}', taken)))}",
         )
     return [Column(name, "answer", "")]
 
@@ -202,10 +202,10 @@ def _column(name: str, source: Source | None, usual: Iterable[Column], whole: Co
     except BadInput as error:
         raise WrongUsage(error.what, error.next_step) from None
     if not key:
-        there = ", ".join(safe(column.name, 60) for column in usual[:40])
+        there = columns_text(tuple(safe(column.name, 60) for column in usual[:40]))
         raise WrongUsage(
-            f"--columns: {safe(name, 80)!r} is no column; there are {there}; on request {', '.join(ON_REQUEST)}",
-            "name those that are there",
+            f"--columns: {safe(name, 80)!r} is no column; there are {there}; on request {','.join(ON_REQUEST)}",
+            "name those that are there, as they stand here",
         )
     return next(
         (column for column in usual if column.key == key and column.of == "source"), Column(name, "source", key)
@@ -217,10 +217,11 @@ def require_common_ids(source: Source, prefix: str, requested: set[str]) -> None
     ids = {prefix + row.custom_id for row in source.read() if row.custom_id}
     lonely = len(requested - ids)
     if lonely == len(requested):
-        one, other = (safe(next(iter(sorted(some)), ""), 60) for some in (requested, ids))
+        one = safe(next(iter(sorted(requested)), ""), 60)
+        rows = f"rows such as {safe(min(ids), 60)!r}" if ids else "no row has one there"
         raise BadInput(
             f"--id-column {safe(source.id_column, 60)}: no row has the id of a request; requests have ids such as"
-            f" {one!r}, rows such as {other!r}",
+            f" {one!r}, {rows}",
             "name another --id-column, or what stands before the ids: --id-prefix",
         )
     if lonely:

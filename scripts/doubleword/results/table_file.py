@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +90,7 @@ def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Itera
             if sparse and column.of == "source" and column.key == column.name and column.key not in cells:
                 continue
             found[column.name] = _value(column, column.cell(cells, answer), table)
-        yield _json(found).encode("utf-8", "backslashreplace") + b"\n"
+        yield text(found).encode("utf-8", "backslashreplace") + b"\n"
         written.rows += 1
 
 
@@ -105,32 +103,6 @@ def _value(column: Column, cell: Any, table: Table) -> Any:
         return cell
     found, value = parsed_text(bare)
     return value if found and isinstance(value, dict) else cell
-
-
-def _json(found: Any) -> str:
-    try:
-        return json.dumps(found, ensure_ascii=False, default=_as_json, allow_nan=False)
-    except ValueError:  # NaN, which JSON does not have
-        return json.dumps(_plain(found), ensure_ascii=False, default=_as_json)
-
-
-def _as_json(cell: Any) -> Any:
-    """What JSON has no form for: a decimal as a number, where none of its digits is lost, all else as text."""
-    if isinstance(cell, Decimal) and cell.is_finite():
-        if cell == cell.to_integral_value() and abs(cell) < 1 << 63:
-            return int(cell)
-        if Decimal(repr(float(cell))) == cell:
-            return float(cell)
-    return text(cell)
-
-
-def _plain(cell: Any) -> Any:
-    if isinstance(cell, dict):
-        return {key: _plain(member) for key, member in cell.items()}
-    if isinstance(cell, (list, tuple)):
-        return [_plain(member) for member in cell]
-    endless = isinstance(cell, float) and (cell != cell or cell in (float("inf"), float("-inf")))
-    return None if endless else cell
 
 
 # --- CSV and TSV -------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 
 from ..base.errors import BadInput
 from ..base.files import whole_file
+from ..base.json_text import fields
 from ..base.text import safe
+from ..request_file.expected import properties, together
 from ..rows.cells import is_empty, text
 from .table import Column, Rows, Table
 
 ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 1_000_000
 TEXTS = ("csv", "lines", "texts")  # forms of a source whose cells are all texts
+_NAMED = {"boolean": "bool", "integer": "int", "number": "float", "string": "text"}  # the types of JSON Schema
 
 
 @dataclass
@@ -42,9 +46,22 @@ class Kind:
         else:
             self.scalars.add(_scalar(value))
 
-    @property
-    def nothing(self) -> bool:
-        return not self.scalars and self.items is None and self.members is None
+    def expect(self, schema: Any, root: dict[str, Any], within: frozenset[int] = frozenset()) -> None:
+        """Takes the types that a schema names: next month's file is to have the same, whatever its values are."""
+        for part in together(schema, root):
+            if id(part) in within:  # it refers to itself
+                continue
+            inner, kinds, words = within | {id(part)}, part.get("type"), part.get("enum")
+            for kind in kinds if isinstance(kinds, list) else [kinds]:
+                self.scalars |= {_NAMED[kind]} if isinstance(kind, str) and kind in _NAMED else set()
+            for word in words if isinstance(words, list) else [part.get("const")]:
+                self.see(word)
+            if "items" in part:
+                self.items = self.items or Kind()
+                self.items.expect(part["items"], root, inner)
+            for name, member in fields(part.get("properties")).items():
+                self.members = {} if self.members is None else self.members
+                self.members.setdefault(name, Kind()).expect(member, root, inner)
 
     @cached_property
     def name(self) -> str:
@@ -60,7 +77,7 @@ def _scalar(value: Any) -> str:
         return "bool"
     if isinstance(value, int):
         return "int" if -(1 << 63) <= value < 1 << 63 else "text"
-    return "float" if isinstance(value, float) else "text"
+    return "float" if isinstance(value, (float, Decimal)) else "text"
 
 
 def write_parquet(table: Table, rows: Rows, path: Path | None, before: Callable[[Path], None]) -> int:
@@ -89,15 +106,12 @@ def write_parquet(table: Table, rows: Rows, path: Path | None, before: Callable[
 
 def _kinds(table: Table, rows: Rows) -> dict[str, Kind]:
     """What the values of each column are, by its name. Where all cells of the source are texts, it is not read."""
-    kinds = {column.name: Kind() for column in table.columns}
+    kinds = {column.name: _asked_for(table, column) for column in table.columns}
     texts = table.source is not None and table.source.format in TEXTS
     for cells, answer, _ in rows(table.answers_alone if texts else table):
         if answer is not None:
             for column in table.columns:
                 kinds[column.name].see(column.cell(cells, answer))
-    for column in table.columns:
-        if kinds[column.name].nothing and column.of == "answer":
-            kinds[column.name].scalars |= _asked_for(table, column)
     return kinds
 
 
@@ -156,14 +170,12 @@ def _types_of_source(table: Table) -> dict[str, Any]:
     return {name: known.field(key).type for name, key in named.items() if key in known.names}
 
 
-def _asked_for(table: Table, column: Column) -> set[str]:
-    """What the schema says of a property that no answer has: next month's file is to have the same type."""
-    schema = table.expected.schema if table.expected else None
-    properties = schema.get("properties") if schema else None
-    named = properties.get(column.key) if isinstance(properties, dict) else None
-    kinds = named.get("type") if isinstance(named, dict) else None
-    words = {"boolean": "bool", "integer": "int", "number": "float"}
-    return {words[kind] for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind in words}
+def _asked_for(table: Table, column: Column) -> Kind:
+    """What the schema says of an answer's column."""
+    kind, schema = Kind(), table.expected.schema if table.expected else None
+    if schema is not None and column.of == "answer":
+        kind.expect(properties(schema).get(column.key) if column.key else schema, schema)
+    return kind
 
 
 def _type(kind: Kind) -> Any:

@@ -25,6 +25,10 @@ class Wanted:
     partial: bool = False
     guard: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.answer_column.strip():
+            raise WrongUsage("--answer-column is empty", "for example --answer-column label")
+
     def remembered(self) -> dict[str, Any]:
         """For `Job.remember_table`: what the next command must ask for again; {} where no table was asked for."""
         if self.output is None:

@@ -73,7 +73,9 @@ class _Check:
             self.ids.add(custom_id)
             self.id_bytes += len(custom_id)
             if self.bodies is not None:
-                self.bodies.add(raw.replace(b'"%b"' % custom_id, b"", 1).strip())
+                at = raw.find(custom_id)  # near the start, as in lines of ours, nothing that is asked stands before it
+                asks = raw[at + len(custom_id) :] if at < 20 else raw.replace(b'"%b"' % custom_id, b"", 1)
+                self.bodies.add(asks.strip())
             if custom_id.isdigit():
                 self.unwise["with a bare number as custom_id: spreadsheets change those"] += 1
 
@@ -197,7 +199,8 @@ def examine(
             harmless["CRLF line ends"] += 1
         checked.add(line.number, raw)
         seen += len(raw)
-        harmless["a byte order mark"] += line.start == len(BOM) and line.number == 1
+        if line.number == 1:
+            harmless["a byte order mark"] += line.start == len(BOM)
     harmless["no newline at the end"] += not line.raw.endswith(b"\n")
     report = checked.report
     report.spans, report.sha256 = cutter.parts()

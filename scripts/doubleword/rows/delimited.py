@@ -30,10 +30,10 @@ def written_rows(form: Form) -> Iterator[tuple[int, dict[str, Any], str]]:
 def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str, Any], str]]:
     found, bad = records(form, tally, keep), BadLines(form.path)
     headers, width = _header(form, found, tally)
-    first, rest = headers[0], [*headers[1:], *[""] * (width - len(headers))]
+    header = [*headers, *[""] * (width - len(headers))]
     for line, cells, raw in found:
         if len(cells) == width:
-            if cells[0].lstrip("\ufeff") == first and cells[1:] == rest:
+            if cells[-1] == header[-1] and cells[1:] == header[1:] and cells[0].lstrip("\ufeff") == header[0]:
                 tally.doubt("a row is the header once more; were files joined there?", line)
             if len(headers) < width and any(cells[len(headers) :]):
                 bad.add(line, *_no_header(len(headers), cells))

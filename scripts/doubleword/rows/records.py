@@ -68,7 +68,7 @@ def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> 
             for cells in reader:
                 if reader.line_num > line:
                     _judge_swallowed(line, cells, form.delimiter, tally)
-                yield Record(line, cells, "".join(held))
+                yield Record(line, cells, "".join(held) if keep else "")
                 held.clear()
                 line = reader.line_num + 1
             whole = True

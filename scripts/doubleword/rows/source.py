@@ -166,11 +166,12 @@ class Source(Form):
 
     def _read(self, rows: Iterator[tuple[int, dict[str, Any]]], tally: Tally, requests_only: bool) -> Iterator[Row]:
         used, skipped = self.used if self.empty == "skip" else (), frozenset(self.skipped)
+        limit, sample, id_column = self.limit, self.sample, self.id_column
         chance, left, needed = random.Random(self.seed), self.rows or 0, self.sample or 0  # noqa: S311
         for number, (line, cells) in enumerate(rows, 1):
             tally.rows = number
-            wanted = self.limit is None or number <= self.limit
-            if self.sample is not None:  # each row with the chance that fills the sample exactly by the last one
+            wanted = limit is None or number <= limit
+            if sample is not None:  # each row with the chance that fills the sample exactly by the last one
                 wanted = chance.random() * left < needed
                 left, needed = left - 1, needed - wanted
             elif not wanted and requests_only:
@@ -178,12 +179,11 @@ class Source(Form):
             if wanted and used and any(is_empty(value(cells, name)) for name in used):
                 tally.skip("row with an empty cell in a column that is used", self.place_of(line, cells))
                 wanted = False
-            if number in skipped:
+            if skipped and number in skipped:
                 cells = {name: None if isinstance(cell, Unreadable) else cell for name, cell in cells.items()}
                 wanted = False
             if wanted:
-                by_row = self.id_column is None
-                yield Row(line, cells, f"row-{number:06d}" if by_row else text(value(cells, self.id_column or "")))
+                yield Row(line, cells, f"row-{number:06d}" if id_column is None else text(value(cells, id_column)))
             elif not requests_only:
                 yield Row(line, cells, None)
 

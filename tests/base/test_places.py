@@ -143,6 +143,26 @@ def test_an_older_python_is_told_so_in_one_line() -> None:
     assert (code, json.loads(err)["error"]["code"]) == (2, 2)
 
 
+# --- uv ---
+
+UV = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
+def test_a_script_runs_by_uv_and_so_does_the_command_it_names() -> None:
+    assert UV is not None
+    Path("t.csv").write_text("text\ngood\n")
+    flags = ["r.jsonl", "--input", "t.csv", "--model", "m", "--prompt", "{text}", "--json"]
+    code, out, err = start(
+        UV, "run", "--python", "3", SCRIPTS / "create_batch_file.py", *flags, env={"UV_NO_CONFIG": "1"}
+    )
+    assert code == 0, err
+    step = json.loads(out)["next"]
+    assert step.split()[:2] == ["uv", "run"]
+    assert step.endswith("upload.py r.jsonl")
+    assert start(UV, "run", SCRIPTS / "create_batch_file.py", "--help")[0] == 0
+
+
 # --- streams ---
 
 CLOSED = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"]

@@ -84,21 +84,27 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'es' if noun.endswith(('ch', 's')) else 's'}"
 
 
+def _interpreter() -> list[str]:
+    """What runs a script as this one is run: the short name, where it finds the same interpreter."""
+    import shutil
+
+    if Path(sys.prefix).parent.name.startswith("environments-"):  # of uv, for this script alone
+        return ["uv", "run"]
+    python = sys.executable or "python3"
+    known = shutil.which("python3")
+    return ["python3" if known and Path(known).parent == Path(python).parent else python]
+
+
 def next_command(script: str, *arguments: str | Path) -> str:
     """The exact command line that runs a sibling script from where this one was started."""
     import shlex
-    import shutil
 
     folder = Path(sys.argv[0]).parent
     if not (folder / script).exists():  # not started as one of the scripts
         folder = Path(__file__).parent.parent.parent
-    python = sys.executable or "python3"
-    known = shutil.which("python3")
-    if known and Path(known).parent == Path(python).parent:
-        python = "python3"  # the short name, where it finds the same interpreter
     # A path that begins with a dash would be taken for a flag.
     words = [f"./{a}" if isinstance(a, Path) and str(a).startswith("-") else str(a) for a in arguments]
-    words = [python, str(folder / script), *words]
+    words = [*_interpreter(), str(folder / script), *words]
     if os.name == "nt":
         import subprocess
 

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     raw = by_id.id_in(args.requests)
     job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
     if args.source:
-        from_batch.join_source(job, clock, args.source, args.id_column, args.id_prefix or "")
+        from_batch.join_source(job, clock, args.source, args.id_column, args.id_prefix or "", wanted)
     done = engine.deliver(api, job, wanted)
     answer(done.lines, done.facts)
     return done.code

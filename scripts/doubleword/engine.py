@@ -246,6 +246,11 @@ class Waiting:
 
 def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int = 0) -> Done:
     """Whatever is left of a job. With `trial`, so many requests first: they are shown, and the rest waits for a yes."""
+    done = _run(api, job, terms, wanted, waiting, trial)
+    return done._replace(facts={"trial": None, "rest": None, "rest_tokens": None} | done.facts)
+
+
+def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int) -> Done:
     delivery.require_writable(job, wanted)  # before anything is paid
     if wanted.output is not None:
         with job.locked(api.clock):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -392,6 +393,52 @@ def test_a_join_that_is_refused_leaves_the_one_before(server: LocalServer) -> No
     assert run("download", batch, *flags, "--output", "other.csv").code == 3
     assert run("download", batch, "--output", "again.csv").code == 0
     assert Path("again.csv").read_bytes() == Path("out.csv").read_bytes()
+
+
+def test_a_join_whose_table_is_refused_is_not_kept_either(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("made.jsonl").write_text("".join(chat_line(f"sku:{n}", f"p{n}", "canned") for n in (1, 2)))
+    assert run("run_batch", "made.jsonl").code == 0
+    batch = json.loads(Path("made.job/record.json").read_text())["attempts"][0]["parts"][0]["batch"]["id"]
+    Path("rows.csv").write_text("sku\nsku:1\nsku:2\n")
+    Path("other.csv").write_text("sku,no\n1,\n2,\n")
+    first = ["--source", "rows.csv", "--id-column", "sku", "--output", "out.csv"]
+    assert run("download", batch, *first).code == 0
+    other = ["--source", "other.csv", "--output", "other.out.csv", "--id-prefix", "sku:"]
+    assert run("download", batch, *other, "--id-column", "sku", "--columns", "nosuch").code == 2
+    ran = run("download", batch, *other, "--id-column", "no")
+    assert (ran.code, "no row has one there" in ran.err) == (3, True)
+    assert run("download", batch, "--output", "again.csv").code == 0
+    assert Path("again.csv").read_bytes() == Path("out.csv").read_bytes()
+
+
+def test_what_is_next_may_be_pasted_whatever_the_names_are(server: LocalServer) -> None:
+    answer_with(server, lambda text: text if text == "t0" else "")
+    Path("rows.csv").write_text("-x,text\n1,t0\n2,t1\n")
+    made(Path("rows.csv"))
+    delivered("--output=-out.csv", "--columns=-x,-y", "--answer-column=-y", code=9)
+    assert run("retry_failed", "r.jsonl").code == 0
+    answer_with(server, str.upper)
+    _, script, *flags = shlex.split(run("retry_failed", "r.jsonl", "--json").facts["next"])
+    assert run(Path(script).stem, *flags).code == 0
+    assert Path("-out.csv").read_text() == "-x,-y\n1,t0\n2,T1\n"
+
+
+def test_what_was_paid_for_an_answer_that_is_none_is_in_its_row(server: LocalServer) -> None:
+    answer_with(server, lambda text: chat_body("", "length", reasoning=f"hm {text}"))
+    made(rows(1))
+    asked = "finish_reason,prompt_tokens,completion_tokens,reasoning"
+    delivered("--output", "out.csv", "--columns", f"id,{asked}", code=9)
+    assert Path("out.csv").read_text() == f"id,{asked}\nk0,length,4,3,hm t0\n"
+
+
+def test_the_object_of_a_run_has_the_same_keys_however_it_ends(server: LocalServer) -> None:
+    made(rows(3), model="echo")
+    trial = run("run_batch", "r.jsonl", "--trial", "1", "--json").facts
+    waited = run("run_batch", "r.jsonl", "--timeout-seconds", "0", "--json").facts
+    whole = run("run_batch", "r.jsonl", "--json").facts
+    assert trial.keys() == waited.keys() == whole.keys()
+    assert (trial["trial"], trial["rest"], whole["trial"], whole["rest"]) == (1, 2, None, None)
 
 
 # --- before anything is paid ---

@@ -324,7 +324,11 @@ class Job:
         for name in names:
             value = getattr(self.record.options, name)
             if value and (name, value) != ("completion_window", "24h"):  # what every command does anyway
-                words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
+                flag = f"--{name.replace('_', '-')}"
+                if value is not True and value.startswith("-"):  # it would be taken for a flag
+                    words.append(f"{flag}={value}")
+                else:
+                    words += [flag, *([] if value is True else [value])]
         return words
 
     # --- writing ---

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.errors import BadInput
-from ..base.json_text import count, fields, moment, read_json
+from ..base.json_text import fields, moment, read_json
 from ..base.progress import Progress
 from ..base.text import safe, without_key
 from ..job.job import Job
@@ -199,11 +199,7 @@ def _take(report: Report, number: int, row: _Row) -> None:
             str(row.error.get("kind") or ("error" if row.error else NOT_SENT)),
             str(row.error.get("text") or ""),
         )
-        said = Said(
-            prompt_tokens=count(row.error.get("prompt_tokens")),
-            completion_tokens=count(row.error.get("completion_tokens")),
-            cut=row.error.get("cut") is True,
-        )
+        said = outcome.said_in(row.error)
     text = without_key(text)  # before anything is cut: half a key is one, too
     if kind == NOT_SENT:
         report.counts.waiting += 1

@@ -129,6 +129,11 @@ def split_thinking(text: str) -> tuple[str, str]:
     return (text[: ended.start()].strip(), text[ended.end() :]) if ended else ("", text)
 
 
+def reasoning_of(said: Said) -> str:
+    """The thinking, in its own field of the body or at the beginning of the text."""
+    return said.reasoning or split_thinking(said.text)[0]
+
+
 def _forms(text: str) -> Iterator[str]:
     """A text in each form that the answer in it may have: all of it, what follows thinking, what a fence encloses."""
     rests = [*dict.fromkeys((text, split_thinking(text)[1], text.rpartition("</think>")[2]))]

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..base.files import read_at
+from ..base.json_text import fields
 from ..job.job import Job
 from ..request_file.expected import Expected
 from ..request_file.lines import request_ids
 from . import outcome
-from .answer import split_thinking
+from .answer import reasoning_of
 from .response_body import Said
 
 NOT_IN_JOB = "not in this job"
@@ -26,7 +28,7 @@ class Answer(NamedTuple):
 
     @property
     def reasoning(self) -> str:
-        return self.said.reasoning or split_thinking(self.said.text)[0]
+        return reasoning_of(self.said)
 
 
 Find = Callable[[str], Answer | None]  # the answer of a custom_id; None where there is none to be had
@@ -52,16 +54,16 @@ def in_order(results: Path, errors: Path, expected: Expected | None) -> Find:
 
 def by_id(results: Path, errors: Path, expected: Expected | None) -> Find:
     """The answers, in any order. Memory holds where the lines are."""
-    places = _places(results)
-    failures = {line["custom_id"]: _failure(line) for line in _lines(errors)}
+    good, bad = _places(results), _places(errors)
+
+    def line(path: Path, start: int, length: int) -> dict[str, Any]:
+        with path.open("rb", buffering=0) as file:
+            return fields(outcome.loads(read_at(file.fileno(), start, length)))
 
     def find(custom_id: str) -> Answer | None:
-        if custom_id not in places:
-            return failures.get(custom_id) or Answer(custom_id, error=NOT_IN_JOB)
-        start, length = places[custom_id]
-        with results.open("rb", buffering=0) as file:
-            file.seek(start)
-            return _answer(outcome.loads(file.read(length)), expected)
+        if custom_id in good:
+            return _answer(line(results, *good[custom_id]), expected)
+        return _failure(line(errors, *bad[custom_id])) if custom_id in bad else Answer(custom_id, error=NOT_IN_JOB)
 
     return find
 
@@ -84,7 +86,7 @@ def _answer(line: dict[str, Any], expected: Expected | None) -> Answer:
 
 
 def _failure(line: dict[str, Any]) -> Answer:
-    return Answer(line["custom_id"], None, f"{line['kind']}: {line['text']}")
+    return Answer(line["custom_id"], None, f"{line['kind']}: {line['text']}", outcome.said_in(line))
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -99,6 +101,8 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
     """Where in a file of results the line of each custom_id begins, and how long it is."""
     found: dict[str, tuple[int, int]] = {}
     start = 0
+    if not path.exists():
+        return found
     with path.open("rb") as file:
         for line in file:
             found[outcome.loads(line)["custom_id"]] = start, len(line)

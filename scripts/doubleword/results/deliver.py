@@ -12,7 +12,7 @@ from ..base.errors import Clock, NotFound, WrongUsage
 from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job
-from ..job.next_step import next_step
+from ..job.next_step import command, next_step
 from ..job.outputs import remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
@@ -210,6 +210,6 @@ def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
         )
         job.save()
         job.remember_table(wanted.remembered())
-    remembered = job.remembered("output")
-    if remembered and not wanted.output and Path(remembered[1]).exists():
-        say(f"{safe(remembered[1])} is of an earlier download: {' '.join(remembered)} renews it")
+    earlier = job.record.options.output
+    if earlier and not wanted.output and Path(earlier).exists():
+        say(f"{safe(earlier)} is of an earlier download, which this renews: {command('download.py', job)}")

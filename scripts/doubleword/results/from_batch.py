@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock, NotFound, WrongUsage
+from ..base.errors import BadInput, Clock, Failure, NotFound, WrongUsage
 from ..base.files import put
 from ..base.text import safe
 from ..job.job import Job
@@ -18,9 +18,11 @@ from ..service.api import Api
 from ..service.by_id import fetch_input, job_of_input, recorded, watched
 from ..service.server_objects import metadata_of, seen
 from .answers import requested
+from .deliver import require_writable
 from .outcome import read
 from .spool import fetch, spool_files
 from .table import require_common_ids
+from .wanted import Wanted
 
 
 def job_of_batch(api: Api, batch_id: str) -> Job:
@@ -76,10 +78,11 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
     return job_of_input(path, api.clock, known_of)
 
 
-def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: str) -> None:
+def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: str, wanted: Wanted) -> None:
     """Names the rows that a job of an id was made from: each finds its answer by the prefix and its id.
 
-    Raises WrongUsage where the job knows its rows, or they have no such column.
+    Raises WrongUsage where the job knows its rows, or they have no such column, and whatever speaks against the table
+    that is wanted of them: the job keeps what it knew then.
     """
     if job.record.source is not None and job.record.options.id_prefix is None:
         raise WrongUsage("--source: this job knows the rows it was made from", "leave out --source and --id-column")
@@ -92,8 +95,14 @@ def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: s
         there = ", ".join(safe(name, 60) for name in source.columns[:40])
         raise WrongUsage(f"--id-column {safe(id_column, 80)}: no column of --source; there are {there}")
     source = source.using([], column)
-    require_common_ids(source, id_prefix, set(requested(job)))
+    if wanted.output is None:
+        require_common_ids(source, id_prefix, set(requested(job)))
     with job.locked(clock):
-        job.record.source = source.kept_for(job.folder.parent)
-        job.record.options.id_prefix = id_prefix
+        before = job.record.source, job.record.options.id_prefix
+        job.record.source, job.record.options.id_prefix = source.kept_for(job.folder.parent), id_prefix
+        try:
+            require_writable(job, wanted, rehearse=False)
+        except Failure:
+            job.record.source, job.record.options.id_prefix = before
+            raise
         job.save()

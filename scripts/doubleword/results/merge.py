@@ -25,7 +25,9 @@ from ..job.record import Attempt, Part
 from ..request_file.lines import Span, request_ids
 from . import asked
 from . import outcome as outcomes
+from .answer import reasoning_of
 from .outcome import Outcome
+from .response_body import Said
 from .spool import TOO_LONG, distinct, ids_of, spool_files
 
 # Counted as completed by the server, and paid, but not handed out yet: it is asked for again, never planned again.
@@ -359,7 +361,7 @@ class _Spools:
 
 
 def _error_line(covered: Covered, failed: outcomes.Failed | None) -> dict[str, Any]:
-    outcome = covered.outcome
+    outcome, said = covered.outcome, failed.said if failed else Said()
     return {
         "custom_id": covered.custom_id,
         "kind": covered.kind,
@@ -368,9 +370,11 @@ def _error_line(covered: Covered, failed: outcomes.Failed | None) -> dict[str, A
         "line": covered.line,
         "attempt": covered.attempt,
         "batch_id": outcome.spool.name.split(".")[0] if outcome else None,
-        "prompt_tokens": outcome.prompt_tokens if outcome else 0,
-        "completion_tokens": outcome.completion_tokens if outcome else 0,
-        "cut": outcome.cut if outcome else False,
+        "prompt_tokens": said.prompt_tokens,
+        "completion_tokens": said.completion_tokens,
+        "cut": said.cut,
+        "finish_reason": said.finish,
+        "reasoning": reasoning_of(said),
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..base.files import reading_own, state_of
-from ..base.json_text import read_json
+from ..base.json_text import count, read_json, words
 from ..base.text import safe
 from ..request_file.expected import Expected
 from . import response_body
@@ -54,11 +54,12 @@ class Outcome(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """Why a line is no result. The kind is never empty."""
+    """Why a line is no result. The kind is never empty. `said`: what was paid all the same."""
 
     kind: str
     status: int | None
     text: str
+    said: Said = Said()
 
 
 # What was looked at in this process: of the last spools in memory, of earlier ones in a file that has no name.
@@ -192,8 +193,21 @@ def error_of(raw: bytes, expected: Expected | None) -> Failed | None:
     line, failed = parsed_line(raw)
     if failed:
         return failed
-    _, answer = answered(line["response"]["body"], expected)
-    return Failed(answer.failure[0], line["response"]["status_code"], answer.failure[1]) if answer.failure else None
+    said, answer = answered(line["response"]["body"], expected)
+    return (
+        Failed(answer.failure[0], line["response"]["status_code"], answer.failure[1], said) if answer.failure else None
+    )
+
+
+def said_in(error: dict[str, Any]) -> Said:
+    """What the line of an errors file says of the answer that was none: what was paid for it."""
+    return Said(
+        reasoning=words(error.get("reasoning")),
+        finish=words(error.get("finish_reason")),
+        cut=error.get("cut") is True,
+        prompt_tokens=count(error.get("prompt_tokens")),
+        completion_tokens=count(error.get("completion_tokens")),
+    )
 
 
 def parsed_line(raw: bytes) -> tuple[dict[str, Any], Failed | None]:

@@ -12,7 +12,8 @@ import pytest
 
 from doubleword.job import begin, journal
 from doubleword.job.job import Job
-from doubleword.job.record import Part, Record, Upload, to_dict
+from doubleword.job.record import Part, Record, Upload
+from doubleword.job.record_json import to_dict
 from doubleword.request_file import check
 from local_server.app import LocalServer
 from support.running import FastClock, run, write_requests

@@ -29,18 +29,14 @@ from .journal import Journal
 from .record import (
     RECORD_VERSION,
     Attempt,
-    Damaged,
     Options,
     Part,
     Record,
     Requests,
     attempt_over_all,
-    from_dict,
-    refresh,
     requests_of,
-    require_sound,
-    to_dict,
 )
+from .record_json import Damaged, from_dict, refresh, require_sound, to_dict
 
 if TYPE_CHECKING:
     from typing_extensions import Self

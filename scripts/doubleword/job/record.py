@@ -1,23 +1,17 @@
 """What the record holds: the request file, its attempts, their parts, and of each batch what was last seen.
 
-`job.py` reads record.json and writes it.
-
-`from_dict` and `to_dict` are the only ways in and out. A key that is missing, unknown or of another type is
-"damaged": the record is the memory of a job, and guessing what an edited one meant could pay twice.
+`job.py` reads record.json and writes it, `record_json.py` is the form in which it stands there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import types
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import Clock
 from ..base.files import state_of
-from ..base.text import safe
 from ..request_file.lines import Span
 from ..rows.source import Source
 
@@ -248,125 +242,10 @@ class Record:
     attempts: list[Attempt]
 
 
-_CHANGING = (Batch, Upload, Submission, Part, Attempt, Requests, Options, Record)
-
-
 def told_the_same(one: Batch, other: Batch) -> bool:
     """Whether two sightings of a batch differ in nothing but their time."""
     times = ("seen_at", "steady_at", "still_seconds", "cancelled_seconds")
     return dataclasses.replace(one, **{name: getattr(other, name) for name in times}) == other
-
-
-# --- in and out ----------------------------------------------------------------------------------
-
-
-class Damaged(ValueError):
-    """A value that is not what the record holds there; says which key."""
-
-
-Read = TypeVar("Read")
-_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-_WORDS |= {dict: "an object", list: "a list"}
-
-
-@cache
-def _fields(kind: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields, by name."""
-    hints = get_type_hints(kind)
-    return {found.name: hints[found.name] for found in dataclasses.fields(kind)}
-
-
-def from_dict(kind: type[Read], value: object, where: str = "") -> Read:
-    """`value`, as JSON has it, as a `kind`. Raises Damaged, naming the key."""
-    return _read(kind, value, where)  # type: ignore[no-any-return]
-
-
-def _read(kind: Any, value: Any, where: str) -> Any:
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        return None if value is None else _read(get_args(kind)[0], value, where)
-    if kind is Source:
-        try:
-            return Source.from_dict(value)
-        except ValueError as error:
-            raise Damaged(str(error)) from None
-    plain = origin or (dict if dataclasses.is_dataclass(kind) else kind)
-    if plain is Any:
-        return value
-    fits = isinstance(value, (int, float) if plain is float else plain)
-    if not fits or (isinstance(value, bool) and plain is not bool):
-        raise Damaged(f"{where or 'the record'}: expected {_WORDS[plain]}")
-    if plain is list:
-        return [_read(get_args(kind)[0], member, f"{where}[{i}]") for i, member in enumerate(value)]
-    if plain is dict and origin:
-        return {name: _read(get_args(kind)[1], member, f"{where}.{name}") for name, member in value.items()}
-    if not dataclasses.is_dataclass(kind):
-        return value
-    hints: dict[str, Any] = _fields(kind)  # type: ignore[arg-type]
-    for name in sorted(hints.keys() ^ value.keys()):
-        raise Damaged(f"{where}.{safe(name, 40)}: {'missing' if name in hints else 'unknown'}".lstrip("."))
-    made: Any = kind
-    return made(**{name: _read(hint, value[name], f"{where}.{name}".lstrip(".")) for name, hint in hints.items()})
-
-
-def to_dict(record: Record) -> dict[str, Any]:
-    return dataclasses.asdict(record)
-
-
-def refresh(held: object, read: object) -> bool:
-    """Makes `held` what was just `read`, in place, so that whoever took a part before the lock holds the present one.
-
-    Batches are told apart by their ids, all else by its place. Returns False where the two are different things.
-    """
-    if type(held) is not type(read) or getattr(held, "id", None) != getattr(read, "id", None):
-        return False
-    if isinstance(held, list) and isinstance(read, list):
-        held[:] = [
-            old if place < len(held) and _in_place(old := held[place], new) else new for place, new in enumerate(read)
-        ]
-        return True
-    for field_of in dataclasses.fields(held):  # type: ignore[arg-type]
-        name = field_of.name
-        old, new = getattr(held, name), getattr(read, name)
-        if not _in_place(old, new):
-            setattr(held, name, new)
-    return True
-
-
-def _in_place(old: object, new: object) -> bool:
-    """Whether `old` stays, made to say what `new` does."""
-    if isinstance(old, list) and isinstance(new, list):
-        return refresh(old, new)
-    return dataclasses.is_dataclass(old) and type(old) in _CHANGING and refresh(old, new)
-
-
-def require_sound(record: Record) -> None:
-    """Raises Damaged if an edited record contradicts what the scripts rely on."""
-    if len(record.job) != 32 or record.job.strip("0123456789abcdef"):
-        raise Damaged("job: expected 32 hexadecimal digits")
-    if not record.attempts:
-        raise Damaged("attempts: at least one was expected")
-    if not _plain(record.requests.name):
-        raise Damaged("requests.name: expected a plain file name")
-    for number, attempt in enumerate(record.attempts, 1):
-        where = f"attempts[{number - 1}]"
-        if attempt.attempt != number:
-            raise Damaged(f"{where}.attempt: expected {number}")
-        if attempt.request_file and not _plain(attempt.request_file):
-            raise Damaged(f"{where}.request_file: expected a plain file name")
-        for part in attempt.parts:
-            _require_sound_part(part, f"{where}.parts[{part.part - 1}]")
-
-
-def _plain(name: str) -> bool:
-    return Path(name).name == name and name not in ("", ".", "..")
-
-
-def _require_sound_part(part: Part, where: str) -> None:
-    if not 0 <= part.span.start < part.span.end or len(part.span.sha256) != 64:
-        raise Damaged(f"{where}.span: no sound byte range or hash")
-    if part.submission and not part.uploaded:
-        raise Damaged(f"{where}.submission: it was sent without an uploaded file")
 
 
 # --- new entries ---------------------------------------------------------------------------------

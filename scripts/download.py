@@ -32,6 +32,7 @@ from pathlib import Path
 from doubleword.base.command import parser, run
 from doubleword.base.console import answer
 from doubleword.base.errors import Clock, WrongUsage
+from doubleword.base.text import whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--no-guard", action="store_true", help="leave cells that a spreadsheet would run as a formula")
     flags.add_argument("--show", type=int, default=0, metavar="N", help="print N prompts and answers")
     flags.add_argument("--partial", action="store_true", help="while it runs: what there is so far")
+    flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts fetched at once (2)")
     args = flags.parse_args(arguments)
 
     from doubleword import engine
@@ -62,6 +64,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         show=args.show,
         partial=args.partial,
         guard=not args.no_guard,
+        jobs=args.jobs,
     )
     if (args.source is None) != (args.id_column is None) or (args.id_prefix and not args.source):
         raise WrongUsage("--source and --id-column go together, with or without --id-prefix")

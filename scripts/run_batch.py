@@ -50,7 +50,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--timeout-seconds", type=seconds, default=1500.0, metavar="S", help="stop waiting after (1500)")
     flags.add_argument("--part-requests", type=whole_number, metavar="N", help="requests in a part, at most (50,000)")
     flags.add_argument("--part-bytes", type=whole_number, metavar="N", help="bytes in a part, at most (200,000,000)")
-    flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts uploaded at once (2)")
+    flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts sent or fetched at once (2)")
     args = flags.parse_args(arguments)
 
     from doubleword import engine
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         show=args.show,
         partial=False,
         guard=not args.no_guard,
+        jobs=args.jobs,
     )
     job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
     waiting = engine.Waiting(args.interval_seconds, deadline, next_command("run_batch.py", *arguments))

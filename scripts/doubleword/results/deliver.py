@@ -111,7 +111,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     written = None
     with spool.spool_lock(job, api.clock):
         spool.require_space(job)
-        spool.fetch(api, job)
+        spool.fetch(api, job, wanted.jobs)
         running = _under_way(job)  # as of this moment: a batch may have ended meanwhile, or run again
         if running and not wanted.partial:
             return _nothing_yet(job)
@@ -120,7 +120,6 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         ours += [wanted.output] if wanted.output else []
         require_ours(job, *ours)
         summary = merge.write(job, files.results, files.errors, api.clock)
-        spool.forget()
         if planned:
             written = _write_table(api.clock, job, planned, wanted, files, summary, running)
         if not running:

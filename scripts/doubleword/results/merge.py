@@ -171,8 +171,6 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
     counted: set[tuple[int, int]] = set()
     with Progress("merge", requests.requests, "requests") as progress:
         for section, span in enumerate(requests.sections, 1):
-            if len(requests.sections) > 1:
-                outcomes.forget()  # of the section before: memory is promised for one
             lines, ids = ids_of(path, span, tuple(state), state != requests.state)
             brought: list[Brought] = []
             for attempt, index in _parts_of(job, section):

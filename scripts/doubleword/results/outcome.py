@@ -11,7 +11,7 @@ import marshal
 import os
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -26,8 +26,6 @@ from .response_body import Said, word
 BRIEF = 40  # characters of an answer that is counted word by word
 BRIEFS = 1000  # of so many different ones in a batch nothing is told by counting
 AT_ONCE = 1000  # outcomes that are written down together
-
-State = tuple[int, ...]  # of a spool when it was looked at, and what its answers were held against
 
 
 loads = read_json
@@ -62,99 +60,90 @@ class Failed(NamedTuple):
     said: Said = Said()
 
 
-# What was looked at in this process: of the last spools in memory, of earlier ones in a file that has no name.
-_recent: dict[Path, tuple[State, list[Outcome]]] = {}
-_earlier: dict[Path, tuple[State, int]] = {}  # where in the file it begins
-_file: BinaryIO | None = None
-_mutex = threading.RLock()
-
-
-def keep(spool: Path, expected: Expected | None, found: list[Outcome]) -> None:
-    """Notes what the lines of a spool say, as it lies there now: they are not looked at again."""
-    with _mutex:
-        _recent.pop(spool, None)
-        if len(_recent) > 1:  # memory holds the two files of one batch
-            forget()
-        _recent[spool] = _state(spool, expected), found
-
-
-def read(spool: Path, expected: Expected | None) -> list[Outcome]:
-    """The outcomes of every line of a spool, in its order; lines that are no JSON have the custom_id ""."""
-    if not spool.exists():
-        return []
-    with _mutex:
-        state = _state(spool, expected)
-        if _recent.get(spool, ((),))[0] != state:
-            earlier = _earlier.get(spool)
-            if earlier is not None and earlier[0] == state:
-                found = _read_back(spool, earlier[1])
-            else:
-                looked = Looked(spool, expected)
-                with reading_own(spool) as file:
-                    for raw in file:
-                        looked.add(raw.removesuffix(b"\n"))
-                found = looked.found
-            keep(spool, expected, found)
-        return _recent[spool][1]
-
-
-def forget() -> None:
-    """Frees the memory that the last spools take."""
-    global _file
-    with _mutex:
-        for spool, (state, found) in _recent.items():
-            if _earlier.get(spool, ((),))[0] == state:
-                continue
-            with suppress(OSError):  # a full disk: it is looked at again
-                if _file is None:
-                    _file = tempfile.TemporaryFile(dir=spool.parent)  # noqa: SIM115 - open to the end
-                    atexit.register(_file.close)
-                start = _file.seek(0, os.SEEK_END)
-                for at in range(0, len(found), AT_ONCE):
-                    marshal.dump([(o.custom_id, *o[2:]) for o in found[at : at + AT_ONCE]], _file)
-                marshal.dump([], _file)
-                _earlier[spool] = state, start
-        _recent.clear()
-
-
-def drop() -> None:
-    """Frees that memory for what comes after the last look."""
-    with _mutex:
-        _recent.clear()
-
-
-def _read_back(spool: Path, start: int) -> list[Outcome]:
-    assert _file is not None
-    _file.seek(start)
-    found: list[Outcome] = []
-    while some := marshal.load(_file):  # noqa: S302 - nobody else can write to it
-        found += [Outcome(custom_id, spool, *others) for custom_id, *others in some]
-    return found
-
-
-def _state(spool: Path, expected: Expected | None) -> State:
-    return (*state_of(spool), id(expected))
-
-
 class Looked:
-    """The lines of one spool, each looked at once: `found` has what they say, `end` is where the next one begins."""
+    """The lines of one spool, each looked at once: where they end, how many there are, and their custom_ids.
+
+    What they say goes to a file that has no name, so that memory does not hold it for every part of a job.
+    """
 
     def __init__(self, spool: Path, expected: Expected | None) -> None:
-        self.found: list[Outcome] = []
-        self.end = 0
+        self.end = self.lines = 0
+        self.ids: set[str] = set()  # "" of a line that is no JSON
         self._spool, self._expected = spool, expected
         self._briefs: dict[str, str] = {}
+        self._latest: list[Outcome] = []
+        self._places: list[int] = []  # in the file, of the others
 
-    def add(self, raw: bytes) -> None:
-        """Takes the next line, without its end. One that is no JSON has the custom_id ""."""
+    def add(self, raw: bytes) -> Outcome:
+        """Takes the next line, without its end."""
         outcome = outcome_of(raw, self._spool, self.end, self._expected)
         brief = outcome.brief
         if brief and len(self._briefs) >= BRIEFS and brief not in self._briefs:
             outcome = outcome._replace(brief="")
         elif brief and self._briefs.setdefault(brief, brief) is not brief:
             outcome = outcome._replace(brief=self._briefs[brief])  # one text for all that are equal
-        self.found.append(outcome)
+        if len(self._latest) == AT_ONCE:
+            self._places.append(_write([(o.custom_id, *o[2:]) for o in self._latest], self._spool.parent))
+            self._latest = []
+        self._latest.append(outcome)
+        self.ids.add(outcome.custom_id)
         self.end += len(raw) + 1
+        self.lines += 1
+        return outcome
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """What the lines say, in their order."""
+        for place in self._places:
+            yield from (Outcome(custom_id, self._spool, *others) for custom_id, *others in _read(place))
+        yield from self._latest
+
+
+_file: BinaryIO | None = None
+_mutex = threading.Lock()
+
+
+def _write(some: list[tuple[Any, ...]], folder: Path) -> int:
+    """Where in the file without a name they stand; the first call makes it, in a folder that has room for answers."""
+    global _file
+    with _mutex:
+        if _file is None:
+            _file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open to the end
+            atexit.register(_file.close)
+        place = _file.seek(0, os.SEEK_END)
+        marshal.dump(some, _file)
+        return place
+
+
+def _read(place: int) -> list[tuple[Any, ...]]:
+    with _mutex:
+        assert _file is not None
+        _file.seek(place)
+        found: list[tuple[Any, ...]] = marshal.load(_file)  # noqa: S302 - nobody else can write to it
+        return found
+
+
+# What was looked at in this process is not looked at again: each with the state of the spool then.
+_known: dict[Path, tuple[tuple[int, ...], Looked]] = {}
+
+
+def keep(spool: Path, expected: Expected | None, looked: Looked) -> None:
+    """Notes what the lines of a spool say, as it lies there now; their ids were counted by now, and are let go."""
+    looked.ids = set()
+    _known[spool] = (*state_of(spool), id(expected)), looked
+
+
+def read(spool: Path, expected: Expected | None) -> Iterator[Outcome]:
+    """The outcomes of every line of a spool, in its order; lines that are no JSON have the custom_id ""."""
+    if not spool.exists():
+        return iter(())
+    known = _known.get(spool)
+    if known is None or known[0] != (*state_of(spool), id(expected)):
+        looked = Looked(spool, expected)
+        with reading_own(spool) as file:
+            for raw in file:
+                looked.add(raw.removesuffix(b"\n"))
+        keep(spool, expected, looked)
+    return _known[spool][1].outcomes()
 
 
 def outcome_of(raw: bytes, spool: Path, offset: int, expected: Expected | None) -> Outcome:

@@ -11,15 +11,17 @@ import functools
 import os
 import re
 import shutil
+import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock, NotFound
+from ..base.errors import BadInput, Clock, Failure, NotFound
 from ..base.files import open_own, own_folder, state_of, sync
 from ..base.json_text import read_json, written
 from ..base.lock import lock
@@ -35,13 +37,15 @@ from ..service.refusals import Cut
 from ..service.server_objects import seen
 from . import asked
 from . import outcome as outcomes
-from .outcome import Outcome
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
 PASSES_SECONDS = (0, 5, 15)
 
 
 CUTS_WITHOUT_A_LINE = 5
+
+
+STOPS_SECONDS = 1.0  # after an interruption, for what is on its way to end
 
 
 # The longest context that any model has makes a line of a tenth of it. A longer one is left out and named, and the
@@ -75,38 +79,35 @@ class Spool:
     against what the record says of it before anything is made of them.
     """
 
-    def __init__(
-        self, path: Path, expected: Expected | None, requests: int = 1 << 62, name: Path | None = None
-    ) -> None:
+    def __init__(self, path: Path, known: Known, requests: int, name: Path | None = None) -> None:
         """`requests`: how many its batch has; a file of many more lines is not read to its end. `name`: what it will be
         called."""
         self.path = path
-        self._expected, self._requests = expected, requests
-        self._looked = outcomes.Looked(name or path, expected)
+        self.foreign = 0  # lines that are not the batch's, or no JSON
+        self.looked = outcomes.Looked(name or path, known.expected)
+        self._known, self._requests = known, requests
         self._rest = b""  # of the line that is coming in
         self._skipped = 0  # bytes of it so far, where it is too long to be kept: the rest is its beginning then
         with open_own(path, path.parent) as file:
             file.seek(0)
             for raw in file:
                 if raw.endswith(b"\n"):
-                    self._looked.add(raw[:-1])
-            file.truncate(self._looked.end)  # a killed copy may have left half a line: only whole ones are skipped
+                    self._look_at(raw[:-1])
+            file.truncate(self.looked.end)  # a killed copy may have left half a line: only whole ones are skipped
 
-    @property
-    def outcomes(self) -> list[Outcome]:
-        """What its lines say, in their order."""
-        return self._looked.found
+    def _look_at(self, raw: bytes) -> None:
+        self.foreign += not self._known.has(self.looked.add(raw).custom_id)
 
     def fetch(self, api: Api, file_id: str, received: Received) -> None:
         """Appends the file's lines from the first one not held yet; goes on after cuts while lines keep coming."""
         cuts = 0
         while True:
-            before = len(self.outcomes)
+            before = self.looked.lines
             try:
                 self._append(api.content(file_id, before), received)
                 return
             except Cut:
-                cuts = 0 if len(self.outcomes) > before else cuts + 1
+                cuts = 0 if self.looked.lines > before else cuts + 1
                 if cuts > CUTS_WITHOUT_A_LINE:
                     raise
                 api.clock.sleep(2.0**cuts)
@@ -123,7 +124,7 @@ class Spool:
                         continue
                     self._take(file, b"".join(held), received)
                     held, size, taken = [], 0, taken + size
-                    if len(self.outcomes) > most or self._skipped > ENDLESS_BYTES:
+                    if self.looked.lines > most or self._skipped > ENDLESS_BYTES:
                         say(f"{self.path.name}: more than this batch can have answered; the rest is not read")
                         return
             finally:
@@ -145,31 +146,31 @@ class Spool:
             return
         file.write(b"\n".join((*whole, b"")))
         for raw in whole:
-            self._looked.add(raw)
+            self._look_at(raw)
         received(len(whole))
 
-    def fetch_anew(self, api: Api, file_id: str, keep: Known | None, received: Received) -> None:
-        """Replaces the spool by a reading from line 0. With `keep`, lines of these that are not sent again stay."""
+    def fetch_anew(self, api: Api, file_id: str, keep: bool, received: Received) -> None:
+        """Replaces the spool by a reading from line 0. With `keep`, lines that are not sent again stay."""
         path = self.path.with_suffix(".fresh")
         path.unlink(missing_ok=True)  # of a copy that was killed
-        fresh = Spool(path, self._expected, self._requests, self.path)
+        fresh = Spool(path, self._known, self._requests, self.path)
         fresh.fetch(api, file_id, received)
-        if keep is not None:
+        if keep:
             again = distinct(path)
             with self.path.open("rb") as old, open_own(path) as file:
-                for outcome in self.outcomes:
+                for outcome in self.looked.outcomes():
                     old.seek(outcome.offset)
                     line = old.read(outcome.length)
-                    if keep.has(outcome.custom_id) and line_id(line) not in again:
+                    if self._known.has(outcome.custom_id) and line_id(line) not in again:
                         fresh._take(file, line, lambda _: None)
                 file.flush()
                 sync(file.fileno())  # the server may have them no more
         os.replace(path, self.path)
-        self._looked = fresh._looked
+        self.looked, self.foreign = fresh.looked, fresh.foreign
 
     def counted(self, by_server: int) -> int:
         """How many distinct lines there are: by custom_id, or by the server's ids where those occur more than once."""
-        found = len({outcome.custom_id for outcome in self.outcomes})
+        found = len(self.looked.ids)
         return found if found == by_server else len(distinct(self.path))
 
 
@@ -217,18 +218,12 @@ def ids_of(path: Path, span: Span, state: tuple[int, ...], check: bool) -> tuple
     return numbers, ids
 
 
-def forget() -> None:
-    """Frees the memory that a fetch and a merge have in common, once both are done."""
-    ids_of.cache_clear()
-    outcomes.drop()
-
-
 class Known:
     """The custom_ids that a part's lines may have; any text, where its requests are not at hand."""
 
-    def __init__(self, job: Job, part: Part) -> None:
+    def __init__(self, job: Job, part: Part, expected: Expected | None) -> None:
         self._ids: set[str] | None = None
-        self.expected = asked.expected(job)
+        self.expected = expected
         attempt = next((a for a in job.attempts if any(p is part for p in a.parts)), None)
         if job.recorded and attempt is not None and job.request_file(attempt).exists():
             path = job.request_file(attempt)
@@ -267,17 +262,14 @@ def require_space(job: Job) -> None:
         )
 
 
-def fetch(api: Api, job: Job) -> None:
-    """Brings what every batch of the job has to offer into the spool, and notes in the record what is whole."""
+def fetch(api: Api, job: Job, jobs: int = 2) -> None:
+    """Brings what every batch of the job has to offer into the spool, `jobs` of them at a time, and notes in the record
+    what is whole."""
     own_folder(own_folder(job.folder, job.request_file()) / "spool", job.folder)
     require_same_server(api, job)
-    batches = [(part, batch) for part in job.submitted() for batch in part.batches]
-    total = sum(batch.completed + batch.failed for _, batch in batches)
     learnt: list[Batch] = []
     try:
-        with Progress("download", total, "lines") as progress:
-            for part, batch in batches:
-                learnt.append(_fetch_batch(api, job, part, batch, progress.add))
+        _fetch_all(api, job, jobs, learnt)
     finally:  # at once for all: a kill before only asks again for what the spool holds
         with job.locked(api.clock):
             held = {batch.id: batch for part in job.submitted() for batch in part.batches}
@@ -287,25 +279,55 @@ def fetch(api: Api, job: Job) -> None:
                 job.save()
 
 
-def _fetch_batch(api: Api, job: Job, part: Part, batch: Batch, received: Received) -> Batch:
+def _fetch_all(api: Api, job: Job, jobs: int, learnt: list[Batch]) -> None:
+    batches = [(part, batch) for part in job.submitted() for batch in part.batches]
+    total = sum(batch.completed + batch.failed for _, batch in batches)
+    expected, stopping, mutex = asked.expected(job), threading.Event(), threading.Lock()
+
+    def received(lines: int) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        with mutex:
+            progress.add(lines)
+
+    pool = ThreadPoolExecutor(jobs)
+    with Progress("download", total, "lines") as progress:
+        found = [pool.submit(_fetch_batch, api, job, part, batch, expected, received) for part, batch in batches]
+        try:
+            for done in as_completed(found):
+                learnt.append(done.result())
+        except BaseException as error:
+            # What is on its way is brought in, unless somebody interrupts: then the line that is coming in is the last.
+            interrupted = not isinstance(error, Failure)
+            if interrupted:
+                stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            begun = [one for one in found if not one.cancelled()]
+            ended, _ = wait(begun, STOPS_SECONDS if interrupted else None)
+            learnt += [one.result() for one in ended if one.exception() is None]
+            raise
+        pool.shutdown()
+
+
+def _fetch_batch(api: Api, job: Job, part: Part, batch: Batch, expected: Expected | None, received: Received) -> Batch:
     """Fetches one batch; returns it as last seen, with what of it was fetched."""
-    known = Known(job, part)
-    output, errors = (Spool(p, known.expected, batch.total or part.requests) for p in spool_files(job, batch))
+    known = Known(job, part, expected)
+    output, errors = (Spool(path, known, batch.total or part.requests) for path in spool_files(job, batch))
     try:
-        return _fetch_into(api, job, part, batch, output, errors, known, received)
+        return _fetch_into(api, job, part, batch, output, errors, received)
     finally:
         for spool in (output, errors):
-            outcomes.keep(spool.path, known.expected, spool.outcomes)
+            outcomes.keep(spool.path, expected, spool.looked)
 
 
 def _fetch_into(
-    api: Api, job: Job, part: Part, batch: Batch, output: Spool, errors: Spool, known: Known, received: Received
+    api: Api, job: Job, part: Part, batch: Batch, output: Spool, errors: Spool, received: Received
 ) -> Batch:
     """Whole means that the distinct lines add up with the counts of a batch that has ended. A batch that was fetched
     whole, and still lies there so, is asked for its counts alone."""
     before = batch.fetched
     current = _after_cancel(api, job, part, _look(api, job, part, batch)[0])
-    if before and before.whole and before == _fetched(current, output, errors, known)[0]:
+    if before and before.whole and before == _fetched(current, output, errors):
         return current
     # The error file loses lines when the server retries: it is not resumed across a change of status.
     stale = before is not None and before.status != current.status
@@ -313,18 +335,18 @@ def _fetch_into(
         anew = pause is not None
         if pause is not None:
             api.clock.sleep(pause)
-        readable = _fetch_file(api, output, current.output_file_id, anew, known, received)
-        readable |= _fetch_file(api, errors, current.error_file_id, anew or stale, None, received)
+        readable = _fetch_file(api, output, current.output_file_id, anew, True, received)
+        readable |= _fetch_file(api, errors, current.error_file_id, anew or stale, False, received)
         again, is_there = _look(api, job, part, current)
         counted = current.completed + current.failed
-        if not is_there and counted and not readable and not output.outcomes and not errors.outcomes:
+        if not is_there and counted and not readable and not output.looked.lines and not errors.looked.lines:
             raise NotFound(
                 f"the server knows neither batch {safe(batch.id)}, which answered {counted} requests, nor its files",
                 "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
             )
         current = again
-        found, foreign = _fetched(current, output, errors, known)
-        current.fetched = found
+        current.fetched = found = _fetched(current, output, errors)
+        foreign = output.foreign + errors.foreign
         if found.whole or (not current.ended and not foreign):
             return current
     say(f"batch {safe(batch.id)}: the server counts {current.completed} results and {current.failed} failures,")
@@ -334,12 +356,13 @@ def _fetch_into(
     return current
 
 
-def _fetched(batch: Batch, output: Spool, errors: Spool, known: Known) -> tuple[Fetched, int]:
-    """What lies in the spools of a batch, and how many lines of it are not the batch's."""
+def _fetched(batch: Batch, output: Spool, errors: Spool) -> Fetched:
+    """What lies in the spools of a batch."""
     results, failures = output.counted(batch.completed), errors.counted(batch.failed)
-    foreign = sum(not known.has(outcome.custom_id) for spool in (output, errors) for outcome in spool.outcomes)
-    whole = batch.ended and not foreign and (results, failures) == (batch.completed, batch.failed)
-    return Fetched(results, failures, batch.status, whole, _sizes((output.path, errors.path))), foreign
+    whole = (
+        batch.ended and not output.foreign + errors.foreign and (results, failures) == (batch.completed, batch.failed)
+    )
+    return Fetched(results, failures, batch.status, whole, _sizes((output.path, errors.path)))
 
 
 def is_settled(job: Job, batch: Batch) -> bool:
@@ -352,9 +375,7 @@ def _sizes(files: Iterable[Path]) -> list[int]:
     return [path.stat().st_size if path.exists() else -1 for path in files]
 
 
-def _fetch_file(
-    api: Api, spool: Spool, file_id: str | None, anew: bool, keep: Known | None, received: Received
-) -> bool:
+def _fetch_file(api: Api, spool: Spool, file_id: str | None, anew: bool, keep: bool, received: Received) -> bool:
     """Whether the server has the file; its new lines are in the spool then."""
     if file_id is None:
         return False

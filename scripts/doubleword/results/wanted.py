@@ -24,6 +24,7 @@ class Wanted:
     show: int = 0
     partial: bool = False
     guard: bool = True
+    jobs: int = 2  # batches fetched at once
 
     def __post_init__(self) -> None:
         if not self.answer_column.strip():

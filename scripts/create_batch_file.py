@@ -123,7 +123,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 def _asked(args: Namespace) -> "Asked":
     """What is asked, judged before any row is read."""
     from doubleword.request_file import body, flag_files
-    from doubleword.request_file.parameters import Parameters
+    from doubleword.request_file.flag_parameters import Parameters
 
     prompts, system = tuple(args.prompt or ()), args.system
     if args.prompt_file:
@@ -148,21 +148,21 @@ def _asked(args: Namespace) -> "Asked":
 def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) -> int:
     from doubleword.job import begin
     from doubleword.job.next_step import next_step
-    from doubleword.request_file import body, parse, write
+    from doubleword.request_file import body, from_rows, line_json
     from doubleword.request_file.parts import Cutter, Limits
     from doubleword.results import reuse
+    from doubleword.rows.left_out import Tally
     from doubleword.rows.source import describe
-    from doubleword.rows.tally import Tally
 
     path, limits, tally = args.requests, Limits(args.part_requests, args.part_bytes), Tally()
     options = {key: getattr(args, key) for key in ("delimiter", "encoding", "sheet", "match", "recursive")}
     options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
     source = describe(rows, form=args.format, tally=tally, **options) if rows else None
     if args.dry_run:
-        verdict, lines = write.preview(asked, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
+        verdict, lines = from_rows.preview(asked, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
         verdict.require(path if source is None else Path(source.path), rows=source is not None and not asked.rewrites)
         say(verdict.said(path, "not written, would be sound"))
-        answer([line.decode().rstrip() for line in lines], verdict.facts(path, preview=[*map(parse.parse, lines)]))
+        answer([line.decode().rstrip() for line in lines], verdict.facts(path, preview=[*map(line_json.parse, lines)]))
         return ExitCode.DONE
     verdict, job = begin.build(path, asked, source, limits, clock, tally)
     taken = reuse.take(job, args.reuse or [], clock)

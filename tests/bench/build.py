@@ -26,9 +26,9 @@ import sys, time
 from pathlib import Path
 started, cpu = time.perf_counter(), time.process_time()
 from doubleword.base import command
-from doubleword.request_file import parse
+from doubleword.request_file import line_json
 if sys.argv[3] == "json":
-    parse.orjson = None
+    line_json.orjson = None
 import create_batch_file
 out = Path(sys.argv[2])
 for old in (out, out.with_suffix(".job") / "record.json"):

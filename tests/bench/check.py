@@ -21,9 +21,9 @@ print(time.perf_counter() - started, time.process_time() - cpu)
 CHECK = """
 import sys, time
 from pathlib import Path
-from doubleword.request_file import check as checking, parse
+from doubleword.request_file import check as checking, line_json
 if sys.argv[2] == "json":
-    parse.orjson = None
+    line_json.orjson = None
 started, cpu = time.perf_counter(), time.process_time()
 report = checking.check(Path(sys.argv[1]), part_requests=50_000, part_bytes=200_000_000)
 assert not report.counts and report.requests == int(sys.argv[3]), report

@@ -22,7 +22,7 @@ from doubleword.base.files import digest
 from doubleword.job.job import Job
 from doubleword.job.record import Upload
 from doubleword.rows import source as sources
-from doubleword.rows.located import located
+from doubleword.rows.moved import located
 from support.pictures import GIF, PNG
 from support.running import COMMANDS, SCRIPTS, Ran, chat_line, run, run_process
 

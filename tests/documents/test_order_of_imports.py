@@ -96,8 +96,8 @@ def test_imports_run_downwards_only() -> None:
 
 
 PLANTED = {
-    "up by a relative import": ("doubleword/base/text.py", "from ..rows.cells import anything"),
-    "up by the folder": ("doubleword/rows/cells.py", "from .. import results"),
+    "up by a relative import": ("doubleword/base/text.py", "from ..rows.cell_text import anything"),
+    "up by the folder": ("doubleword/rows/cell_text.py", "from .. import results"),
     "up within a function": ("doubleword/job/record.py", "def late():\n    from ..service.api import Api"),
     "up for a type alone": ("doubleword/request_file/lines.py", "if False:\n    from ..job.job import Job"),
     "up by its whole name": ("doubleword/service/api.py", "import doubleword.results.merge"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from doubleword.request_file.expected import choice_format
+from doubleword.request_file.answer_form import choice_format
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.report_jobs import HOSTILE, Failed, made_job, result_line

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput
-from doubleword.request_file import lines, parse, repeats
+from doubleword.request_file import line_json, lines, repeats
 from doubleword.request_file.check import check
 from doubleword.request_file.parts import PART_BYTES, PART_REQUESTS
 from doubleword.request_file.verdict import Verdict
@@ -64,9 +64,9 @@ def verdict(content: bytes, folder: Path, **limits: Any) -> Verdict:
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test once with orjson and once as where it is not installed."""
     if request.param == "json":
-        monkeypatch.setattr("doubleword.request_file.parse.orjson", None)
+        monkeypatch.setattr("doubleword.request_file.line_json.orjson", None)
     else:
-        assert vars(parse)["orjson"] is not None
+        assert vars(line_json)["orjson"] is not None
 
 
 # --- 1. the server's own verdicts ------------------------------------------------------------------
@@ -720,11 +720,11 @@ def test_both_parsers_and_the_shortcut_give_the_same_report(data: st.DataObject,
     content = b"".join(alike) + bytes(damaged) + b"\n" + seed.replace(b'"a"', b'"z"')
     reports = []
     with pytest.MonkeyPatch.context() as patch:
-        for orjson in (vars(parse)["orjson"], None):
-            patch.setattr("doubleword.request_file.parse.orjson", orjson)
+        for orjson in (vars(line_json)["orjson"], None):
+            patch.setattr("doubleword.request_file.line_json.orjson", orjson)
             reports.append(verdict(content, tmp_path))
             with pytest.MonkeyPatch.context() as slow:
-                slow.setattr(parse.Likeness, "custom_id", lambda *_: None)
+                slow.setattr(line_json.Likeness, "custom_id", lambda *_: None)
                 reports.append(verdict(content, tmp_path))
     assert all(report == reports[0] for report in reports[1:])
 
@@ -756,7 +756,7 @@ def test_any_value_of_any_parameter_is_judged_alike_by_both_parsers(
     content = json.dumps(request("a", **changes), ensure_ascii=ascii_only).encode("utf-8", "replace") + b"\n"
     with pytest.MonkeyPatch.context() as patch:
         first = verdict(content, tmp_path)
-        patch.setattr("doubleword.request_file.parse.orjson", None)
+        patch.setattr("doubleword.request_file.line_json.orjson", None)
         second = verdict(content, tmp_path)
     assert first.counts == second.counts
     assert first.warnings == second.warnings

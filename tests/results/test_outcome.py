@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doubleword.base import json_text
-from doubleword.request_file.expected import Expected, choice_format, expected_of
+from doubleword.request_file.answer_form import Expected, choice_format, expected_of
 from doubleword.results import outcome
 from doubleword.results.answer import split_thinking
 from doubleword.results.fit import misfit
-from doubleword.rows.cells import text
+from doubleword.rows.cell_text import text
 
 
 def line(

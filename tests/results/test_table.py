@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from doubleword.request_file.expected import choice_format
+from doubleword.request_file.answer_form import choice_format
 from doubleword.results.guard import enclosed, guarded
 from local_server.app import LocalServer
 from support.canned import answer_with, chat_body
@@ -253,8 +253,8 @@ def test_numbers_come_into_tables_with_their_digits(server: LocalServer, number:
 def test_a_decimal_is_a_number_in_jsonl(server: LocalServer) -> None:
     answer_with(server, str.upper)
     price = pyarrow.array([Decimal("1.10"), Decimal("12345678901234567.89")])
-    pyarrow.parquet.write_table(pyarrow.table({"id": ["a", "b"], "price": price}), "rows.parquet")
-    made(Path("rows.parquet"), "{id}")
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["a", "b"], "price": price}), "rows.parquet_rows")
+    made(Path("rows.parquet_rows"), "{id}")
     delivered("--output", "out.jsonl")
     found = Path("out.jsonl").read_text()
     assert '"price": 1.10,' in found
@@ -276,8 +276,8 @@ def test_a_parquet_source_keeps_its_types(server: LocalServer) -> None:
     import datetime
 
     table = pyarrow.table({"d": [datetime.date(2024, 1, 5)], "text": ["x"], "n": pyarrow.array([3], pyarrow.int8())})
-    pyarrow.parquet.write_table(table, "rows.parquet")
-    made(Path("rows.parquet"))
+    pyarrow.parquet.write_table(table, "rows.parquet_rows")
+    made(Path("rows.parquet_rows"))
     delivered("--output", "out.parquet")
     assert pyarrow.parquet.read_table("out.parquet").schema.types[:3] == table.schema.types
     delivered("--output", "out.csv")

@@ -16,9 +16,9 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.base.errors import BadInput, Failure, WrongUsage
-from doubleword.rows.cells import text, value
+from doubleword.rows.cell_text import text, value
+from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Source, describe
-from doubleword.rows.tally import Tally
 from support.pictures import PNG
 
 
@@ -552,7 +552,7 @@ def workbook(*rows: list[Any], name: str = "a.xlsx", more: str = "") -> Path:
 @pytest.mark.parametrize("package", ["python-calamine", "openpyxl"])
 def test_a_workbook_gives_numbers_dates_and_texts(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if package == "openpyxl":
-        monkeypatch.setattr("doubleword.rows.workbook._packages", lambda: (None, openpyxl))
+        monkeypatch.setattr("doubleword.rows.excel_rows._packages", lambda: (None, openpyxl))
     path = workbook(
         ["id", "text", "d", "n"], [1, "good", date(2024, 1, 5), 2.5], [], [2.0, None, None, 0.1 + 0.2], ["#N/A", "x"]
     )
@@ -582,7 +582,7 @@ def test_a_table_that_does_not_begin_in_the_first_cell_keeps_its_rows_and_column
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if package == "openpyxl":
-        monkeypatch.setattr("doubleword.rows.workbook._packages", lambda: (None, openpyxl))
+        monkeypatch.setattr("doubleword.rows.excel_rows._packages", lambda: (None, openpyxl))
     source = describe(workbook([], [None, "id", "text"], [None, 1, "a"]))
     assert [(row.line, row.cells) for row in source.read()] == [(3, {"id": 1, "text": "a"})]
     with pytest.raises(BadInput, match="row 3: 'x' stands in column A"):
@@ -601,7 +601,7 @@ def test_without_a_package_the_error_says_both_ways_on(monkeypatch: pytest.Monke
     def none(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("doubleword.rows.workbook.import_module", none)
+    monkeypatch.setattr("doubleword.rows.excel_rows.import_module", none)
     with pytest.raises(BadInput) as failure:
         describe(path)
     assert "pip install python-calamine" in failure.value.next_step
@@ -613,7 +613,7 @@ def test_a_workbook_is_read_by_its_bytes_and_its_first_visible_sheet_is_taken(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if package == "openpyxl":
-        monkeypatch.setattr("doubleword.rows.workbook._packages", lambda: (None, openpyxl))
+        monkeypatch.setattr("doubleword.rows.excel_rows._packages", lambda: (None, openpyxl))
     book = openpyxl.Workbook()
     book.active.append(["notes"])
     book.active.append(["not this"])

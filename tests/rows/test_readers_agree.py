@@ -23,10 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput
-from doubleword.rows.cells import text
+from doubleword.rows.cell_text import text
+from doubleword.rows.excel_rows import _Workbook
+from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Row, Source, describe
-from doubleword.rows.tally import Tally
-from doubleword.rows.workbook import _Workbook
 
 quick = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -259,7 +259,7 @@ def test_a_workbook_is_the_same_by_either_package_and_its_empty_rows_are_counted
     book.save("t.xlsx")
     by_calamine = read(Path("t.xlsx"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("doubleword.rows.workbook._packages", lambda: (None, openpyxl))
+        patch.setattr("doubleword.rows.excel_rows._packages", lambda: (None, openpyxl))
         by_openpyxl = read(Path("t.xlsx"))
     cells = [row.cells for row in by_calamine[1]]
     assert cells == [row.cells for row in by_openpyxl[1]]

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput, WrongUsage
-from doubleword.rows.located import located
+from doubleword.rows.moved import located
 from doubleword.rows.pictures import image_address
 from doubleword.rows.source import Row, Source, describe
 from doubleword.rows.stdin import kept_stdin
@@ -504,5 +504,5 @@ def test_the_columns_of_a_source_are_read_once(monkeypatch: pytest.MonkeyPatch) 
     rows("ten.csv", TEN)
     source = describe(Path("ten.csv"))
     assert source.columns == ["name", "text"]
-    monkeypatch.setattr("doubleword.rows.formats.headers", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("doubleword.rows.readers.headers", lambda _: pytest.fail("read again"))
     assert source.using(["text"]).columns == ["name", "text"]

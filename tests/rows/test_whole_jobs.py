@@ -32,8 +32,8 @@ def _tsv(folder: Path) -> list[str]:
 
 def _parquet(folder: Path) -> list[str]:
     table = pyarrow.table({"d": [date(2024, 1, 5), None], "p": [Decimal("1.50"), Decimal("2.00")], "t": ["a", "b"]})
-    pyarrow.parquet.write_table(table, folder / "rows.parquet")
-    return ["--input", "rows.parquet", "--prompt", "M: {p} {t}"]
+    pyarrow.parquet.write_table(table, folder / "rows.parquet_rows")
+    return ["--input", "rows.parquet_rows", "--prompt", "M: {p} {t}"]
 
 
 def _excel(folder: Path) -> list[str]:

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base.errors import BadInput
+from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Source, describe
-from doubleword.rows.tally import Tally
 
 quick = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

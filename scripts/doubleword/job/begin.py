@@ -11,12 +11,12 @@ from ..base.console import say
 from ..base.errors import BadInput, Clock
 from ..base.files import digest, own_folder, state_of, whole_file
 from ..base.text import safe
-from ..request_file import check, write
+from ..request_file import check, from_rows
 from ..request_file.body import Asked, composed
 from ..request_file.parts import PART_BYTES, PART_REQUESTS, Cutter, Limits
 from ..request_file.verdict import Verdict
+from ..rows.left_out import Tally
 from ..rows.source import Source
-from ..rows.tally import Tally
 from .job import Job
 from .record import Options
 
@@ -35,11 +35,11 @@ def build(
     _require_place(path, source)
     how = composed(asked, source)
     before, job = how.source and how.source.state(), Job.to_be(path, clock)
-    write.require_space(path.parent, how)
+    from_rows.require_space(path.parent, how)
     with ExitStack() as held:
         try:
             with whole_file(path, Path(source.path) if source else None) as file:
-                report, source = write.written(file, asked, how, Cutter(*limits), tally)
+                report, source = from_rows.written(file, asked, how, Cutter(*limits), tally)
                 if source is not None and before != source.state():
                     raise BadInput(
                         f"{safe(source.path)} changed while it was read", "wait until whatever writes it is done"

@@ -196,7 +196,7 @@ class Options:
     answer_column: str | None = None
     no_guard: bool = False
     id_prefix: str | None = None  # of a source that was named after the job: its rows find their answers by id
-    expects: dict[str, Any] | None = None  # what every answer must be, see request_file/expected.py; None: any text
+    expects: dict[str, Any] | None = None  # what every answer must be, see request_file/answer_form.py; None: any text
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..base.json_text import fields
 from ..base.text import without_key
-from ..request_file.expected import Expected, properties, referred
+from ..request_file.answer_form import Expected, properties, referred
 
 PROPERTIES = 12  # of a schema, that get a chart
 ROW_VALUES = 4  # and a column in the table

@@ -14,9 +14,9 @@ from ..base.errors import Failure
 from ..base.files import LINE_BYTES, open_regular
 from ..base.json_text import fields, read_json
 from ..job.job import Job
-from ..rows.cells import text as cell_text
-from ..rows.cells import value
-from ..rows.located import located
+from ..rows.cell_text import text as cell_text
+from ..rows.cell_text import value
+from ..rows.moved import located
 from ..rows.source import Source
 
 LOOKED_AT = 64  # requests, spread over the file: real tables are sorted

@@ -18,7 +18,7 @@ from ..base.progress import Progress
 from ..base.text import safe, without_key
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..request_file.expected import Expected
+from ..request_file.answer_form import Expected
 from ..request_file.lines import lines
 from ..results import asked, outcome
 from ..results.answer import split_thinking

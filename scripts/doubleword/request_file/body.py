@@ -13,9 +13,9 @@ from ..base.text import safe
 from ..rows.headers import shown
 from ..rows.source import Source
 from . import images, rules
-from .expected import expected_of
+from .answer_form import expected_of
 from .flag_files import json_file
-from .parameters import Parameters, made
+from .flag_parameters import Parameters, made
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
 from .template import Line, Template, encode, names_in
 

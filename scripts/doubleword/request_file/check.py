@@ -16,9 +16,9 @@ from ..base.problem import Problem
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from . import rules
-from .expected import expected_of
+from .answer_form import expected_of
+from .line_json import Likeness, Unreadable, parse
 from .lines import BOM, Line, custom_id_of, lines
-from .parse import Likeness, Unreadable, parse
 from .parts import Cutter
 from .repeats import Repeats
 from .verdict import Verdict

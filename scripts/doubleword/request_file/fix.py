@@ -15,12 +15,12 @@ from ..base.files import open_regular, state_of, whole_file
 from ..base.problem import Problem
 from ..base.progress import Progress
 from ..base.text import safe
+from ..rows.file_kind import encoding_of
 from ..rows.form import Form
-from ..rows.recognise import encoding_of
 from ..rows.text_file import WIDE
 from ..rows.text_file import lines as text_lines
+from .line_json import Unreadable, parse
 from .lines import Line, custom_id_of, lines
-from .parse import Unreadable, parse
 from .repeats import Repeats
 from .verdict import require_request_file
 

@@ -9,8 +9,8 @@ from typing import Any
 from ..base.errors import BadInput
 from ..base.files import open_regular
 from ..base.text import safe
-from ..rows.recognise import START_BYTES, encoding_of, kind_of, not_text
-from .parse import Unreadable, parse
+from ..rows.file_kind import START_BYTES, encoding_of, kind_of, not_text
+from .line_json import Unreadable, parse
 
 
 def _bytes(flag: str, path: Path) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import BadInput, WrongUsage
-from ..rows.cells import Unreadable, as_object, is_empty, text, value
+from ..rows.cell_text import Unreadable, as_object, is_empty, text, value
 from ..rows.pictures import image_address
 from .rules import CHAT, RESPONSES
 from .template import Fill

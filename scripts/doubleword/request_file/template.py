@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.errors import BadInput
 from ..base.text import safe
-from ..rows.cells import is_empty, is_text, text, value
+from ..rows.cell_text import is_empty, is_text, text, value
 from ..rows.headers import shown
 
 try:

@@ -12,9 +12,9 @@ from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.problem import Problem
 from ..base.text import next_command, plural, safe
-from ..rows.recognise import START_BYTES, encoding_of, kind_of, not_text, wide_without_mark
+from ..rows.file_kind import START_BYTES, encoding_of, kind_of, not_text, wide_without_mark
 from ..rows.text_file import WIDE
-from .expected import Expected
+from .answer_form import Expected
 from .lines import BOM, Span
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..base.files import read_at
 from ..base.json_text import fields
 from ..job.job import Job
-from ..request_file.expected import Expected
+from ..request_file.answer_form import Expected
 from ..request_file.lines import request_ids
 from . import outcome
 from .answer import reasoning_of

@@ -12,7 +12,7 @@ from ..base.console import say
 from ..base.files import state_of
 from ..base.json_text import read_json
 from ..job.job import Job
-from ..request_file.expected import Expected, expected_of
+from ..request_file.answer_form import Expected, expected_of
 from ..request_file.lines import lines
 
 _KEYS = (b'"response_format"', b'"format"')  # of chat completions, of responses

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..base.json_text import as_json
 from ..base.text import safe
-from ..request_file.expected import referred, together
+from ..request_file.answer_form import referred, together
 
 DEPTH = 60  # a schema may refer to itself
 _TYPES = {"string": str, "object": dict, "array": list, "boolean": bool, "null": type(None)}

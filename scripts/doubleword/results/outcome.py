@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ..base.files import reading_own, state_of
 from ..base.json_text import count, read_json, words
 from ..base.text import safe
-from ..request_file.expected import Expected
+from ..request_file.answer_form import Expected
 from . import response_body
 from .answer import Judged, judged
 from .response_body import Said, word

@@ -10,7 +10,7 @@ from ..base.json_text import read_json
 from ..base.text import safe
 from ..job.job import Job
 from ..request_file.lines import request_lines
-from ..rows.cells import text
+from ..rows.cell_text import text
 from .answers import Answer
 
 SHOWN_CHARACTERS = 300

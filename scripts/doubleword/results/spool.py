@@ -29,7 +29,7 @@ from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Batch, Fetched, Part
-from ..request_file.expected import Expected
+from ..request_file.answer_form import Expected
 from ..request_file.lines import Span, request_ids
 from ..service.api import Api
 from ..service.identity import batch_of, require_same_server, vouched

@@ -12,9 +12,9 @@ from ..base.console import say
 from ..base.errors import BadInput, WrongUsage
 from ..base.text import safe
 from ..job.job import Job
-from ..request_file.expected import Expected
-from ..rows.cells import value
-from ..rows.located import located
+from ..request_file.answer_form import Expected
+from ..rows.cell_text import value
+from ..rows.moved import located
 from ..rows.source import Row, Source
 from . import asked
 from .answers import NOT_IN_JOB, Answer, Find

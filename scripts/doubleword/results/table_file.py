@@ -11,11 +11,11 @@ from ..base.console import say
 from ..base.errors import BadInput
 from ..base.files import Hashed, whole_file
 from ..base.text import safe
-from ..rows.cells import text
-from ..rows.dialect import Dialect
-from ..rows.records import Record, line_end, records, split_raw
+from ..rows.cell_text import text
+from ..rows.csv_dialect import Dialect
+from ..rows.csv_records import Record, line_end, records, split_raw
+from ..rows.left_out import Tally
 from ..rows.source import Source
-from ..rows.tally import Tally
 from .answer import parsed_text, split_thinking
 from .guard import enclosed, guarded
 from .table import Column, Joined, Rows, Table

@@ -13,10 +13,10 @@ from typing import Any
 from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
 from ..base.text import plural, safe
-from .cells import Unreadable
+from .cell_text import Unreadable
+from .file_kind import START_BYTES, encoding_of, kind_of, not_text, what_nul_means
 from .form import Form
-from .recognise import START_BYTES, encoding_of, kind_of, not_text, what_nul_means
-from .tally import Tally
+from .left_out import Tally
 from .text_file import is_wide, no_mark, undecodable
 
 _TEXTS = frozenset(

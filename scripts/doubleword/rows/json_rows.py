@@ -11,7 +11,7 @@ from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, LINE_BYTES
 from ..base.text import safe
 from .form import Form
-from .tally import Tally
+from .left_out import Tally
 from .text_file import BadLines, lines, opened, undecodable
 
 

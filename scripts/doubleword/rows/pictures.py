@@ -12,8 +12,8 @@ from typing import Any
 from ..base.errors import BadInput
 from ..base.files import open_regular
 from ..base.text import safe
-from .cells import as_object, text
-from .recognise import START_BYTES, image_type, is_whole, kind_of
+from .cell_text import as_object, text
+from .file_kind import START_BYTES, image_type, is_whole, kind_of
 
 # As base64 in a body of at most 10 MiB, with room for the prompt.
 IMAGE_BYTES = 7_500_000

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
-from . import delimited, dialect, folder, formats, parquet, workbook
-from .cells import Unreadable, is_empty, text, value
-from .dialect import Dialect, RawRow
+from . import csv_dialect, csv_rows, excel_rows, folder, parquet_rows, readers
+from .cell_text import Unreadable, is_empty, text, value
+from .csv_dialect import Dialect, RawRow
+from .detect import form_of
 from .form import Form
-from .guess import form_of
 from .headers import meant, refuse_near
-from .tally import Tally
+from .left_out import Tally
 from .text_file import inspected
 
 
@@ -100,7 +100,7 @@ class Source(Form):
         """The headers, in order; of JSON objects, every key that any row has."""
         if self.is_folder:
             return ["file", "text"] if self.format == "texts" else ["file"]
-        return formats.headers(self)
+        return readers.headers(self)
 
     def column_named(self, name: str, flag: str = "") -> str | None:
         """The column that is meant by a name, as `cells.value` takes it, or None. `a.b` is the key b within column a.
@@ -128,7 +128,7 @@ class Source(Form):
 
     def elsewhere(self) -> str:
         """Of a workbook: which sheet was looked at, and the others, for an error about a column."""
-        return workbook.other_sheets(self) if self.format == "excel" else ""
+        return excel_rows.other_sheets(self) if self.format == "excel" else ""
 
     # --- rows ---
 
@@ -150,7 +150,7 @@ class Source(Form):
 
         def rows() -> Iterator[tuple[int, dict[str, Any]]]:
             nonlocal latest
-            for line, cells, raw in delimited.written_rows(self):
+            for line, cells, raw in csv_rows.written_rows(self):
                 if cells:
                     latest = raw
                     yield line, cells
@@ -192,13 +192,13 @@ class Source(Form):
         return str(cells["file"]) if self.is_folder else line
 
     def _rows(self, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
-        return folder.rows(self, self._listing, tally) if self.is_folder else formats.rows(self, tally)
+        return folder.rows(self, self._listing, tally) if self.is_folder else readers.rows(self, tally)
 
     def count(self) -> int:
         """How many rows there are."""
         if self.is_folder:
             return len(self._listing.names)
-        return parquet.count(self) if self.format == "parquet" else sum(1 for _ in self._rows(Tally()))
+        return parquet_rows.count(self) if self.format == "parquet" else sum(1 for _ in self._rows(Tally()))
 
     def extent(self) -> tuple[int, int]:
         """(rows, bytes): about how much there is to do."""
@@ -243,7 +243,7 @@ class Source(Form):
     @cached_property
     def dialect(self) -> Dialect:
         """Of a CSV or TSV: how it is written."""
-        return dialect.dialect_of(self)
+        return csv_dialect.dialect_of(self)
 
     def raw_rows(self) -> Iterator[RawRow]:
         """Of a CSV or TSV: every record as it stands in the file, the header and blank lines, too.
@@ -251,7 +251,7 @@ class Source(Form):
         Those with cells are the header and then the rows of `read`, one for one. Encoded by `dialect` with its mark
         before them they are the file, byte for byte; cells added to a row are quoted by `dialect.quoted`.
         """
-        return dialect.raw_rows(self)
+        return csv_dialect.raw_rows(self)
 
 
 def describe(

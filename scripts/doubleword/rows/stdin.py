@@ -14,8 +14,8 @@ from ..base.errors import BadInput, Failure, WrongUsage
 from ..base.files import BLOCK_BYTES, own_folder, sync_folder, whole_file
 from ..base.files import digest as file_digest
 from ..base.text import safe
-from .formats import FORMATS
-from .recognise import START_BYTES, kind_of
+from .file_kind import START_BYTES, kind_of
+from .readers import FORMATS
 
 
 @contextmanager

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from . import delimited, json_rows, parquet, workbook
+from . import csv_rows, excel_rows, json_rows, parquet_rows
 from .form import Form
-from .tally import Tally
+from .left_out import Tally
 from .text_file import lines
 
-# Endings of names, and the format that each says. A file's first bytes may say another; see source.py.
+# Endings of names, and the format that each says. A file's first bytes may say another; see detect.py.
 FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -37,12 +37,12 @@ def _plain_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]
 
 
 _ROWS = {
-    "csv": delimited.rows,
+    "csv": csv_rows.rows,
     "jsonl": json_rows.json_lines,
     "json": json_rows.json_arrays,
     "lines": _plain_lines,
-    "parquet": parquet.rows,
-    "excel": workbook.rows,
+    "parquet": parquet_rows.rows,
+    "excel": excel_rows.rows,
 }
 
 
@@ -57,4 +57,4 @@ def headers(form: Form) -> list[str]:
         return list(dict.fromkeys(chain.from_iterable(cells for _, cells in rows(form, Tally()))))
     if form.format == "lines":
         return ["text"]
-    return {"csv": delimited.headers, "parquet": parquet.headers, "excel": workbook.headers}[form.format](form)
+    return {"csv": csv_rows.headers, "parquet": parquet_rows.headers, "excel": excel_rows.headers}[form.format](form)

@@ -12,9 +12,9 @@ from typing import Any
 from ..base.errors import BadInput, Failure, WrongUsage
 from ..base.text import safe
 from . import rules
-from .expected import choice_format
+from .answer_form import choice_format
 from .flag_files import json_file, named_schema
-from .parse import Unreadable, parse
+from .line_json import Unreadable, parse
 from .rules import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 
 _TALKS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)

@@ -12,8 +12,8 @@ from ..base.errors import BadInput
 from ..base.problem import Problem
 from ..base.progress import Progress
 from ..base.text import NO_TEXT, plural, safe
+from ..rows.left_out import Tally
 from ..rows.source import Row, Source
-from ..rows.tally import Tally
 from .body import Asked, Composed
 from .check import SHOWN, examine
 from .images import BadImage

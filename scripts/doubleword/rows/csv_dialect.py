@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..base.files import open_regular
+from .csv_records import ENCLOSED, line_end, records, split_raw
+from .file_kind import MARKS
 from .form import Form
-from .recognise import MARKS
-from .records import ENCLOSED, line_end, records, split_raw
-from .tally import Tally
+from .left_out import Tally
 from .text_file import is_wide
 
 

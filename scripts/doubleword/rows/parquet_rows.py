@@ -9,7 +9,7 @@ from typing import Any
 from ..base.errors import BadInput
 from ..base.text import safe
 from .form import Form
-from .tally import Tally
+from .left_out import Tally
 
 
 def _opened(form: Form) -> Any:

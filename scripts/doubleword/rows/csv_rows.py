@@ -10,10 +10,10 @@ from typing import Any
 
 from ..base.errors import BadInput
 from ..base.text import safe
+from .csv_records import Record, line_end, records, split_raw
 from .form import Form
 from .headers import checked
-from .records import Record, line_end, records, split_raw
-from .tally import Tally
+from .left_out import Tally
 from .text_file import BadLines
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from ..base.errors import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.text import safe
-from .cells import is_empty, text
+from .cell_text import is_empty, text
 from .form import Form
 from .headers import checked
-from .tally import Tally
+from .left_out import Tally
 
 _FAULTS = frozenset({"#N/A", "#DIV/0!", "#NULL!", "#NAME?", "#NUM!", "#REF!", "#VALUE!"})
 

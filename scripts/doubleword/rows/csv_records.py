@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..base.files import LINE_BYTES
 from ..base.text import safe
 from .form import Form
-from .tally import Tally
+from .left_out import Tally
 from .text_file import BadLines, line_ends, opened, undecodable
 
 LOOK_AHEAD = 256  # lines of a TSV that are searched for the end of a quote

@@ -10,14 +10,14 @@ from ..base.errors import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.json_text import NotJson, read_json
 from ..base.text import safe
-from .delimited import sniffed, width
+from .csv_rows import sniffed, width
+from .excel_rows import sheet_of
+from .file_kind import encoding_of, kind_of, not_text
 from .form import Form
-from .formats import FORMATS
 from .headers import folded
-from .recognise import encoding_of, kind_of, not_text
-from .tally import Tally
+from .left_out import Tally
+from .readers import FORMATS
 from .text_file import no_mark, require_encoding
-from .workbook import sheet_of
 
 SAMPLE_BYTES = 64 * 1024
 _BINARY = ("parquet", "excel")

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import requests as http
 
 from local_server.app import LocalServer
 from local_server.settings import FailRule
@@ -17,9 +18,11 @@ from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
 from support.faults.kinds import _lines as change_lines
+from support.faults.kinds import busy
+from support.faults.trial import KEY
 from support.proxy.exchange import Exchange, Fault
 from support.proxy.http_message import text
-from support.running import FastClock, json_lines, run, write_requests
+from support.running import FastClock, Ran, json_lines, run, write_requests
 
 ALWAYS = 100_000
 FOREVER = 1e9  # seconds of the server's that never pass
@@ -285,7 +288,7 @@ def test_a_second_batch_is_cancelled_too(make_trouble: MakeTrouble) -> None:
     record = json.loads(RECORD.read_text())
     part = record["attempts"][0]["parts"][0]
     second = run_second(trouble, part["upload"]["file_id"])
-    part["other_batches"] = [part["batch"] | {"id": second}]
+    part["other_batches"] = [part["batch"] | {"id": second, "output_file_id": None, "error_file_id": None}]
     RECORD.write_text(json.dumps(record))
 
     assert trouble.run("cancel_batch", requests).code == 0
@@ -332,3 +335,74 @@ def test_an_answer_of_a_retry_that_is_not_handed_out_yet_is_not_hidden_by_the_er
 
     assert planned.code == 6, planned
     assert trouble.oracle.answers()["row-000002"] == 1, "paid for once"
+
+
+def test_a_plan_is_withdrawn_when_its_batch_was_retried_on_the_server_since(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")])
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert trouble.run("run_batch", requests).code == 9
+    assert trouble.run("retry_failed", requests).code == 0
+    trouble.server.settings.fail.clear()
+    (batch,) = trouble.oracle.batches()
+    headers = {"Authorization": f"Bearer {KEY}"}
+    assert http.post(f"{trouble.server.base_url}/batches/{batch.id}/retry", headers=headers).status_code == 200
+
+    stopped = trouble.run("run_batch", requests)
+
+    assert (stopped.code, stopped.out) == (6, ""), stopped.err
+    assert "was retried on the server" in stopped.err
+    assert trouble.run("run_batch", requests).code == 0
+    assert len(trouble.oracle.batches()) == 1
+    assert len(json_lines(Path("r.results.jsonl"))) == 4
+
+
+def test_a_record_lost_right_after_a_cancel_waits_for_what_was_in_flight(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble()
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    assert trouble.run("poll", requests).code == 0
+    shutil.rmtree("r.job")
+    reads: list[int] = []
+
+    def landing(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        found = json.loads(answer.body)
+        for row in found["data"]:
+            reads.append(1)
+            done = 4 if len(reads) > 1 else 0
+            row |= {"status": "cancelled", "cancelled_at": row["created_at"] + 1}
+            row["request_counts"] = {"total": 4, "completed": done, "failed": 0}
+        exchange.send(answer.with_body(json.dumps(found).encode()))
+
+    trouble.strike(Fault("landing", "list_batches", times=ALWAYS), landing=landing)
+    refused = trouble.run("run_batch", requests)
+    assert (refused.code, refused.out) == (4, ""), refused.err
+    assert "waiting until what was in flight has landed" in refused.err
+    assert len(trouble.oracle.batches()) == 1
+
+
+def test_a_cancel_stops_a_copy_that_holds_the_lock(make_trouble: MakeTrouble) -> None:
+    """It waits for room, for minutes, between two parts."""
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = write_requests(Path("r.jsonl"), 6)
+    assert trouble.run("upload", requests, "--part-requests", "3").code == 0
+    cancelled: list[Ran] = []
+
+    def meanwhile(exchange: Exchange) -> None:
+        if not cancelled:
+            cancelled.append(trouble.run("cancel_batch", requests))
+        exchange.send(busy(retry_after="120"))
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("doubleword.service.api.READ_SECONDS", 30)
+    trouble.strike(Fault("room", "submit", nth=2, times=1), room=meanwhile)
+    stopped = trouble.run("create_batch", requests)
+    monkey.undo()
+
+    assert cancelled[0].code == 6, cancelled
+    assert "told to send nothing more" in cancelled[0].err
+    assert (stopped.code, stopped.out) == (4, ""), stopped.err
+    assert [batch.cancelled for batch in trouble.oracle.batches()] == [True]
+    assert trouble.run("run_batch", requests).code == 4
+    assert not Path("r.job/stop").exists()
+    assert trouble.run("cancel_batch", requests, "--resume").code == 0

@@ -66,3 +66,21 @@ def test_a_retry_after_the_batch_was_deleted_on_the_server_is_planned(make_troub
     planned = trouble.run("retry_failed", requests)
     assert planned.code == 0, planned.err
     assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_job_of_one_part_whose_batch_was_deleted_while_it_ran_goes_on(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    assert trouble.run("poll", requests, "--once").code == 8
+    trouble.clock.ahead += 600
+    (batch,) = trouble.oracle.batches()
+    headers = {"Authorization": f"Bearer {KEY}"}
+    assert http.delete(f"{trouble.server.base_url}/batches/{batch.id}", headers=headers).status_code == 204
+    polled = trouble.run("poll", requests)
+    assert (polled.code, polled.out) == (7, "deleted\n"), polled.err
+    assert trouble.run("download", requests).code in (7, 9)
+    assert trouble.run("retry_failed", requests).code == 0
+    assert trouble.run("run_batch", requests).code == 8
+    assert len(trouble.oracle.batches()) == 2
+    assert trouble.oracle.answered_twice() == []

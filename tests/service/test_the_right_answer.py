@@ -318,3 +318,13 @@ def test_a_key_that_does_not_know_a_cancelled_batch_concludes_nothing(make_troub
     assert (refused.code, refused.out) == (5, ""), refused.err
     assert not Path("r.results.jsonl").exists()
     assert not list(Path("r.job").glob("attempt-2*"))
+
+
+def test_a_batch_whose_output_is_suddenly_another_file_is_another_batch(trouble: Trouble) -> None:
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    assert trouble.run("poll", requests).code == 0
+    trouble.strike(Fault("swapped", "batch", times=ALWAYS), swapped=rewritten(output_file_id=STRANGER))
+    refused = trouble.run("download", requests)
+    assert (refused.code, refused.out) == (6, ""), refused.err
+    assert "about another batch" in refused.err

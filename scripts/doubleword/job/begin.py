@@ -118,6 +118,7 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
         same = before == (limits.part_requests, limits.part_bytes)
         if not job.unsubmitted() or (attempt.state == state_of(path) and (begun or same)):
             return job
+    state = state_of(path)  # from before it is read: what changes it from then on is seen
     report = check.check(path, part_requests=limits.part_requests, part_bytes=limits.part_bytes)
     report.require(path)
     for line in [*report.notes, *report.warnings]:
@@ -127,8 +128,9 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
         return Job.create(path, report, None, limits, clock)
     if report.sha256 == attempt.sha256 and (begun or attempt.request_file):  # only its time of change differs
         with job.locked(clock):
-            job.latest.state = state_of(path)
-            job.save()
+            if job.latest.sha256 == report.sha256:  # else another copy has planned another attempt
+                job.latest.state = state
+                job.save()
         return job
     if begun or len(job.attempts) > 1:
         raise BadInput(

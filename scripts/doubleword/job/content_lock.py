@@ -47,9 +47,14 @@ def _held(folder: Path, what: str, clock: Clock) -> Iterator[None]:
 
 def _folder() -> Path | None:
     user = os.getuid() if hasattr(os, "getuid") else None
-    for parent in (Path(tempfile.gettempdir()), Path(os.path.expanduser("~/.local/state"))):
+    # The temporary folder may be another for each service or shell of the same user.
+    state = Path(os.path.expanduser("~/.local/state"))
+    for parent in (state, Path(tempfile.gettempdir())):
         folder = parent / f"doubleword-batches-{user if user is not None else 'locks'}"
+        if not parent.is_absolute():  # nobody's home
+            continue
         with contextlib.suppress(OSError):
+            parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
             if _is_ours(folder, user):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import own_folder, read_own, sync_folder, whole_file
+from ..base.files import open_own, own_folder, read_own, sync_folder, whole_file
 from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.text import next_command, safe
@@ -392,10 +392,32 @@ class Job:
             self._journal = Journal(self.folder / "record.journal")
             self._lock_depth = 1
             try:
+                self._take_stop(clock)
                 yield
             finally:
                 self._fold()
                 self._lock_depth = 0
+
+    # --- a cancel while another copy holds the lock ---
+
+    @property
+    def _stop(self) -> Path:
+        return self.folder / "stop"
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether a cancel came that could not write the record: whoever holds the lock sends nothing more."""
+        return self.recorded and os.path.lexists(self._stop)
+
+    def tell_to_stop(self) -> None:
+        open_own(self._stop).close()
+        sync_folder(self.folder)
+
+    def _take_stop(self, clock: Clock) -> None:
+        if self.told_to_stop and self.path.exists():
+            self.latest.cancelled_at = clock.now()
+            self.save()
+            self._stop.unlink()
 
     def _fold(self) -> None:
         """The lock is about to be released: people read the record, not the journal."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
-from ..base.errors import Failure, NotFound
+from ..base.errors import Failure, NotFound, Temporary
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Batch, Part
@@ -25,10 +26,17 @@ class Cancelled(NamedTuple):
 def cancel(api: Api, job: Job) -> list[Cancelled]:
     """Marks the job and cancels its batches that still run, second ones too.
 
-    One that cannot be cancelled or settled keeps none of the others running: its line has the failure.
-    Raises Temporary if another copy holds the lock.
+    One that cannot be cancelled or settled keeps none of the others running: its line has the failure. Nor does another
+    copy that holds the lock: what the record knows is cancelled, and that copy is told to send nothing more.
     """
-    with job.locked(api.clock):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(job.locked(api.clock))
+        except Temporary as busy:
+            job.tell_to_stop()
+            lines = [_cancelled(api, job, part, b, noted=False) for part in job.submitted() for b in _to_cancel(part)]
+            facts = {"part": None, "batch_id": None, "status": "unknown", "action": "is told to send nothing more"}
+            return [*lines, Cancelled(f"{busy.what}; it is told to send nothing more", facts, busy)]
         require_same_server(api, job)
         if job.recorded:
             job.latest.cancelled_at = api.clock.now()  # first, so that a crash here submits nothing more
@@ -55,7 +63,7 @@ def _settled(api: Api, job: Job, part: Part) -> list[Cancelled]:
     return [_cancelled(api, job, part, batch) for batch in _to_cancel(part)]
 
 
-def _cancelled(api: Api, job: Job, part: Part, before: Batch) -> Cancelled:
+def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True) -> Cancelled:
     batch, did = before, "was cancelled before"
     try:
         # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
@@ -70,8 +78,9 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch) -> Cancelled:
         return Cancelled(text, _facts(part, batch, "could not be cancelled"), failure)
     if did == "was cancelled before" and batch.status not in ("cancelled", "cancelling"):
         did = "had ended before"
-    part.learn(batch)
-    job.save(part)
+    if noted:
+        part.learn(batch)
+        job.save(part)
     final = "the counts are final" if _is_final(batch) else "answers in flight may still come in: not final yet"
     text = (
         f"batch {safe(batch.id)} {did} ({batch.status}): {batch.completed} of {batch.total} answered"

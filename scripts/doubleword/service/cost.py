@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 from ..base.console import say
-from ..base.errors import Failure, NotAllowed, WrongUsage
+from ..base.errors import Failure, NotAllowed, Temporary, WrongUsage
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.record import Part
@@ -104,6 +104,9 @@ def require_cost(job: Job, window: str, limit: Decimal) -> None:
         )
 
 
+SPENT_SECONDS = 30.0  # for all batches
+
+
 class Spent(NamedTuple):
     """What the service says that batches cost: the sum in USD over those of which it knows."""
 
@@ -119,8 +122,14 @@ def spent(api: Api, job: Job) -> Spent | None:
     """
     batches = [batch for part in job.submitted() for batch in part.batches if batch.completed]
     total, known = Decimal(0), 0
+    over = api.clock.monotonic() + SPENT_SECONDS
     for batch in batches:
-        cost = _billed(api, batch.id)
+        if api.clock.monotonic() > over:
+            break
+        try:
+            cost = _billed(api, batch.id)
+        except Temporary:
+            break  # the answers are in hand: nobody waits for this
         if cost is not None:
             total, known = total + cost, known + 1
     return Spent(total, known, len(batches)) if known else None
@@ -129,6 +138,8 @@ def spent(api: Api, job: Job) -> Spent | None:
 def _billed(api: Api, batch_id: str) -> Decimal | None:
     try:
         found = api.analytics(batch_id)
+    except Temporary:
+        raise
     except Failure:
         return None
     try:

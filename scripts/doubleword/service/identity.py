@@ -59,6 +59,11 @@ def require_submitted(found: dict[str, Any], part: Part, endpoint: str) -> dict[
 
 def is_of(part: Part, found: dict[str, Any]) -> bool:
     """Whether a batch object can be one of this part's: its content, and its file, are those of the part."""
+    for known in (batch for batch in part.batches if batch.id == found.get("id")):
+        for name in ("output_file_id", "error_file_id"):
+            before, now = getattr(known, name), found.get(name)
+            if before and now and before != now:
+                return False  # another batch's answers would be taken for its own
     sent, tags = part.submission, metadata_of(found)
     if sent is None:
         return True  # it was submitted elsewhere, and taken over by its id or content

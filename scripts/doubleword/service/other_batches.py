@@ -30,7 +30,7 @@ def require_only_copy(api: Api, job: Job) -> None:
     """
     known, parts = known_batches(job), list(job.parts())
     own = {part.span.sha256 for part in parts} | {part.submission.id for part in parts if part.submission}
-    for batch in api.batches(2 + len(parts) // PAGE_LIMIT, search=job.id):
+    for batch in _listed(api, 2 + len(parts) // PAGE_LIMIT, job.id, "dwb_job", known):
         tags, found = metadata_of(batch), seen(batch, api.clock)
         if tags.get("dwb_job") != job.id or str(tags.get("dwb_attempt", "1")) == "1" or found.id in known:
             continue
@@ -42,6 +42,27 @@ def require_only_copy(api: Api, job: Job) -> None:
                 "ask the user: go on with that copy of the job; or"
                 f" {next_command('create_batch.py', job.request_file())} --again pays for these requests, too",
             )
+
+
+def _listed(api: Api, pages: int, text: str, tag: str, known: set[str]) -> list[dict[str, Any]]:
+    """The batches whose tag is this text: the search is a wildcard match. Where one was cancelled before it answered
+    anything, they are listed once more, when what was in flight has landed: it is paid."""
+    for pause in (LAST_ANSWERS_SECONDS, None):
+        found = [batch for batch in api.batches(pages, search=text) if metadata_of(batch).get(tag) == text]
+        if pause is None or not any(_may_answer(b) for b in found if b["id"] not in known):
+            break
+        say("a batch with these requests was cancelled: waiting until what was in flight has landed")
+        api.clock.sleep(pause)
+    return found
+
+
+LAST_ANSWERS_SECONDS = 30.0  # the server aborts what is in flight within 5 s of a cancel
+
+
+def _may_answer(batch: dict[str, Any]) -> bool:
+    counts = batch["request_counts"]
+    began = batch["status"] in ("cancelling", "cancelled") and bool(batch.get("in_progress_at"))
+    return began and not counts["completed"] and counts["failed"] < counts["total"]
 
 
 def _was_paid(batch: dict[str, Any], clock: Clock) -> bool:
@@ -58,7 +79,7 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
     """
     parts, known = list(job.parts()), known_batches(job)
     contents = {part.span.sha256 for part in parts if part.again} | {p.span.sha256 for p in job.unsubmitted()}
-    for batch in api.batches(2 + len(parts) // PAGE_LIMIT, search=job.requests.sha256):
+    for batch in _listed(api, 2 + len(parts) // PAGE_LIMIT, job.requests.sha256, "dwb_file", known):
         tags = metadata_of(batch)
         if tags.get("dwb_file") != job.requests.sha256 or tags.get("dwb_content") in contents:
             continue
@@ -84,10 +105,8 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
     known = known_batches(job)
     found = [
         batch
-        for batch in api.batches(1, search=part.span.sha256)
-        if metadata_of(batch).get("dwb_content") == part.span.sha256
-        and batch["id"] not in known
-        and _was_paid(batch, api.clock)
+        for batch in _listed(api, 1, part.span.sha256, "dwb_content", known)
+        if batch["id"] not in known and _was_paid(batch, api.clock)
     ]
     own = [batch for batch in found if metadata_of(batch).get("dwb_job") == job.id]
     if not own and found and not adopt:

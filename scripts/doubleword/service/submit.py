@@ -20,7 +20,7 @@ from ..base.text import next_command, plural, safe, utc
 from ..job import content_lock
 from ..job.job import Job
 from ..job.record import DEAD, Attempt, Part, Submission, Upload
-from .api import YOUNG_SECONDS, Api
+from .api import PAGE_LIMIT, YOUNG_SECONDS, Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
 from .identity import (
     another,
@@ -78,6 +78,7 @@ def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None
     """The intent, then the one POST. Afterwards the part has a batch; or its intent stands, and is to be settled."""
     if not part.again:
         require_unused(api, job, part)
+    require_not_cancelled(job)
     part.submission = Submission(uuid.uuid4().hex, api.clock.now(), window)
     job.save(part)
     tags = _tags(job, attempt, part, part.submission.id)
@@ -175,9 +176,9 @@ CAPACITY_WAIT_SECONDS = 30.0  # what the server says in its body when it has no 
 
 def require_not_cancelled(job: Job) -> None:
     when = job.latest.cancelled_at
-    if when is not None:
+    if when is not None or job.told_to_stop:
         raise NotAllowed(
-            f"this job was cancelled at {utc(when)}; its rest is not submitted by accident",
+            f"this job was cancelled{f' at {utc(when)}' if when else ''}; its rest is not submitted by accident",
             f"ask the user; {next_command('cancel_batch.py', job.request_file(), '--resume')} lifts the mark",
         )
 
@@ -191,6 +192,29 @@ def require_unchanged(job: Job) -> None:
             f"{safe(path)} changed since it was checked; what was uploaded of it is not submitted",
             "restore it, or make a new request file under another name",
         )
+
+
+def _require_planned_from_what_is(api: Api, job: Job) -> None:
+    """Withdraws a plan of which nothing was sent if a batch that it was made from has come further since: one that was
+    retried on the server answers, and is paid for, what the plan holds. Raises Temporary then."""
+    if any(part.submission or part.batches for part in job.latest.parts):
+        return
+    earlier = {batch.id: (part, batch) for part in job.submitted() for batch in part.batches if batch.ended}
+    pages = 1 + len(earlier) // PAGE_LIMIT
+    for found in api.batches(pages, search=job.requests.sha256) if earlier else ():
+        part, before = earlier.get(found["id"], (None, None))
+        if part is None or before is None:
+            continue
+        now = seen(found, api.clock, before)
+        if now.completed > before.completed or (now.running and now.status != "finalizing"):
+            part.learn(now)
+            job.attempts.pop()
+            job.save()
+            raise Temporary(
+                f"batch {safe(now.id)} was retried on the server since this attempt was planned"
+                f" ({now.status}, {now.completed} of {now.total} answered); the plan was withdrawn, nothing was sent",
+                f"{next_command('run_batch.py', job.request_file())} waits for it and fetches what it answered",
+            )
 
 
 def _bring_anew(api: Api, job: Job, waiting: Sequence[Part]) -> None:
@@ -246,6 +270,7 @@ def submit_parts(
             require_known(api, job)
             if len(job.attempts) > 1:
                 require_only_copy(api, job)
+                _require_planned_from_what_is(api, job)
             if not all(part.submission for part in waiting):
                 require_not_elsewhere(api, job)
         _send_all(api, job, window, choice, limit, jobs, patience)

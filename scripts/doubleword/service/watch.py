@@ -32,7 +32,7 @@ def look(api: Api, job: Job) -> None:
     """One round: learns the status of every batch that has not ended, and looks for second batches of its content."""
     listed: list[dict[str, Any]] = []
     single: dict[str, Any] | None = None
-    gone: tuple[NotFound, str] | None = None
+    gone: tuple[NotFound, str, bool] | None = None
     require_same_server(api, job)
     asked_at = api.clock.now()
     attempt, open_parts = _open(job)
@@ -50,8 +50,7 @@ def look(api: Api, job: Job) -> None:
             try:
                 single = batch_of(api, asked, asked_id)
             except NotFound as error:
-                vouched(api, job, asked)
-                gone = error, asked_id
+                gone = error, asked_id, vouched(api, job, asked)
     fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
     with contextlib.ExitStack() as stack:
         try:
@@ -88,10 +87,11 @@ def _compared(part: Part) -> bool:
     return part.submission is None or part.submission.compared
 
 
-def _note_gone(job: Job, gone: tuple[NotFound, str], fresh: dict[str, dict[str, Any]]) -> None:
-    """A batch that was deleted on the server has ended. Where no other is to be seen, key or URL may be wrong."""
-    error, batch_id = gone
-    if not fresh.keys() & known_batches(job):
+def _note_gone(job: Job, gone: tuple[NotFound, str, bool], fresh: dict[str, dict[str, Any]]) -> None:
+    """A batch that was deleted on the server has ended. Where nothing else of the job is known there, neither its file
+    nor another batch, key or URL may be wrong."""
+    error, batch_id, is_vouched = gone
+    if not is_vouched and not fresh.keys() & known_batches(job):
         raise error
     for part in job.submitted():
         if part.batch and part.batch.id == batch_id:

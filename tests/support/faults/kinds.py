@@ -367,7 +367,8 @@ def _changed(exchange: Exchange, change: Callable[[dict[str, Any]], None]) -> No
 def _(exchange: Exchange) -> None:
     """The answer is the one to somebody else's request."""
     ids = ("id", "file_id", "input_file_id", "output_file_id", "error_file_id")
-    _changed(exchange, lambda found: found.update({name: STRANGER for name in ids if name in found}))
+    other = dict.fromkeys(ids, STRANGER) | {"filename": "another.jsonl", "metadata": {}}
+    _changed(exchange, lambda found: found.update({name: other[name] for name in other if name in found}))
 
 
 @kind("other_rows", ("list_batches", "list_files"))

@@ -224,6 +224,22 @@ def test_a_disk_that_is_full_or_broken_is_named_and_leaves_the_old_file(
     assert os.listdir() == ["out"]
 
 
+def test_a_file_is_on_the_disk_before_its_name_is_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename survives a power cut only when the folder was synced after it."""
+    synced: list[tuple[bool, bool]] = []
+    fsync, path = os.fsync, tmp_path / "a.jsonl"
+
+    def noted(handle: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), path.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write(path)
+    assert synced == [(False, False), (True, True)]
+
+
 def fsync_says(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: int) -> None:
         raise OSError(code, os.strerror(code))

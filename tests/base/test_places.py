@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,75 @@ def test_nothing_is_written_inside_the_folder_of_the_skill(tmp_path: Path, serve
 
 def names(command: str) -> list[Path]:
     return [] if command == "list_models" else [requests()]
+
+
+# --- real file systems ---
+
+
+@contextmanager
+def mounted(options: str) -> Iterator[Path]:
+    """A file system of its own; skips where none can be mounted (root alone can)."""
+    place = Path("mounted").resolve()
+    place.mkdir()
+    if not shutil.which("mount") or start("mount", "-t", "tmpfs", "-o", options, "none", place)[0] != 0:
+        pytest.skip("no file system can be mounted here: only root can, outside of some containers")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_read_only_file_system_is_enough_for_the_skill_and_named_where_a_job_is_to_be(server: LocalServer) -> None:
+    with mounted("size=20m") as place:
+        shutil.copytree(SCRIPTS, place / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+        write_requests(place / "r.jsonl", 2)
+        (place / "t.csv").write_text("text\ngood\n")
+        before = sorted(place.rglob("*"))
+        assert start("mount", "-o", "remount,ro", place)[0] == 0
+        making: list[str | Path] = ["--input", place / "t.csv", "--model", "echo", "--prompt", "{text}"]
+        ran = ["--interval-seconds", "0.2"]
+        assert start(sys.executable, place / "scripts/create_batch_file.py", "s.jsonl", *making)[0] == 0
+        assert start(sys.executable, place / "scripts/run_batch.py", *ran, "s.jsonl", "--output", "o.csv")[0] == 0
+        assert start(sys.executable, SCRIPTS / "create_batch_file.py", "--check", place / "r.jsonl")[0] == 0
+        tried: list[tuple[str | Path, ...]] = [
+            ("create_batch_file", place / "u.jsonl", *making),
+            ("create_batch_file", place / "r.jsonl", "--fix", place / "u.jsonl"),
+            ("upload", place / "r.jsonl"),
+            ("run_batch", place / "r.jsonl", *ran),
+            ("run_batch", *ran, "s.jsonl", "--output", place / "o.csv"),
+            ("download", "s.jsonl", "--output", place / "o.csv"),
+        ]
+        for command, *words in tried:
+            code, _, err = start(sys.executable, SCRIPTS / f"{command}.py", *words)
+            assert (code, b"Read-only file system" in err, b"Traceback" in err) == (3, True, False), (command, err)
+            assert bytes(place) in err
+        assert sorted(place.rglob("*")) == before
+
+
+def test_a_disk_that_is_really_full_is_named_and_nothing_half_is_left(server: LocalServer) -> None:
+    with mounted("size=256k") as place:
+        rows = Path("t.csv")
+        rows.write_text("text\n" + f"{'x' * 900}\n" * 600)
+        code, _, err = start(
+            sys.executable, SCRIPTS / "create_batch_file.py", place / "r.jsonl", "--input", rows, "--model", "echo",
+            "--prompt", "{text}",
+        )  # fmt: skip
+        assert (code, b"Traceback" in err, bytes(place) in err) == (3, False, True), err
+        assert list(place.iterdir()) == []
+        write_requests(place / "r.jsonl", 20)
+        (place / "filler").write_bytes(bytes(256 * 1024 - 4096 * 4))
+        ran: list[str | Path] = [
+            sys.executable,
+            SCRIPTS / "run_batch.py",
+            place / "r.jsonl",
+            "--interval-seconds",
+            "0.2",
+        ]
+        codes = [start(*ran)[::2] for _ in range(2)]
+        assert all(code in (0, 3) and b"Traceback" not in err for code, err in codes), codes
+        (place / "filler").unlink()
+        assert start(*ran)[0] == 0
+        assert (place / "r.results.jsonl").read_bytes().count(b"\n") == 20
 
 
 # --- older interpreters ---

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword import engine
     from doubleword.job.job import Job
     from doubleword.results import from_batch
-    from doubleword.results.wanted import Wanted, columns_of
+    from doubleword.results.output_flags import Wanted, columns_of
     from doubleword.service import by_id
     from doubleword.service.api import Api
 

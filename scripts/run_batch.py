@@ -56,7 +56,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword import engine
     from doubleword.base.text import next_command
     from doubleword.job import begin
-    from doubleword.results.wanted import Wanted, columns_of
+    from doubleword.results.output_flags import Wanted, columns_of
     from doubleword.service import cost
     from doubleword.service.api import Api
 

@@ -21,7 +21,7 @@ from .job.next_step import command, next_step
 from .results import deliver as delivery
 from .results import retry
 from .results.merge import INPUT_DELETED, UNREAD, Summary, tokens_of
-from .results.wanted import Wanted
+from .results.output_flags import Wanted
 from .service import by_id, cost, identity, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads

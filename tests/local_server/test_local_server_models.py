@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from doubleword.results.fit import misfit
+from doubleword.results.schema_fit import misfit
 from local_server.app import LocalServer
 from local_server.llama import NAME, find_weights
 from local_server.settings import FailRule, ModelSpec, Outage

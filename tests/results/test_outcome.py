@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from doubleword.base import json_text
 from doubleword.request_file.answer_form import Expected, choice_format, expected_of
-from doubleword.results import outcome
+from doubleword.results import line_outcome
 from doubleword.results.answer import split_thinking
-from doubleword.results.fit import misfit
+from doubleword.results.schema_fit import misfit
 from doubleword.rows.cell_text import text
 
 
@@ -43,10 +43,10 @@ def damaged(raw: bytes) -> st.SearchStrategy[bytes]:
     return st.tuples(places, st.binary(min_size=1, max_size=2)).map(lambda c: raw[: c[0]] + c[1] + raw[c[0] + 1 :])
 
 
-def read_one(raw: bytes, tmp_path: Path, expected: Expected | None = None) -> outcome.Outcome:
+def read_one(raw: bytes, tmp_path: Path, expected: Expected | None = None) -> line_outcome.Outcome:
     path = tmp_path / "spool.jsonl"
     path.write_bytes(raw)
-    (found,) = outcome.read(path, expected)
+    (found,) = line_outcome.read(path, expected)
     return found
 
 
@@ -73,7 +73,7 @@ def test_a_line_is_json_or_none_with_and_without_orjson(raw: bytes) -> None:
     def verdict(reader: Any) -> Any:
         with patch.object(json_text, "orjson", reader):
             try:
-                return repr(outcome.loads(raw))
+                return repr(line_outcome.loads(raw))
             except ValueError:
                 return "no JSON"
 
@@ -135,7 +135,7 @@ def test_what_is_no_result_is_an_error_of_a_kind(
     found = read_one(raw, tmp_path)
     assert (found.custom_id, found.kind, found.status) == ("a", kind, status)
     assert not found.is_result
-    failed = outcome.error_of(raw, None)
+    failed = line_outcome.error_of(raw, None)
     assert failed is not None
     assert (failed.kind, failed.status, failed.text) == (kind, status, text)
 
@@ -225,13 +225,13 @@ def test_a_body_without_an_answer_is_an_error_whatever_its_status(
 ) -> None:
     raw = dumped(line(body=body))
     assert read_one(raw, tmp_path).kind == kind
-    failed = outcome.error_of(raw, None)
+    failed = line_outcome.error_of(raw, None)
     assert failed is not None
     assert words in failed.text
 
 
 def value_of(body: dict[str, Any], expected: Expected | None = None) -> Any:
-    _, answer = outcome.answered(body, expected)
+    _, answer = line_outcome.answered(body, expected)
     assert answer.failure is None
     return answer.value
 
@@ -495,7 +495,7 @@ def test_an_answer_that_does_not_fit_is_an_error_of_its_row(
 ) -> None:
     raw = dumped(line(body=body))
     assert read_one(raw, tmp_path, expected).kind == kind
-    failed = outcome.error_of(raw, expected)
+    failed = line_outcome.error_of(raw, expected)
     assert failed is not None
     assert words in failed.text
 
@@ -510,7 +510,7 @@ def test_an_answer_or_an_error_of_very_many_brackets_is_no_json(tmp_path: Path) 
     anything = expected_of({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}})
     assert read_one(dumped(line(body=chat(deep))), tmp_path, anything).kind == "not_json"
     reason = json.dumps({"type": "NonRetriableHttpStatus", "details": {"status": 400, "body": deep}})
-    failed = outcome.error_of(dumped(line(error={"code": None, "message": reason})), None)
+    failed = line_outcome.error_of(dumped(line(error={"code": None, "message": reason})), None)
     assert failed is not None
     assert failed.kind == "http_400"
 
@@ -521,7 +521,7 @@ def test_a_reason_that_is_no_text_is_read_as_it_is(body: Any, with_orjson: bool)
     reason = {"type": "NonRetriableHttpStatus", "details": {"status": 400, "body": body}}
     raw = dumped(line(error={"code": None, "message": json.dumps(reason)}))
     with patch.object(json_text, "orjson", vars(json_text)["orjson"] if with_orjson else None):
-        failed = outcome.error_of(raw, None)
+        failed = line_outcome.error_of(raw, None)
     assert failed is not None
     assert failed.kind == "http_400"
     assert body != {"error": {"message": "too long"}} or failed.text == "too long"

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.request_file.answer_form import choice_format
-from doubleword.results.guard import enclosed, guarded
+from doubleword.results.formula_guard import enclosed, guarded
 from local_server.app import LocalServer
 from support.canned import answer_with, chat_body
 from support.running import Ran, chat_line, json_lines, run

@@ -20,7 +20,7 @@ from ..job.job import Job
 from ..job.next_step import next_step
 from ..request_file.answer_form import Expected
 from ..request_file.lines import lines
-from ..results import asked, outcome
+from ..results import expected_answer, line_outcome
 from ..results.answer import split_thinking
 from ..results.response_body import Said, as_text
 from . import prompts
@@ -110,7 +110,7 @@ def read(job: Job, now: float) -> Report:
         results, errors = job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl"
     if not results.exists():
         raise BadInput(f"{safe(requests.name)}: no results have been downloaded yet", next_step(job) or "")
-    expected = asked.expected(job)
+    expected = expected_answer.expected(job)
     bodies = prompts.spread(requests)
     first = bodies[0] if bodies else {}
     cells = Cells(job)
@@ -191,7 +191,7 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 def _take(report: Report, number: int, row: _Row) -> None:
     """Counts one request, and keeps it for the table if it is one of those shown."""
     body = fields(fields(row.result.get("response")).get("body"))
-    said, judged = outcome.answered(body, report.expected)
+    said, judged = line_outcome.answered(body, report.expected)
     kind, text = judged.failure or ("", _described(said, judged.value))
     values: list[str] = []
     if not row.result:
@@ -199,7 +199,7 @@ def _take(report: Report, number: int, row: _Row) -> None:
             str(row.error.get("kind") or ("error" if row.error else NOT_SENT)),
             str(row.error.get("text") or ""),
         )
-        said = outcome.said_in(row.error)
+        said = line_outcome.said_in(row.error)
     text = without_key(text)  # before anything is cut: half a key is one, too
     if kind == NOT_SENT:
         report.counts.waiting += 1

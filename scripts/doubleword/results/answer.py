@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from ..base.json_text import NotJson, as_json, read_json
 from ..base.text import safe
 from ..request_file.answer_form import KEY, Expected
-from .fit import as_asked, misfit
 from .response_body import Said
+from .schema_fit import as_asked, misfit
 
 SHOWN = 120  # characters of an answer that an error quotes
 

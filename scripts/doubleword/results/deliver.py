@@ -17,10 +17,10 @@ from ..job.outputs import remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
-from . import answers, asked, merge, shown, spool, table, table_file, told
+from . import expected_answer, merge, sample_pairs, spool, summary_text, table, table_answers, table_file
+from .output_flags import Wanted as Wanted
 from .table import Table
 from .table_file import Written
-from .wanted import Wanted as Wanted
 
 
 class Files(NamedTuple):
@@ -94,9 +94,9 @@ def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table |
     for path in outputs:
         writable(path)
     if planned and planned.source and planned.prefix is not None:
-        table.require_common_ids(planned.source, planned.prefix, set(answers.requested(job)))
+        table.require_common_ids(planned.source, planned.prefix, set(table_answers.requested(job)))
     elif planned and rehearse:
-        _write(job, planned.with_errors(), lambda: answers.unanswered(job), None, lambda *_: None)
+        _write(job, planned.with_errors(), lambda: table_answers.unanswered(job), None, lambda *_: None)
     return planned
 
 
@@ -127,12 +127,12 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     paths = [path for path in ours if path.exists()]
     if not running:
         _note(api, job, summary, wanted)
-    told.tell(job, summary, running)
+    summary_text.tell(job, summary, running)
     spent, estimated = cost.spent(api, job), _estimated(job)
     if spent is not None and spent.known == spent.batches and not running:
         _note_cost(api, job, str(spent.usd))
-    told.tell_cost(spent, estimated)
-    told.tell_files(job, paths, written, running)
+    summary_text.tell_cost(spent, estimated)
+    summary_text.tell_files(job, paths, written, running)
     pairs = tuple(_pairs(job, wanted, files, summary, running)) if wanted.show else ()
     for pair in pairs:
         to_people(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}")
@@ -156,9 +156,9 @@ def _write_table(
     clock: Clock, job: Job, found: Table, wanted: Wanted, files: Files, summary: merge.Summary, running: bool
 ) -> Written:
     if not running and not wanted.columns:
-        lacking = summary.errors or summary.missing or found.leaves_rows_out(answers.requested(job))
+        lacking = summary.errors or summary.missing or found.leaves_rows_out(table_answers.requested(job))
         found = found.with_errors() if lacking else found
-    how = answers.in_order if found.prefix is None else answers.by_id
+    how = table_answers.in_order if found.prefix is None else table_answers.by_id
     before: table_file.Before = lambda made, sha256: replacing(job, clock, found.path, made, sha256)  # noqa: E731
     return _write(job, found, lambda: how(*files, found.expected), found.path, before, running)
 
@@ -166,20 +166,22 @@ def _write_table(
 def _write(
     job: Job,
     found: Table,
-    finder: Callable[[], answers.Find],
+    finder: Callable[[], table_answers.Find],
     path: Path | None,
     before: table_file.Before,
     partial: bool = False,
 ) -> Written:
     """Writes a table; a reading of its rows begins with a new finder of answers."""
-    return table_file.write(found, lambda of: table.joined(of, answers.requested(job), finder(), partial), path, before)
+    return table_file.write(
+        found, lambda of: table.joined(of, table_answers.requested(job), finder(), partial), path, before
+    )
 
 
 def _pairs(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> list[dict[str, str]]:
     of = summary.results if running else summary.requests
-    find = answers.in_order(*files, asked.expected(job))
-    came = (found for custom_id in answers.requested(job) if (found := find(custom_id)) is not None)
-    return shown.pairs(job, came, wanted.show, of, running)
+    find = table_answers.in_order(*files, expected_answer.expected(job))
+    came = (found for custom_id in table_answers.requested(job) if (found := find(custom_id)) is not None)
+    return sample_pairs.pairs(job, came, wanted.show, of, running)
 
 
 def _estimated(job: Job) -> Decimal | None:

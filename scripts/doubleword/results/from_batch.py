@@ -17,12 +17,12 @@ from ..rows.source import describe
 from ..service.api import Api
 from ..service.by_id import fetch_input, job_of_input, recorded, watched
 from ..service.server_objects import metadata_of, seen
-from .answers import requested
 from .deliver import require_writable
-from .outcome import read
+from .line_outcome import read
+from .output_flags import Wanted
 from .spool import fetch, spool_files
 from .table import require_common_ids
-from .wanted import Wanted
+from .table_answers import requested
 
 
 def job_of_batch(api: Api, batch_id: str) -> Job:

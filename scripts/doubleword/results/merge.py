@@ -23,10 +23,10 @@ from ..job import outputs
 from ..job.job import Job
 from ..job.record import Attempt, Part
 from ..request_file.lines import Span, request_ids
-from . import asked
-from . import outcome as outcomes
+from . import expected_answer
+from . import line_outcome as outcomes
 from .answer import reasoning_of
-from .outcome import Outcome
+from .line_outcome import Outcome
 from .response_body import Said
 from .spool import TOO_LONG, distinct, ids_of, spool_files
 
@@ -244,7 +244,7 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     known = set(ids)
     came: list[Outcome] = []
     unexpected: set[str] = set()
-    unread, expected = False, asked.expected(job)
+    unread, expected = False, expected_answer.expected(job)
     for batch in part.batches:
         answered: set[str] = set()
         output, errors = spool_files(job, batch)
@@ -267,7 +267,7 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
 def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:
     """(prompt, completion) tokens that the answers to some attempts used, by their own `usage`."""
     batches = [batch for attempt in attempts for part in attempt.parts for batch in part.batches]
-    expected = asked.expected(job)
+    expected = expected_answer.expected(job)
     came = [found for batch in batches for spool in spool_files(job, batch) for found in outcomes.read(spool, expected)]
     return sum(found.prompt_tokens for found in came), sum(found.completion_tokens for found in came)
 
@@ -304,7 +304,7 @@ def _missing(part: Part) -> str:
 def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
     """Writes both files whole; the errors file only if there is one. Raises BadInput rather than replace a results
     file by one with fewer, or one that is not the job's."""
-    summary, spools, expected = Summary(), _Spools(), asked.expected(job)
+    summary, spools, expected = Summary(), _Spools(), expected_answer.expected(job)
     kept, sha256 = job.folder / "errors.jsonl", ""
 
     def note(made: Path) -> None:

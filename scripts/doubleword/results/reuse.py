@@ -23,8 +23,8 @@ from ..job.job import Job
 from ..job.outputs import why_not_ours
 from ..job.record import Attempt, Batch, Fetched, Part, attempt_over_all
 from ..request_file.lines import Span, lines, request_lines
-from . import asked, merge
-from . import outcome as outcomes
+from . import expected_answer, merge
+from . import line_outcome as outcomes
 from .spool import spool_files
 
 SAMPLE = 1000  # requests of each file that are compared, to tell whether a job in the folder would serve
@@ -98,7 +98,7 @@ def _is_results(path: Path) -> bool:
 def _from_files(requests: Path, results: Path) -> Iterator[Answer]:
     """Both files are in input order: one walk over them finds the request of every answer."""
     with open_regular(results) as file:
-        offset, raw, expected = 0, file.readline(), asked.expected_in(requests)
+        offset, raw, expected = 0, file.readline(), expected_answer.expected_in(requests)
         for line in lines(requests):
             if line.blank or not raw:
                 continue

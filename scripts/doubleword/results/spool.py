@@ -35,8 +35,8 @@ from ..service.api import Api
 from ..service.identity import batch_of, require_same_server, vouched
 from ..service.refusals import Cut
 from ..service.server_objects import seen
-from . import asked
-from . import outcome as outcomes
+from . import expected_answer
+from . import line_outcome as outcomes
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
 PASSES_SECONDS = (0, 5, 15)
@@ -282,7 +282,7 @@ def fetch(api: Api, job: Job, jobs: int = 2) -> None:
 def _fetch_all(api: Api, job: Job, jobs: int, learnt: list[Batch]) -> None:
     batches = [(part, batch) for part in job.submitted() for batch in part.batches]
     total = sum(batch.completed + batch.failed for _, batch in batches)
-    expected, stopping, mutex = asked.expected(job), threading.Event(), threading.Lock()
+    expected, stopping, mutex = expected_answer.expected(job), threading.Event(), threading.Lock()
 
     def received(lines: int) -> None:
         if stopping.is_set():

@@ -16,9 +16,9 @@ from ..request_file.answer_form import Expected
 from ..rows.cell_text import value
 from ..rows.moved import located
 from ..rows.source import Row, Source
-from . import asked
-from .answers import NOT_IN_JOB, Answer, Find
-from .wanted import Wanted, columns_text
+from . import expected_answer
+from .output_flags import Wanted, columns_text
+from .table_answers import NOT_IN_JOB, Answer, Find
 
 FORMS = (".csv", ".tsv", ".jsonl", ".parquet")
 ON_REQUEST: dict[str, Callable[[Answer], Any]] = {
@@ -124,7 +124,7 @@ def planned(job: Job, wanted: Wanted) -> Table:
     _require_form(wanted.output)
     source = None if job.record.source is None else located(job.record.source, job.folder.parent)
     _require_free(job, wanted.output, source)
-    expected = asked.expected(job)
+    expected = expected_answer.expected(job)
     own, chosen = _source_columns(source), wanted.columns
     answer = _answer_columns(own, expected, wanted.answer_column, chosen)
     columns = (*own, *answer)

@@ -17,7 +17,7 @@ from ..rows.csv_records import Record, line_end, records, split_raw
 from ..rows.left_out import Tally
 from ..rows.source import Source
 from .answer import parsed_text, split_thinking
-from .guard import enclosed, guarded
+from .formula_guard import enclosed, guarded
 from .table import Column, Joined, Rows, Table
 
 MARK = b"\xef\xbb\xbf"

@@ -11,7 +11,7 @@ from ..base.text import safe
 from ..job.job import Job
 from ..request_file.lines import request_lines
 from ..rows.cell_text import text
-from .answers import Answer
+from .table_answers import Answer
 
 SHOWN_CHARACTERS = 300
 COMPARED = 40  # prompts from which it is told what all have in common

@@ -11,7 +11,7 @@ from ..base.json_text import fields
 from ..job.job import Job
 from ..request_file.answer_form import Expected
 from ..request_file.lines import request_ids
-from . import outcome
+from . import line_outcome
 from .answer import reasoning_of
 from .response_body import Said
 
@@ -58,7 +58,7 @@ def by_id(results: Path, errors: Path, expected: Expected | None) -> Find:
 
     def line(path: Path, start: int, length: int) -> dict[str, Any]:
         with path.open("rb", buffering=0) as file:
-            return fields(outcome.loads(read_at(file.fileno(), start, length)))
+            return fields(line_outcome.loads(read_at(file.fileno(), start, length)))
 
     def find(custom_id: str) -> Answer | None:
         if custom_id in good:
@@ -81,12 +81,12 @@ def requested(job: Job) -> Iterator[str]:
 
 
 def _answer(line: dict[str, Any], expected: Expected | None) -> Answer:
-    said, found = outcome.answered(line["response"]["body"], expected)
+    said, found = line_outcome.answered(line["response"]["body"], expected)
     return Answer(line["custom_id"], found.value, "", said)
 
 
 def _failure(line: dict[str, Any]) -> Answer:
-    return Answer(line["custom_id"], None, f"{line['kind']}: {line['text']}", outcome.said_in(line))
+    return Answer(line["custom_id"], None, f"{line['kind']}: {line['text']}", line_outcome.said_in(line))
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -94,7 +94,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     with path.open("rb") as file:
         for line in file:
-            yield outcome.loads(line)
+            yield line_outcome.loads(line)
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:
@@ -105,6 +105,6 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
         return found
     with path.open("rb") as file:
         for line in file:
-            found[outcome.loads(line)["custom_id"]] = start, len(line)
+            found[line_outcome.loads(line)["custom_id"]] = start, len(line)
             start += len(line)
     return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound, Temporary, WrongUsage
-from ..base.files import whole_file
+from ..base.files import digest, whole_file
 from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.next_step import command, next_step
@@ -171,6 +172,7 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
                 origin[-1][1] += 1
             else:
                 origin.append([covered.section, 1])
+    path = _kept_name(path, number)
     _require_nothing_lost(job, summary, path)
     if not origin:
         job.save()
@@ -191,6 +193,16 @@ def _new_name(job: Job, number: int) -> Path:
     """A name that no plan in the record has: a kill before the record is saved must leave the plan that it names."""
     path = job.folder / f"attempt-{number}.jsonl"
     return path if not os.path.lexists(path) else path.with_name(f"{path.stem}-{secrets.token_hex(4)}.jsonl")
+
+
+def _kept_name(path: Path, number: int) -> Path:
+    """The same plan again keeps its file."""
+    made = digest(path)
+    for other in path.parent.glob(f"attempt-{number}*.jsonl"):
+        if other != path and re.fullmatch(rf"attempt-{number}(-[0-9a-f]+)?", other.stem) and digest(other) == made:
+            path.unlink()
+            return other
+    return path
 
 
 def _remove_unnamed(job: Job) -> None:

@@ -16,7 +16,7 @@ from ..base.text import next_command, safe
 from ..job.job import Job
 from ..job.record import Part, Upload
 from .api import Api
-from .refusals import Unclear
+from .refusals import Unclear, Young
 from .server_objects import metadata_of
 
 
@@ -161,7 +161,8 @@ def _may_be_deleted(part: Part) -> bool:
 
 def _knows(api: Api, part: Part) -> bool:
     asked: list[Callable[[], object]] = []
-    if part.uploaded:
+    young = None
+    if part.uploaded and not _may_be_deleted(part):
         file_id = part.uploaded
         asked.append(lambda: api.file(file_id))
     if part.batch:
@@ -172,7 +173,12 @@ def _knows(api: Api, part: Part) -> bool:
             ask()
         except NotFound:
             continue
+        except Young as error:  # the other thing may be known
+            young = error
+            continue
         return True
+    if young is not None:
+        raise young
     return False
 
 

@@ -23,18 +23,21 @@ def misfit(value: Any, schema: dict[str, Any]) -> str:
     return _misfit(value, schema, schema, "", 0)
 
 
-def _misfit(value: Any, schema: Any, root: dict[str, Any], where: str, depth: int) -> str:
-    if not isinstance(schema, dict) or depth > DEPTH:
+def _misfit(
+    value: Any, schema: Any, root: dict[str, Any], where: str, depth: int, seen: frozenset[int] = frozenset()
+) -> str:
+    """`seen`: schemas that are being held against this very value already."""
+    if not isinstance(schema, dict) or depth > DEPTH or id(schema) in seen:
         return _wrong(where, "nothing", value) if schema is False else ""
     if value is None and schema.get("nullable") is True:  # as OpenAPI writes it
         return ""
     if isinstance(schema.get("$id"), str) and not schema["$id"].startswith("#"):  # what is in it refers to it
         root = schema
     if isinstance(schema.get("$ref"), str):
-        wrong = _misfit(value, referred(schema["$ref"], root), root, where, depth + 1)
+        wrong = _misfit(value, referred(schema["$ref"], root), root, where, depth + 1, seen | {id(schema)})
         if wrong:
             return wrong
-    wrong = _own(value, schema, where) or _alternatives(value, schema, root, where, depth)
+    wrong = _own(value, schema, where) or _alternatives(value, schema, root, where, depth, seen)
     if wrong:
         return wrong
     if isinstance(value, dict):
@@ -74,13 +77,16 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _alternatives(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str, depth: int) -> str:
+def _alternatives(
+    value: Any, schema: dict[str, Any], root: dict[str, Any], where: str, depth: int, seen: frozenset[int]
+) -> str:
     for part in _list(schema.get("allOf")):
-        wrong = _misfit(value, part, root, where, depth + 1)
+        wrong = _misfit(value, part, root, where, depth + 1, seen | {id(schema)})
         if wrong:
             return wrong
     for name in ("anyOf", "oneOf"):
-        wrongs = [_misfit(value, part, root, where, depth + 1) for part in _list(schema.get(name))]
+        parts = _list(schema.get(name))
+        wrongs = [_misfit(value, part, root, where, depth + 1, seen | {id(schema)}) for part in parts]
         if wrongs and all(wrongs):
             return wrongs[0] if len(wrongs) == 1 else _wrong(where, f"one of {len(wrongs)} alternatives", value)
     return ""
@@ -88,7 +94,7 @@ def _alternatives(value: Any, schema: dict[str, Any], root: dict[str, Any], wher
 
 def _members(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], where: str, depth: int) -> str:
     for name in _list(schema.get("required")):
-        if name not in value:
+        if isinstance(name, str) and name not in value:
             return f"{where or 'the answer'} has no {safe(name, 60)!r}"
     for name, member in value.items():
         place = f"{where}.{safe(name, 60)}".lstrip(".")

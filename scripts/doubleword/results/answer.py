@@ -55,10 +55,14 @@ def _why_empty(said: Said, thought: bool) -> str:
 
 def _chosen(said: Said, choices: tuple[str, ...]) -> Judged:
     """The word that was chosen: the text itself in any of its forms, or what JSON holds: `10` may be a word."""
+    if not said.cut and said.text in choices:
+        return Judged(said.text)
     found, value = parsed_text(said.text)
     if said.cut and not (found and isinstance(value, (dict, str))):  # `1` may be the beginning of `10`
         return Judged(failure=("not_json", _not_json(said)))
     chosen = value.get(KEY, value) if isinstance(value, dict) else value
+    if isinstance(chosen, str) and chosen in choices:
+        return Judged(chosen)
     words = list(_forms(said.text))
     if found and not isinstance(chosen, (dict, list)):
         words.insert(0, chosen if isinstance(chosen, str) else as_json(chosen))
@@ -136,8 +140,9 @@ def reasoning_of(said: Said) -> str:
 
 def _forms(text: str) -> Iterator[str]:
     """A text in each form that the answer in it may have: all of it, what follows thinking, what a fence encloses."""
-    rests = [*dict.fromkeys((text, split_thinking(text)[1], text.rpartition("</think>")[2]))]
-    yield from rests
+    yield text
+    rests = [*dict.fromkeys((text, split_thinking(text)[1], text.rpartition("</think>")[2]))] if "<" in text else [text]
+    yield from rests[1:]
     for rest in rests[1:] or rests:
         fenced = _FENCED.findall(rest)
         if len(fenced) == 1:

@@ -14,17 +14,20 @@ from ..base.json_text import as_json
 from ..base.text import safe
 from ..request_file.answer_form import referred, together
 
+Place = tuple[str | int, ...]  # names of properties and numbers of items, from the outside
+
 DEPTH = 60  # a schema may refer to itself
+_PARTS = frozenset(("allOf", "anyOf", "oneOf"))
 _TYPES = {"string": str, "object": dict, "array": list, "boolean": bool, "null": type(None)}
 
 
 def misfit(value: Any, schema: dict[str, Any]) -> str:
     """Where and how a value does not fit, for a person to read; "" if it fits."""
-    return _misfit(value, schema, schema, "", 0)
+    return _misfit(value, schema, schema, (), 0)
 
 
 def _misfit(
-    value: Any, schema: Any, root: dict[str, Any], where: str, depth: int, seen: frozenset[int] = frozenset()
+    value: Any, schema: Any, root: dict[str, Any], where: Place, depth: int, seen: frozenset[int] = frozenset()
 ) -> str:
     """`seen`: schemas that are being held against this very value already."""
     if not isinstance(schema, dict) or depth > DEPTH or id(schema) in seen:
@@ -37,7 +40,9 @@ def _misfit(
         wrong = _misfit(value, referred(schema["$ref"], root), root, where, depth + 1, seen | {id(schema)})
         if wrong:
             return wrong
-    wrong = _own(value, schema, where) or _alternatives(value, schema, root, where, depth, seen)
+    wrong = _own(value, schema, where)
+    if not wrong and not _PARTS.isdisjoint(schema):
+        wrong = _alternatives(value, schema, root, where, depth, seen)
     if wrong:
         return wrong
     if isinstance(value, dict):
@@ -47,7 +52,7 @@ def _misfit(
     return ""
 
 
-def _own(value: Any, schema: dict[str, Any], where: str) -> str:
+def _own(value: Any, schema: dict[str, Any], where: Place) -> str:
     kinds = schema.get("type")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if isinstance(kinds, list) and kinds and not any(_is(value, kind) for kind in kinds):
@@ -78,7 +83,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _alternatives(
-    value: Any, schema: dict[str, Any], root: dict[str, Any], where: str, depth: int, seen: frozenset[int]
+    value: Any, schema: dict[str, Any], root: dict[str, Any], where: Place, depth: int, seen: frozenset[int]
 ) -> str:
     for part in _list(schema.get("allOf")):
         wrong = _misfit(value, part, root, where, depth + 1, seen | {id(schema)})
@@ -92,15 +97,15 @@ def _alternatives(
     return ""
 
 
-def _members(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], where: str, depth: int) -> str:
+def _members(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], where: Place, depth: int) -> str:
     for name in _list(schema.get("required")):
         if isinstance(name, str) and name not in value:
-            return f"{where or 'the answer'} has no {safe(name, 60)!r}"
+            return f"{_shown(where)} has no {safe(name, 60)!r}"
     for name, member in value.items():
-        place = f"{where}.{safe(name, 60)}".lstrip(".")
+        place = *where, name
         for part in _of_member(name, schema):
             if part is False:
-                return f"{place} is not in the schema"
+                return f"{_shown(place)} is not in the schema"
             wrong = _misfit(member, part, root, place, depth + 1)
             if wrong:
                 return wrong
@@ -114,6 +119,8 @@ def _of_member(name: str, schema: dict[str, Any]) -> list[Any]:
     """
     known, patterns = schema.get("properties"), schema.get("patternProperties")
     found = [known[name]] if isinstance(known, dict) and name in known else []
+    if found and patterns is None:
+        return found
     for pattern, part in patterns.items() if isinstance(patterns, dict) else ():
         try:
             found += [part] if re.search(pattern, name) else []
@@ -122,9 +129,9 @@ def _of_member(name: str, schema: dict[str, Any]) -> list[Any]:
     return found or [schema.get("additionalProperties", True)]
 
 
-def _items(value: list[Any], schema: dict[str, Any], root: dict[str, Any], where: str, depth: int) -> str:
+def _items(value: list[Any], schema: dict[str, Any], root: dict[str, Any], where: Place, depth: int) -> str:
     for number, item in enumerate(value):
-        wrong = _misfit(item, _of_item(number, schema), root, f"{where}[{number}]", depth + 1)
+        wrong = _misfit(item, _of_item(number, schema), root, (*where, number), depth + 1)
         if wrong:
             return wrong
     return ""
@@ -166,8 +173,14 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _wrong(where: str, expected: str, value: Any) -> str:
-    return f"{where or 'the answer'}: {_text(value)}; expected {safe(expected, 200)}"
+def _wrong(where: Place, expected: str, value: Any) -> str:
+    return f"{_shown(where)}: {_text(value)}; expected {safe(expected, 200)}"
+
+
+def _shown(where: Place) -> str:
+    """`streets[0].name`"""
+    names = (f"[{each}]" if isinstance(each, int) else f".{safe(each, 60)}" for each in where)
+    return "".join(names).lstrip(".") or "the answer"
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from functools import cached_property
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -229,6 +230,34 @@ def test_a_job_in_which_everything_failed_becomes_a_page_too() -> None:
     requests = made_job(reviews(3), [Failed("http_500", "no")] * 3)
     assert "0 of 3 requests have an answer (0 %). Without one: 3 failed." in page_of(requests).words
     assert run("report", requests, "--text").code == 0
+
+
+def test_requests_that_differ_in_their_id_alone_are_the_same_prompt_however_the_id_is_written() -> None:
+    made = made_job(reviews(6), ["yes", "no", "yes", "no", "maybe", "ok"])
+    body = json_lines(made)[0]["body"]
+    ids = ["a", 'b"2', "b\\3", "plain", "other", "last"]
+    lines = [{"custom_id": i, "method": "POST", "url": "/v1/chat/completions", "body": body} for i in ids[:3]]
+    lines += [{"method": "POST", "url": "/v1/chat/completions", "body": body, "custom_id": i} for i in ids[3:]]
+    requests = Path("foreign.jsonl")
+    requests.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run("create_batch_file", "--check", requests).code == 0
+    shutil.copytree("reviews.job", "foreign.job")
+    Path("foreign.job/record.json").write_text(
+        Path("foreign.job/record.json").read_text().replace("reviews", "foreign")
+    )
+    answers = [result_line(i, answer) for i, answer in zip(ids, ["yes", "no", "yes", "no", "maybe", "ok"], strict=True)]
+    Path("foreign.results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in answers))
+    facts = run("report", requests, "--json")
+    assert facts.code == 0, facts.err
+    assert (facts.facts["repeated_prompts"], facts.facts["differing_prompts"]) == (2, 2)
+
+
+def test_a_vector_that_is_none_is_shown_or_an_error_but_never_a_crash() -> None:
+    bodies: list[Any] = [[{"embedding": 1.5, "index": 0}], [{"embedding": None}], [{"embedding": {"x": 1}}], [7], "x"]
+    outcomes = [{"response": {"body": {"object": "list", "data": data}}} for data in bodies]
+    ran = run("report", made_job(reviews(5), outcomes), "--json")
+    assert ran.code == 0, ran.err
+    assert ran.facts["results"] + sum(ran.facts["errors"].values()) == 5
 
 
 def test_images_are_named_by_their_files_and_the_columns_of_the_prompt_are_kept_for_each_row() -> None:

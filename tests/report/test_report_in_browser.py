@@ -107,6 +107,8 @@ def test_every_kind_of_outcome_has_a_fill_of_its_own(chromium: Any) -> None:
 
 def test_search_filters_and_sorting_find_the_rows(chromium: Any) -> None:
     tab = Tab(chromium, reviews())
+    tab.page.fill("#search", "Mood of: review 17:")
+    assert tab.found == "1 of 120 rows", "the prompt's own words beside what was filled in"
     tab.page.fill("#search", "review 17:")
     assert tab.found == "1 of 120 rows"
     assert tab.page.locator("#body mark").count() == 1

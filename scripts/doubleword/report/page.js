@@ -4,6 +4,7 @@
 
 (() => {
   const ROWS_A_PAGE = 50;
+  const BESIDE = 80; // characters of the prompt's own text on each side that are searched with what was filled in
   const MOST_VALUES = 30; // a column with more different ones is searched, not filtered
   const data = JSON.parse(document.getElementById("data").textContent);
   const rows = data.rows.map((cells) => Object.fromEntries(data.columns.map((name, i) => [name, cells[i]])));
@@ -45,8 +46,10 @@
 
   function searched(row, words, where) {
     const column = [...answerColumns, ...sourceColumns].find((one) => one.key === where);
-    const texts = { prompt: [row.prompt], answer: [row.answer], id: [row.id] };
-    const found = texts[where] || (column ? [column.text(row)] : [row.id, row.kind, row.prompt, row.answer]);
+    // What was filled in with the words of the prompt beside it, as the opened row shows them.
+    const prompt = row.whole ? row.prompt : data.start.slice(-BESIDE) + row.prompt + data.end.slice(0, BESIDE);
+    const texts = { prompt: [prompt], answer: [row.answer], id: [row.id] };
+    const found = texts[where] || (column ? [column.text(row)] : [row.id, row.kind, prompt, row.answer]);
     return found.some((text) => text.toLowerCase().includes(words));
   }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.errors import BadInput
-from ..base.json_text import fields, moment, read_json
+from ..base.json_text import fields, moment, read_json, written
 from ..base.progress import Progress
 from ..base.text import safe, without_key
 from ..job.job import Job
@@ -146,7 +146,7 @@ def _sent_and_failed(results: Path, errors: Path) -> tuple[int, int]:
 
 
 # The key stands first in the lines this skill writes, and no valid line names it twice.
-_ID = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"([^"\\]+)"')
+_ID = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iterator[_Row]:
@@ -156,9 +156,7 @@ def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iter
     for line in lines(requests):
         if line.blank:
             continue
-        found = _ID.match(line.raw)
-        custom_id = found[1].decode() if found else str(read_json(line.raw)["custom_id"])
-        mark = hash(line.raw[found.end() :] if found else line.raw)
+        custom_id, mark = _id_and_mark(line.raw)
         row = _Row(line.number, custom_id, mark, line.raw, cells.of(custom_id), {}, {})
         if result.get("custom_id") == custom_id:
             row, result = row._replace(result=result), next(good, {})
@@ -172,6 +170,16 @@ def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iter
             f"{safe(left.get('custom_id'), 64)}",
             "run download.py again",
         )
+
+
+def _id_and_mark(raw: bytes) -> tuple[str, int]:
+    """The custom_id of a request line, and a hash of what else it holds: that of equal requests is the same."""
+    found = _ID.match(raw)
+    if found:
+        name = found[1]
+        return (str(read_json(name)) if b"\\" in name else name[1:-1].decode()), hash(raw[found.end() :])
+    request = fields(read_json(raw))
+    return str(request.pop("custom_id", "")), hash(written(request))
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
@@ -210,7 +218,7 @@ def _take(report: Report, number: int, row: _Row) -> None:
     else:
         report.counts.cut += said.cut
         report.counts.answered += not said.cut
-        values = report.answers.add(judged.value, text, bool(said.vectors))
+        values = report.answers.add(judged.value, text, _is_vector(said, judged.value))
         if report.repeats.add(row.prompt, row.line, text):
             report.repeats.name(row.prompt, _shown_prompt(report, row)[0])
         made_at = moment(body.get("created", body.get("created_at")))
@@ -229,10 +237,14 @@ def _take(report: Report, number: int, row: _Row) -> None:
         report.rows.add(row.prompt, facts)
 
 
+def _is_vector(said: Said, value: Any) -> bool:
+    return bool(said.vectors) and isinstance(value, list) and isinstance(said.vectors[0], list)
+
+
 def _described(said: Said, value: Any) -> str:
     """The text of an answer without its thinking, of choices the word; a vector by its length and beginning."""
     text = value if isinstance(value, str) else as_text(said)
-    if not said.vectors:
+    if not _is_vector(said, value):
         return split_thinking(text)[1].strip("\n")
     return f"a vector of {len(said.vectors[0]):,} numbers: {text[:80]}…" if len(said.vectors) == 1 else text
 

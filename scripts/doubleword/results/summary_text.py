@@ -20,7 +20,7 @@ OPEN = ("running", "not_submitted")  # what is still to come, while a job is und
 def tell(job: Job, summary: Summary, running: bool) -> None:
     """The counts, the errors by kind, what the answers are, the tokens."""
     missing = {kind: count for kind, count in summary.missing.items() if not (running and kind in OPEN)}
-    failed, lacking = sum(summary.errors.values()), sum(missing.values())
+    failed, lacking = sum(summary.errors.values()) - summary.empty, sum(missing.values())
     say(
         f"{summary.results} of {plural(summary.requests, 'request')} answered{' so far' if running else ''},"
         f" {failed} failed, {lacking} missing, {summary.cut} cut short, {summary.empty} empty"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -406,3 +407,26 @@ def test_a_cancel_stops_a_copy_that_holds_the_lock(make_trouble: MakeTrouble) ->
     assert trouble.run("run_batch", requests).code == 4
     assert not Path("r.job/stop").exists()
     assert trouble.run("cancel_batch", requests, "--resume").code == 0
+
+
+def test_an_error_that_the_server_does_not_count_any_more_is_no_error(make_trouble: MakeTrouble) -> None:
+    """Retried on the server, with success; but neither of its files is handed out just now."""
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")])
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert trouble.run("run_batch", requests).code == 9
+    trouble.server.settings.fail.clear()
+    (batch,) = trouble.oracle.batches()
+    headers = {"Authorization": f"Bearer {KEY}"}
+    assert http.post(f"{trouble.server.base_url}/batches/{batch.id}/retry", headers=headers).status_code == 200
+    while not trouble.oracle.all_ended() or trouble.oracle.batches()[0].completed < 4:
+        time.sleep(0.02)
+    trouble.clock.ahead += 1000
+    gone = text(404, "File not found")
+    trouble.strike(Fault("gone", "content", times=ALWAYS), gone=lambda exchange: exchange.send(gone))
+
+    planned = trouble.run("retry_failed", requests)
+
+    assert (planned.code, planned.out) == (6, ""), planned.err
+    trouble.strike()
+    assert trouble.run("run_batch", requests).code == 0
+    assert len(trouble.oracle.batches()) == 1

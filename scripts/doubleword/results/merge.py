@@ -247,15 +247,20 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     unread, expected = False, expected_answer.expected(job)
     for batch in part.batches:
         answered: set[str] = set()
+        failed: dict[str, Outcome] = {}
         output, errors = spool_files(job, batch)
-        for spool, counted in ((output, answered), (errors, set[str]())):
+        for spool in (output, errors):
             for outcome in outcomes.read(spool, expected):
-                if outcome.custom_id in known:
-                    came.append(outcome)
-                    counted.add(outcome.custom_id)
-                else:
+                if outcome.custom_id not in known:
                     unexpected.add(outcome.custom_id)
+                elif spool == output:
+                    came.append(outcome)
+                    answered.add(outcome.custom_id)
+                else:
+                    failed[outcome.custom_id] = outcome
         held = len(answered)
+        # Retried on the server: of more errors than it counts some are answers by now, which are still to come.
+        came += failed.values() if held >= batch.completed or len(failed) <= batch.failed else ()
         if held < batch.completed and len(known) < len(ids):  # ids that occur twice: the lines are counted
             held = len(distinct(output))
         # The server counts more answers than it handed out: which ones, it does not say.

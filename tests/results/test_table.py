@@ -462,6 +462,8 @@ def test_the_object_of_a_run_has_the_same_keys_however_it_ends(server: LocalServ
         (["--output", "out.csv", "--answer-column", "text", "--columns", "id,text"], 3, "--answer-column new_text"),
         (["--output", "out.csv", "--columns", "id,nosuch"], 2, "there are id,text,answer;"),
         (["--output", "out.csv", "--answer-column", ""], 2, "--answer-column"),
+        (["--columns", "id,answer"], 2, "--columns with --output"),
+        (["--no-guard"], 2, "--no-guard with --output"),
         (["--output", f"{'n' * 300}.csv"], 3, ""),
         (["--show", "-1"], 2, "--show"),
     ],

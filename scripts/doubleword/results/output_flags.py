@@ -29,6 +29,14 @@ class Wanted:
     def __post_init__(self) -> None:
         if not self.answer_column.strip():
             raise WrongUsage("--answer-column is empty", "for example --answer-column label")
+        of_table = {
+            "--columns": bool(self.columns),
+            "--answer-column": self.answer_column != ANSWER_COLUMN,
+            "--no-guard": not self.guard,
+        }
+        flag = next((flag for flag, given in of_table.items() if given), None)
+        if self.output is None and flag is not None:
+            raise WrongUsage(f"{flag} is about the table, and none is named", f"{flag} with --output, or without both")
 
     def remembered(self) -> dict[str, Any]:
         """For `Job.remember_table`: what the next command must ask for again; {} where no table was asked for."""

@@ -22,6 +22,7 @@ from .results import deliver as delivery
 from .results import retry
 from .results.merge import INPUT_DELETED, UNREAD, Summary, tokens_of
 from .results.output_flags import Wanted
+from .results.spool import StillGrowing
 from .service import by_id, cost, identity, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads
@@ -258,12 +259,16 @@ def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, tri
     waiting = replace(waiting, interval=watch.polite(api, waiting.interval))
     if trial:
         _plan_trial(api, job, trial)
-    running = _send_and_wait(api, job, terms, waiting)
-    if running is None and not trial and _plan_rest(api, job):
+    try:
         running = _send_and_wait(api, job, terms, waiting)
-    if running is not None:
-        return running
-    return _show_trial(api, job, terms, wanted, trial) if trial else deliver(api, job, wanted)
+        if running is None and not trial and _plan_rest(api, job):
+            running = _send_and_wait(api, job, terms, waiting)
+        if running is not None:
+            return running
+        return _show_trial(api, job, terms, wanted, trial) if trial else deliver(api, job, wanted)
+    except StillGrowing as growing:
+        say(growing.what)
+        return _still_running(job, waiting)
 
 
 def _plan_rest(api: Api, job: Job) -> bool:
@@ -290,6 +295,10 @@ def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done |
     if exit_code([job]) is not ExitCode.STILL_RUNNING:
         return None
     _say_stuck([job])
+    return _still_running(job, waiting)
+
+
+def _still_running(job: Job, waiting: Waiting) -> Done:
     say(watch.summary_line(job))
     word = watch.status_word(job)
     facts = delivery.Delivered([], word).facts(job) | {"next": waiting.again}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -228,3 +229,33 @@ def test_a_failed_batch_says_the_servers_reason(trouble: Trouble) -> None:
     trouble.strike(Fault("failed", "batch", times=100), failed=failed)
     ran = trouble.run("download", requests)
     assert (ran.code, "failed: the model is no more" in ran.err) == (7, True), ran.err
+
+
+@pytest.mark.parametrize(
+    ("command", "codes", "seconds"),
+    [(("download",), (6, 7, 9), 400), (("run_batch", "--timeout-seconds", "60"), (8,), 75)],
+)
+def test_after_a_cancel_a_server_whose_counts_never_rest_is_not_waited_for_for_ever(
+    make_trouble: MakeTrouble, command: tuple[str, ...], codes: tuple[int, ...], seconds: float
+) -> None:
+    trouble = make_trouble(claim_size=1, claim_interval=1e6)
+    requests = write_requests(Path("r.jsonl"), 3)
+    trouble.submit(requests)
+    while trouble.run("poll", requests, "--once").out != "in_progress\n":
+        pass
+    assert trouble.run("cancel_batch", requests).code == 0
+    counted = itertools.count()
+
+    def restless(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        found = json.loads(answer.body)
+        found["request_counts"]["completed"] = next(counted) % 2
+        exchange.send(answer.with_body(json.dumps(found).encode()))
+
+    trouble.strike(Fault("restless", "batch", times=ALWAYS), restless=restless)
+    began = trouble.clock.now()
+    ran = trouble.run(command[0], requests, *command[1:])
+
+    assert ran.code in codes, ran.err
+    assert trouble.clock.now() - began <= seconds
+    assert (ran.out == "cancelled\n") == (ran.code == 8)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests as http
@@ -430,3 +431,44 @@ def test_an_error_that_the_server_does_not_count_any_more_is_no_error(make_troub
     trouble.strike()
     assert trouble.run("run_batch", requests).code == 0
     assert len(trouble.oracle.batches()) == 1
+
+
+UNCOUNTED: list[Any] = [
+    None,
+    "none",
+    {},
+    {"total": "3", "completed": "3", "failed": None},
+    {"total": 0, "completed": 0, "failed": 0},
+    {"total": 3, "completed": 0, "failed": 0},
+    {"total": 1, "completed": 1, "failed": 0},
+]
+
+
+@pytest.mark.parametrize("counts", UNCOUNTED)
+@pytest.mark.parametrize("ended", ["completed", "cancelled"])
+def test_counts_that_cannot_be_say_nothing_so_nothing_is_paid_again(trouble: Trouble, counts: Any, ended: str) -> None:
+    if ended == "cancelled" and counts == UNCOUNTED[5]:
+        return  # so a batch looks that was cancelled in time
+    requests = write_requests(Path("r.jsonl"), 3)
+    trouble.submit(requests)
+
+    def odd(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        found = json.loads(answer.body)
+        for batch in found.get("data", [found]):
+            batch |= {"request_counts": counts, "status": ended} if batch["status"] == "completed" else {}
+        exchange.send(answer.with_body(json.dumps(found).encode()))
+
+    always = [Fault("odd", route, times=ALWAYS) for route in ("batch", "list_batches")]
+    trouble.strike(*always, Fault("nothing", "content", times=ALWAYS), odd=odd, nothing=nothing)
+
+    assert trouble.run("poll", requests).code in (0, 7)
+    for command in ("download", "retry_failed", "run_batch"):
+        later = trouble.run(command, requests)
+        assert later.code == 6, later.err
+        assert "download.py r.jsonl" in later.err.split("next: ")[-1]
+    trouble.strike()
+    trouble.clock.ahead += 600
+
+    assert trouble.run("run_batch", requests).code == 0
+    assert set(trouble.oracle.answers().values()) == {1}

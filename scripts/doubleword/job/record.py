@@ -63,6 +63,14 @@ class Batch:
     def ended(self) -> bool:
         return self.status in ENDED
 
+    def counts_what_ran(self, requests: int) -> bool:
+        """Whether its counts can be those of a batch of so many requests that has ended. A completed one that answered
+        nothing, or one that has another number of requests, says nothing: all of it may have run."""
+        done = self.completed + self.failed
+        if self.status == "deleted" or not (self.started or self.status == "completed" or done):
+            return True  # as last seen; or it ended before anything was taken up
+        return self.total == requests and done <= self.total and (done > 0 or self.status != "completed")
+
     def newer_than(self, asked_at: float, clock: Clock) -> bool:
         """Whether another copy has seen it since. A time that is still to come is of a clock that was set back."""
         return asked_at < self.seen_at <= clock.now()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.errors import BadInput
+from ..base.files import open_regular
 from ..base.json_text import fields, moment, read_json, written
 from ..base.progress import Progress
 from ..base.text import safe, without_key
@@ -136,11 +137,11 @@ def read(job: Job, now: float) -> Report:
 
 def _sent_and_failed(results: Path, errors: Path) -> tuple[int, int]:
     """How many requests were sent, and how many of those have no result."""
-    with results.open("rb") as file:
+    with open_regular(results) as file:
         answered = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     failed = 0
     if errors.exists():
-        with errors.open("rb") as file:  # within a text the quotes of such a key would be escaped
+        with open_regular(errors) as file:  # within a text the quotes of such a key would be escaped
             failed = sum(f'"kind": "{NOT_SENT}"'.encode() not in line for line in file)
     return answered + failed, failed
 
@@ -185,7 +186,7 @@ def _id_and_mark(raw: bytes) -> tuple[str, int]:
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
-    with path.open("rb", buffering=1 << 20) as file:
+    with open_regular(path) as file:
         for number, raw in enumerate(file, 1):
             try:
                 found = fields(read_json(raw))

@@ -25,6 +25,7 @@ from .response_body import Said, word
 
 BRIEF = 40  # characters of an answer that is counted word by word
 BRIEFS = 1000  # of so many different ones in a batch nothing is told by counting
+ID_LENGTH = 64  # bytes that a custom_id has at most: the server takes no longer ones
 AT_ONCE = 1000  # outcomes that are written down together
 
 
@@ -150,7 +151,7 @@ def outcome_of(raw: bytes, spool: Path, offset: int, expected: Expected | None) 
     """What one line says, which stands in a file at an offset; `raw` is without its end, `length` has it."""
     line, failed = parsed_line(raw)
     custom_id = line.get("custom_id")
-    place = custom_id if isinstance(custom_id, str) else "", spool, offset, len(raw) + 1
+    place = custom_id if isinstance(custom_id, str) and len(custom_id) <= ID_LENGTH else "", spool, offset, len(raw) + 1
     if failed:
         return Outcome(*place, failed.kind, failed.status)
     said, answer = answered(line["response"]["body"], expected)

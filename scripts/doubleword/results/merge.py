@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock
-from ..base.files import Hashed, read_at, state_of, sync_folder, whole_file
+from ..base.files import Hashed, read_at, reading_own, state_of, sync_folder, whole_file
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job import outputs
@@ -263,8 +263,8 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
         came += failed.values() if held >= batch.completed or len(failed) <= batch.failed else ()
         if held < batch.completed and len(known) < len(ids):  # ids that occur twice: the lines are counted
             held = len(distinct(output))
-        # The server counts more answers than it handed out: which ones, it does not say.
-        unread = unread or held < batch.completed
+        # The server counts more answers than it handed out, which ones it does not say; or it cannot count.
+        unread = unread or held < batch.completed or (batch.ended and not batch.counts_what_ran(part.requests))
     missing = UNREAD if unread and part.ended else _missing(part)
     return Brought(attempt.attempt, came, ids, missing, len(unexpected))
 
@@ -310,6 +310,8 @@ def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
     """Writes both files whole; the errors file only if there is one. Raises BadInput rather than replace a results
     file by one with fewer, or one that is not the job's."""
     summary, spools, expected = Summary(), _Spools(), expected_answer.expected(job)
+    batches = [batch for part in job.parts() for batch in part.batches]
+    batch_ids = {path: batch.id for batch in batches for path in spool_files(job, batch)}
     kept, sha256 = job.folder / "errors.jsonl", ""
 
     def note(made: Path) -> None:
@@ -323,7 +325,7 @@ def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
                 if covered.outcome and covered.outcome.is_result:
                     hashed.write(raw)
                     continue
-                line = _error_line(covered, outcomes.error_of(raw, expected) if covered.outcome else None)
+                line = _error_line(covered, outcomes.error_of(raw, expected) if covered.outcome else None, batch_ids)
                 bad.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
                 if covered.outcome:
                     summary.examples.setdefault(covered.kind, f"{place(covered)}: {line['text']}")
@@ -354,7 +356,7 @@ class _Spools:
         if file is None:
             if len(self._open) >= self.OPEN:
                 self.close()
-            file = self._open[outcome.spool] = outcome.spool.open("rb", buffering=0)
+            file = self._open[outcome.spool] = reading_own(outcome.spool)
         return read_at(file.fileno(), outcome.offset, outcome.length)
 
     def close(self) -> None:
@@ -363,7 +365,7 @@ class _Spools:
         self._open.clear()
 
 
-def _error_line(covered: Covered, failed: outcomes.Failed | None) -> dict[str, Any]:
+def _error_line(covered: Covered, failed: outcomes.Failed | None, batch_ids: dict[Path, str]) -> dict[str, Any]:
     outcome, said = covered.outcome, failed.said if failed else Said()
     return {
         "custom_id": covered.custom_id,
@@ -372,7 +374,7 @@ def _error_line(covered: Covered, failed: outcomes.Failed | None) -> dict[str, A
         "text": failed.text if failed else f"missing: {covered.missing.replace('_', ' ')}",
         "line": covered.line,
         "attempt": covered.attempt,
-        "batch_id": outcome.spool.name.split(".")[0] if outcome else None,
+        "batch_id": batch_ids[outcome.spool] if outcome else None,
         "prompt_tokens": said.prompt_tokens,
         "completion_tokens": said.completion_tokens,
         "cut": said.cut,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock, Failure, NotFound
-from ..base.files import open_own, own_folder, state_of, sync
+from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound
+from ..base.files import open_own, own_folder, reading_own, state_of, sync
 from ..base.json_text import read_json, written
 from ..base.lock import lock
 from ..base.progress import Progress
@@ -31,6 +32,7 @@ from ..job.job import Job
 from ..job.record import Batch, Fetched, Part
 from ..request_file.answer_form import Expected
 from ..request_file.lines import Span, request_ids
+from ..request_file.parts import PART_REQUESTS
 from ..service.api import Api
 from ..service.identity import batch_of, require_same_server, vouched
 from ..service.refusals import Cut
@@ -70,6 +72,12 @@ SPARE_LINES = 100
 
 
 Received = Callable[[int], None]
+
+
+class StillGrowing(Failure):
+    """What a cancelled batch answered is not final, and the time that was given is over."""
+
+    code = ExitCode.STILL_RUNNING
 
 
 class Spool:
@@ -157,7 +165,7 @@ class Spool:
         fresh.fetch(api, file_id, received)
         if keep:
             again = distinct(path)
-            with self.path.open("rb") as old, open_own(path) as file:
+            with reading_own(self.path) as old, open_own(path) as file:
                 for outcome in self.looked.outcomes():
                     old.seek(outcome.offset)
                     line = old.read(outcome.length)
@@ -178,7 +186,7 @@ def distinct(path: Path) -> set[bytes]:
     """The distinct ids of a spool's lines."""
     if not path.exists():
         return set()
-    with path.open("rb") as file:
+    with reading_own(path) as file:
         return {line_id(line) for line in file}
 
 
@@ -186,7 +194,12 @@ _IDS_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]+)"\s*,\s*"custom_id"\s*:\
 
 
 def line_id(line: bytes) -> bytes:
-    """What a line is known by: the server's id and the custom_id; a line without the first counts as itself."""
+    """What a line is known by, in 16 bytes: the server's id and the custom_id; a line without the first counts as
+    itself."""
+    return hashlib.blake2b(_ids_in(line), digest_size=16).digest()
+
+
+def _ids_in(line: bytes) -> bytes:
     found = _IDS_FIRST.match(line)
     if found:
         return found[1] + b" " + found[2]
@@ -236,8 +249,11 @@ class Known:
 
 
 def spool_files(job: Job, batch: Batch) -> tuple[Path, Path]:
-    """(output, errors) of a batch. What the server sent as its id is never used as a path."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", batch.id)[:80]
+    """(output, errors) of a batch. What the server sent as its id is never used as a path, and no two ids share one:
+    what had to be changed, also where large and small letters are the same, bears its hash."""
+    plain = re.sub(r"[^a-z0-9_-]", "_", batch.id)[:80]
+    if plain != batch.id:
+        plain += "~" + hashlib.sha256(batch.id.encode()).hexdigest()[:16]
     folder = job.folder / "spool"
     return folder / f"{plain}.output.jsonl", folder / f"{plain}.errors.jsonl"
 
@@ -312,7 +328,9 @@ def _fetch_all(api: Api, job: Job, jobs: int, learnt: list[Batch]) -> None:
 def _fetch_batch(api: Api, job: Job, part: Part, batch: Batch, expected: Expected | None, received: Received) -> Batch:
     """Fetches one batch; returns it as last seen, with what of it was fetched."""
     known = Known(job, part, expected)
-    output, errors = (Spool(path, known, batch.total or part.requests) for path in spool_files(job, batch))
+    # How many a batch has, the server alone says of one that is only looked at.
+    requests = part.requests if job.recorded else min(part.requests, PART_REQUESTS)
+    output, errors = (Spool(path, known, requests) for path in spool_files(job, batch))
     try:
         return _fetch_into(api, job, part, batch, output, errors, received)
     finally:
@@ -327,7 +345,7 @@ def _fetch_into(
     whole, and still lies there so, is asked for its counts alone."""
     before = batch.fetched
     current = _after_cancel(api, job, part, _look(api, job, part, batch)[0])
-    if before and before.whole and before == _fetched(current, output, errors):
+    if before and before.whole and before == _fetched(part, current, output, errors):
         return current
     # The error file loses lines when the server retries: it is not resumed across a change of status.
     stale = before is not None and before.status != current.status
@@ -345,7 +363,7 @@ def _fetch_into(
                 "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
             )
         current = again
-        current.fetched = found = _fetched(current, output, errors)
+        current.fetched = found = _fetched(part, current, output, errors)
         foreign = output.foreign + errors.foreign
         if found.whole or (not current.ended and not foreign):
             return current
@@ -356,12 +374,11 @@ def _fetch_into(
     return current
 
 
-def _fetched(batch: Batch, output: Spool, errors: Spool) -> Fetched:
+def _fetched(part: Part, batch: Batch, output: Spool, errors: Spool) -> Fetched:
     """What lies in the spools of a batch."""
     results, failures = output.counted(batch.completed), errors.counted(batch.failed)
-    whole = (
-        batch.ended and not output.foreign + errors.foreign and (results, failures) == (batch.completed, batch.failed)
-    )
+    sound = batch.ended and batch.counts_what_ran(part.requests) and not output.foreign + errors.foreign
+    whole = sound and (results, failures) == (batch.completed, batch.failed)
     return Fetched(results, failures, batch.status, whole, _sizes((output.path, errors.path)))
 
 
@@ -411,13 +428,20 @@ def _after_cancel(api: Api, job: Job, part: Part, batch: Batch) -> Batch:
     if since > CANCEL_LONG_AGO_SECONDS:
         return batch
     say("the batch was cancelled a moment ago: waiting until its last answers are in")
-    api.clock.sleep(max(0.0, CANCEL_SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - since))
+    pause = max(0.0, CANCEL_SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - since)
+    until = api.clock.monotonic() + CANCEL_LONG_AGO_SECONDS
     while True:
+        if api.clock.monotonic() + pause > api.deadline:
+            raise StillGrowing(
+                f"batch {safe(batch.id)} was cancelled a moment ago: answers may still come in",
+                "the same command again later",
+            )
+        api.clock.sleep(pause)
         again, is_there = _look(api, job, part, batch)
         if not is_there or again.status != "cancelled":
             return again
         same = (again.completed, again.failed) == (batch.completed, batch.failed)
-        if same and (again.cancelled_seconds or 0.0) >= CANCEL_SETTLES_SECONDS:
+        settled = same and (again.cancelled_seconds or 0.0) >= CANCEL_SETTLES_SECONDS
+        if settled or api.clock.monotonic() > until:  # one that goes on for so long is not counting what was in flight
             return again
-        batch = again
-        api.clock.sleep(CANCEL_READS_APART_SECONDS)
+        batch, pause = again, CANCEL_READS_APART_SECONDS

@@ -275,12 +275,7 @@ def _plan_rest(api: Api, job: Job) -> bool:
     """After a trial, or where earlier jobs gave answers: plans what is in no attempt; whether there was any."""
     if not job.has_rest or job.unsubmitted():
         return False
-
-    def rest() -> retry.Plan:
-        submission.require_not_cancelled(job)  # under the lock: somebody may have cancelled the trial meanwhile
-        return retry.plan_rest(job)
-
-    plan = retry.planned(api, job, rest)
+    plan = retry.planned(api, job, lambda: retry.plan_rest(job))
     again = {kind: count for kind, count in plan.kinds.items() if kind != "not_submitted"}
     if again:
         kinds = ", ".join(f"{count} {kind}" for kind, count in again.items())

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from local_server.settings import FailRule
+from local_server.replies import Reply
+from local_server.settings import REHEARSAL_PRICE, FailRule, ModelSpec
+from support.canned import chat_body
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.kinds import _lines as change_lines
@@ -104,6 +106,40 @@ def test_answers_that_were_cut_are_asked_for_again_with_a_longer_limit_when_one_
     assert (whole.code, whole.facts["cut"], whole.facts["results"]) == (0, 0, 2)
     again = trouble.run("retry_failed", Path("r.jsonl"), "--max-tokens", "60")
     assert again.code == 2, "the same limit would bring the same answer"
+
+
+class Short:
+    """Cuts every answer but those under a limit of 100 and more; of these it answers none, or all."""
+
+    def __init__(self) -> None:
+        self.spec = ModelSpec("CHAT", price=REHEARSAL_PRICE)
+        self.limits: list[int] = []
+        self.down = False
+
+    async def reply(self, path: str, request: dict[str, Any]) -> Reply:
+        del path
+        self.limits.append(request["max_tokens"])
+        if request["max_tokens"] < 100:
+            return Reply(200, chat_body('{"answ', "length"))
+        return Reply(500, {"error": {"message": "no"}}) if self.down else Reply(200, chat_body("x"))
+
+
+def test_what_was_cut_is_never_asked_for_again_under_the_limit_of_then(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(max_retries=0)
+    model = Short()
+    trouble.server.app.registry.add("short", model)
+    Path("t.txt").write_text("a\nb\n")
+    flags = ["--input", "t.txt", "--format", "lines", "--prompt", "{text}", "--model", "short", "--max-tokens", "5"]
+    assert trouble.run("create_batch_file", "r.jsonl", *flags, "--choices", "x,y").code == 0
+    assert trouble.run("run_batch", "r.jsonl").code == 9
+    model.down = True
+    assert trouble.run("retry_failed", "r.jsonl", "--max-tokens", "100").code == 0
+    assert trouble.run("run_batch", "r.jsonl").code == 9
+    model.down = False
+
+    assert trouble.run("retry_failed", "r.jsonl").code == 0
+    assert trouble.run("run_batch", "r.jsonl").code == 0
+    assert set(model.limits[2:]) == {100}
 
 
 def test_only_the_kinds_that_were_named_are_tried_again(trouble: Trouble) -> None:

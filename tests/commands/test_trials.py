@@ -11,7 +11,7 @@ from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.faults.fixture import MakeTrouble
 from support.faults.fixture import make_trouble as make_trouble
-from support.oracle import read
+from support.oracle import LocalOracle, read
 from support.running import chat_line, json_lines, run, write_requests
 
 
@@ -147,6 +147,23 @@ def test_a_cancelled_trial_is_followed_by_nothing_until_the_mark_is_lifted(serve
     assert run("cancel_batch", "r.jsonl", "--resume").code == 0
     assert run("run_batch", "r.jsonl").code == 0
     assert sent(server) == 12
+
+
+def test_what_a_cancelled_trial_left_out_is_not_planned_by_a_retry_until_the_mark_is_lifted(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
+    del server
+    requests = write_requests(Path("r.jsonl"), 30)
+    assert run("run_batch", requests, "--trial", "3").code == 8
+    assert run("cancel_batch", requests).code == 0
+
+    for command in ("retry_failed", "run_batch"):
+        stopped = run(command, requests)
+        assert stopped.code == 4, stopped.err
+        assert "cancel_batch.py r.jsonl --resume" in stopped.err
+    assert sum(batch.total for batch in oracle.batches()) == 3
+    assert run("cancel_batch", requests, "--resume").code == 0
+    assert run("run_batch", requests).code == 0
 
 
 def test_a_cancel_before_anything_was_sent_is_not_undone_by_a_trial(server: LocalServer) -> None:

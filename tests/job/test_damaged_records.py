@@ -58,6 +58,15 @@ EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a request file elsewhere": lambda record: record["attempts"][0].update(request_file="../r.jsonl"),
     "a key that nobody knows": lambda record: first_part(record).update(bacth=None),
     "a count that is true": lambda record: first_part(record)["batch"].update(completed=True),
+    "a part of another number": lambda record: first_part(record).update(part=7),
+    "a kind of attempt that is none": lambda record: record["attempts"][0].update(kind="reuse"),
+    "sections that are not there": lambda record: record["attempts"][0].update(origin=[[3, 6]]),
+    "a section of the other side": lambda record: record["attempts"][0].update(origin=[[-1, 2], [1, 4]]),
+    "sections without a count": lambda record: record["attempts"][0].update(origin=[[1], [2]]),
+    "sections in another order": lambda record: record["attempts"][0]["origin"].reverse(),
+    "sections that do not add up": lambda record: record["attempts"][0].update(origin=[[1, 4], [2, 1]]),
+    "an attempt of fewer requests": lambda record: record["attempts"][0].update(requests=5),
+    "an attempt without parts": lambda record: record["attempts"][0].update(parts=[]),
     "a version that is a text": lambda record: record.update(version="one"),
 }
 

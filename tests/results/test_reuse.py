@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from doubleword.base.errors import BadInput, WrongUsage
 from doubleword.job import begin
@@ -163,3 +164,54 @@ def test_the_mark_of_a_cancel_is_not_erased_by_taking_answers(server: LocalServe
     with pytest.raises(BadInput, match="cancelled already"):
         reuse.take(job, [Path("old.jsonl")], FastClock())
     assert run("run_batch", "new.jsonl").code == 4
+
+
+def test_an_id_that_occurs_twice_in_an_earlier_file_gives_no_answer(server: LocalServer) -> None:
+    """The server takes such a file, and nobody knows which answer belongs to which line."""
+    headers = {"authorization": f"Bearer {server.key}"}
+    content = chat_line("same", "first") + chat_line("other", "second") + chat_line("same", "third")
+    file, purpose = {"file": ("d.jsonl", content)}, {"purpose": "batch"}
+    url = f"{server.base_url}/files"
+    made = requests.post(url, headers=headers, timeout=10, files=file, data=purpose).json()["id"]
+    wanted = {"input_file_id": made, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = requests.post(f"{server.base_url}/batches", headers=headers, timeout=10, json=wanted).json()["id"]
+    assert run("poll", batch).code == 0
+    assert run("download", batch).code == 9
+    Path("t.txt").write_text("first\nsecond\nthird\n")
+    flags = ["--input", "t.txt", "--format", "lines", "--prompt", "{text}", "--model", "echo", "--max-tokens", "50"]
+    earlier = f"batch-{batch}.jsonl"
+
+    for number, results_stay in enumerate((True, False)):
+        if not results_stay:
+            Path(f"batch-{batch}.results.jsonl").unlink()
+        ran = run("create_batch_file", f"n{number}.jsonl", *flags, "--reuse", earlier, "--json")
+        assert ran.facts["reused"] == 1, ran.err
+        assert "ids occur more than once" in ran.err
+
+
+def test_a_job_whose_answers_are_all_reused_asks_no_server_for_them(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("run_batch", write_requests(Path("old.jsonl"), 2)).code == 0
+    Path("t.txt").write_text("prompt number 1\n")
+    flags = ["--input", "t.txt", "--format", "lines", "--prompt", "{text}", "--model", "echo", "--max-tokens", "50"]
+    assert run("create_batch_file", "new.jsonl", *flags, "--reuse", "old.jsonl").code == 0
+    assert run("run_batch", "new.jsonl").code == 0
+    monkeypatch.setenv("DOUBLEWORD_BASE_URL", server.base_url.replace("127.0.0.1", "localhost"))
+
+    for command in ("run_batch", "download"):
+        ran = run(command, "new.jsonl")
+        assert ran.code == 0, ran.err
+
+
+def test_another_list_of_earlier_jobs_leaves_nothing_of_the_first(server: LocalServer) -> None:
+    del server
+    for name in ("one", "two"):
+        assert run("run_batch", write_requests(Path(f"{name}.jsonl"), 2, name + " {n}")).code == 0
+    Path("t.txt").write_text("one 1\ntwo 2\n")
+    flags = ["--input", "t.txt", "--format", "lines", "--prompt", "{text}", "--model", "echo", "--max-tokens", "50"]
+    for name in ("one", "two"):
+        made = run("create_batch_file", "new.jsonl", *flags, "--reuse", f"{name}.jsonl", "--json")
+        assert made.facts["reused"] == 1
+    assert run("run_batch", "new.jsonl").code == 0
+    assert [line["custom_id"] for line in json_lines(Path("new.results.jsonl")) if "reused" in line] == ["row-000002"]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 RECORD_VERSION = 1
 
+KINDS = ("all", "trial", "rest", "retry", "reused")  # of attempts
+
 # A status word the server may add later counts as "still running", never as done.
 # "deleted" is ours: the server knows a batch no more while it knows others of the job.
 ENDED = frozenset({"completed", "failed", "cancelled", "expired", "deleted"})

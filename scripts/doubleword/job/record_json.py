@@ -14,7 +14,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..base.text import safe
 from ..rows.source import Source
-from .record import Attempt, Batch, Options, Part, Record, Requests, Submission, Upload
+from .record import KINDS, Attempt, Batch, Options, Part, Record, Requests, Submission, Upload
 
 # What is refreshed in place; all else is taken anew.
 _CHANGING = (Batch, Upload, Submission, Part, Attempt, Requests, Options, Record)
@@ -114,15 +114,30 @@ def require_sound(record: Record) -> None:
             raise Damaged(f"{where}.attempt: expected {number}")
         if attempt.request_file and not _plain(attempt.request_file):
             raise Damaged(f"{where}.request_file: expected a plain file name")
-        for part in attempt.parts:
-            _require_sound_part(part, f"{where}.parts[{part.part - 1}]")
+        if attempt.kind not in KINDS:
+            raise Damaged(f"{where}.kind: expected one of {', '.join(KINDS)}")
+        for place, part in enumerate(attempt.parts, 1):
+            _require_sound_part(part, place, f"{where}.parts[{place - 1}]")
+        _require_sound_origin(attempt, len(record.requests.sections), where)
 
 
 def _plain(name: str) -> bool:
     return Path(name).name == name and name not in ("", ".", "..")
 
 
-def _require_sound_part(part: Part, where: str) -> None:
+def _require_sound_origin(attempt: Attempt, sections: int, where: str) -> None:
+    """What was answered is found by counting: where that does not add up, answers would be left out, and paid again."""
+    sections_of = [run[0] for run in attempt.origin if len(run) == 2 and 1 <= run[0] <= sections and run[1] > 0]
+    if len(sections_of) < len(attempt.origin) or sections_of != sorted(set(sections_of)):
+        raise Damaged(f"{where}.origin: expected runs [section, count] over sections 1 to {sections}, in order")
+    counted, held = sum(count for _, count in attempt.origin), sum(part.requests for part in attempt.parts)
+    if not attempt.requests == counted == held > 0:
+        raise Damaged(f"{where}.origin: its counts, those of the parts and requests do not add up")
+
+
+def _require_sound_part(part: Part, number: int, where: str) -> None:
+    if part.part != number:
+        raise Damaged(f"{where}.part: expected {number}")
     if not 0 <= part.span.start < part.span.end or len(part.span.sha256) != 64:
         raise Damaged(f"{where}.span: no sound byte range or hash")
     if part.submission and not part.uploaded:

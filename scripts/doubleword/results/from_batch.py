@@ -71,8 +71,10 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
         say(f"its input was deleted: {batch.total - len(ids)} requests without a result cannot be named")
 
     def known_of(record: Record) -> None:
-        part = record.attempts[0].parts[0]
-        part.batch, part.span = batch, replace(part.span, requests=batch.total)
+        attempt = record.attempts[0]
+        part, named = attempt.parts[0], attempt.requests
+        part.batch, part.span = batch, replace(part.span, requests=max(named, batch.total))
+        attempt.requests, attempt.origin = part.requests, [[1, part.requests]]
         record.requests.sections[0] = part.span
 
     return job_of_input(path, api.clock, known_of)

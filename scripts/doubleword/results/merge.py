@@ -53,6 +53,7 @@ class Covered(NamedTuple):
     outcome: Outcome | None
     missing: str
     tries: int = 1  # attempts that held it
+    was_cut: bool = False  # one of its answers was cut short, whatever came after it
 
     @property
     def retryable(self) -> bool:
@@ -150,12 +151,12 @@ class Brought(NamedTuple):
 class _Standing:
     """How a request stands after the attempts so far."""
 
-    __slots__ = ("attempt", "missing", "outcome", "tries")
+    __slots__ = ("attempt", "missing", "outcome", "tries", "was_cut")
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
         self.missing = "not_submitted"
-        self.attempt, self.tries = 1, 0
+        self.attempt, self.tries, self.was_cut = 1, 0, False
 
 
 def cover(job: Job, summary: Summary) -> Iterator[Covered]:
@@ -184,7 +185,8 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
             standing = _standing(section, span, ids, brought, summary)
             for line, custom_id in zip(lines, ids, strict=True):
                 how = standing[custom_id]
-                covered = Covered(section, line, custom_id, how.attempt, how.outcome, how.missing, max(1, how.tries))
+                told = how.attempt, how.outcome, how.missing, max(1, how.tries), how.was_cut
+                covered = Covered(section, line, custom_id, *told)
                 summary.count(covered)
                 yield covered
             progress.add(span.requests)
@@ -221,8 +223,12 @@ def _take(part: Brought, standing: dict[str, _Standing], summary: Summary) -> No
             elif older is not None and older.cut:
                 summary.unread += part.missing == UNREAD
     for outcome in part.outcomes:
-        if outcome.custom_id in members and _stands(outcome, standing[outcome.custom_id].outcome):
-            standing[outcome.custom_id].outcome = outcome
+        if outcome.custom_id not in members:
+            continue
+        how = standing[outcome.custom_id]
+        how.was_cut |= outcome.cut
+        if _stands(outcome, how.outcome):
+            how.outcome = outcome
 
 
 def _stands(new: Outcome, before: Outcome | None) -> bool:

@@ -19,6 +19,7 @@ from ..job.record import attempt_from
 from ..request_file import check
 from ..request_file.lines import request_lines
 from ..service.api import Api
+from ..service.submit import require_not_cancelled
 from . import from_batch, merge, spool
 
 
@@ -147,7 +148,12 @@ Chosen = Callable[[merge.Covered], bool]
 
 
 def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) -> Plan:
-    """Writes an attempt's request file, the wanted requests without a result, and adds the attempt to the record."""
+    """Writes an attempt's request file, the wanted requests without a result, and adds the attempt to the record.
+
+    Raises NotAllowed for the rest of a job that was cancelled.
+    """
+    if kind == "rest":
+        require_not_cancelled(job)
     summary = merge.Summary()
     kinds: dict[str, int] = {}
     left_out: dict[str, int] = {}
@@ -159,12 +165,15 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
             cut = covered.outcome is not None and covered.outcome.cut and covered.missing != merge.UNREAD
             if cut and max_tokens is not None:
-                raw = _with_max_tokens(raw, max_tokens)
+                pass
             elif not covered.kind:
                 continue
             elif covered.kind == merge.UNREAD or not wanted(covered):
                 left_out[covered.kind] = left_out.get(covered.kind, 0) + 1
                 continue
+            if covered.was_cut:  # also where a later attempt failed otherwise: never again under the limit of then
+                limits = [max_tokens, *(attempt.max_tokens for attempt in job.attempts[: covered.attempt])]
+                raw = _with_max_tokens(raw, max((limit for limit in limits if limit), default=None))
             why = covered.kind or "cut"
             kinds[why] = kinds.get(why, 0) + 1
             file.write(raw if raw.endswith(b"\n") else raw + b"\n")
@@ -213,8 +222,10 @@ def _remove_unnamed(job: Job) -> None:
             path.unlink(missing_ok=True)
 
 
-def _with_max_tokens(raw: bytes, count: int) -> bytes:
-    """The request with another limit on its answer, which is all that changes."""
+def _with_max_tokens(raw: bytes, count: int | None) -> bytes:
+    """The request with another limit on its answer, if one was given, which is all that changes."""
+    if count is None:
+        return raw
     request = json.loads(raw)
     named = [key for key in ("max_completion_tokens", "max_output_tokens", "max_tokens") if key in request["body"]]
     key = named[0] if named else "max_output_tokens" if request["url"].endswith("/responses") else "max_tokens"

@@ -11,7 +11,7 @@ import json
 import struct
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,7 +22,8 @@ from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.outputs import why_not_ours
 from ..job.record import Attempt, Batch, Fetched, Part, attempt_over_all
-from ..request_file.lines import Span, lines, request_lines
+from ..request_file.lines import Span, custom_id_of, lines, request_lines
+from ..request_file.repeats import Repeats
 from . import expected_answer, merge
 from . import line_outcome as outcomes
 from .spool import spool_files
@@ -70,10 +71,11 @@ def answers_of(named: Path) -> Iterator[Answer]:
         )
     if not job.ended:
         say(f"--reuse {safe(named)}: that job is still running; what it has received so far is taken")
+    named_once = _named_once(requests)
     raws = (raw for span in job.requests.sections for _, raw in request_lines(requests, span))
     for covered, raw in zip(merge.cover(job, merge.Summary()), raws, strict=True):
         found = covered.outcome
-        if found is not None and found.is_result:
+        if found is not None and found.is_result and named_once(covered.custom_id):
             yield Answer(digest_of(json.loads(raw)), found.spool, found.offset, found.length)
 
 
@@ -99,15 +101,30 @@ def _from_files(requests: Path, results: Path) -> Iterator[Answer]:
     """Both files are in input order: one walk over them finds the request of every answer."""
     with open_regular(results) as file:
         offset, raw, expected = 0, file.readline(), expected_answer.expected_in(requests)
+        named_once = _named_once(requests)
         for line in lines(requests):
             if line.blank or not raw:
                 continue
             request = _object(line.raw, requests, line.number)
             found = outcomes.outcome_of(raw, results, offset, expected)
             if found.custom_id == request.get("custom_id"):
-                if found.is_result:
+                if found.is_result and named_once(found.custom_id):
                     yield Answer(digest_of(request), results, offset, len(raw))
                 offset, raw = offset + len(raw), file.readline()
+
+
+def _named_once(requests: Path) -> Callable[[str], bool]:
+    """Whether an id stands for one request alone. The server takes a file in which one occurs twice, and which answer
+    belongs to which line is then unknown."""
+    ids = Repeats()
+    for line in lines(requests):
+        if not line.blank:
+            ids.add((custom_id_of(line.raw) or "").encode("utf-8", "surrogatepass"))
+    again = ids.suspects()
+    if again:
+        say(f"--reuse {safe(requests)}: ids occur more than once; nothing is taken for these")
+    none = ids.repeated > len(again)
+    return lambda custom_id: not none and hash(custom_id.encode("utf-8", "surrogatepass")) not in again
 
 
 def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:

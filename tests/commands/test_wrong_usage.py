@@ -32,6 +32,29 @@ def test_a_number_out_of_range_is_wrong_usage(arguments: tuple[str, ...]) -> Non
     assert run(*arguments).code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cancel_batch", "r.jsonl", "s.jsonl", "--resume"), "--resume takes one request file"),
+        (("download", "r.jsonl", "--source", "rows.csv"), "--source and --id-column go together"),
+        (("download", "r.jsonl", "--id-column", "id"), "--source and --id-column go together"),
+        (("download", "r.jsonl", "--id-prefix", "p-"), "--source and --id-column go together"),
+    ],
+)
+def test_flags_that_belong_together_or_exclude_one_another_are_told(
+    server: LocalServer, arguments: tuple[str, ...], said: str
+) -> None:
+    made_from_rows("r.jsonl")
+    made_from_rows("s.jsonl")
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+def test_a_search_for_models_takes_any_case(server: LocalServer) -> None:
+    assert run("list_models", "--search", "ECHO").lines == run("list_models", "--search", "echo").lines != []
+
+
 def test_a_base_url_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOUBLEWORD_API_KEY", "some-key")
     monkeypatch.setenv("DOUBLEWORD_BASE_URL", "https://[abc")

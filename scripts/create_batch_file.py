@@ -5,7 +5,7 @@
 # ///
 """Make a request file from rows and a prompt template, or check one made elsewhere. Free, and offline.
 
-Reads:   --input: CSV, TSV, JSONL, JSON arrays, plain lines, Parquet (with pyarrow), Excel (with python-calamine or
+Reads:   --input: CSV, TSV, JSONL, JSON, plain lines, Parquet (with pyarrow), Excel (with python-calamine or
          openpyxl), a folder of texts or of images, a request file, or - for stdin (kept in the job folder, since
          it is read again for --output).
 Writes:  REQUESTS (ends in .jsonl; one request a line) and the job record beside it. A source is never altered.

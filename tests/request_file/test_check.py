@@ -573,6 +573,29 @@ def test_answers_that_are_paid_for_and_not_taken_are_said(
     assert ("only the first is taken" in warnings) == bool(what)
 
 
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize("bad", [b"\\x", b"\t", b'"', b"\\ud83d", b"\xff", b"\x01"])
+def test_a_text_that_is_no_json_string_is_found_among_lines_alike(bad: bytes, tmp_path: Path) -> None:
+    lines = [json.dumps(request(f"id-{n}", messages=[{"role": "user", "content": f"text {n}"}])) for n in range(40)]
+    content = "\n".join(lines).encode().replace(b"text 33", b"text" + bad + b"33")
+    report = verdict(content, tmp_path)
+    assert [problem.line for problem in report.problems] == [34]
+
+
+def test_requests_whose_id_stands_last_are_told_apart_by_what_they_ask(tmp_path: Path) -> None:
+    def asking(text: str, custom_id: str) -> str:
+        made = request(custom_id, messages=[{"role": "user", "content": text}])
+        return json.dumps({"body": made.pop("body")} | made) + "\n"
+
+    path = tmp_path / "r.jsonl"
+    path.write_text("".join(asking(f"text {n}", f"a{n}") for n in range(20)))
+    assert "ask the same" not in "".join(check(path, part_requests=100, part_bytes=10**6, bodies=True).warnings)
+    path.write_text("".join(asking("text", f"a{n}") for n in range(20)))
+    assert "20 of 20 requests (100%) ask the same" in "".join(
+        check(path, part_requests=100, part_bytes=10**6, bodies=True).warnings
+    )
+
+
 def test_counts_are_the_same_whether_lines_are_alike_or_not(tmp_path: Path) -> None:
     alike = b"".join(line(f"r{n}", model="one") for n in range(400))
     mixed = b"".join(line(f"s{n}", model=f"m{n % 7}", max_tokens=n + 1) for n in range(400))

@@ -213,6 +213,16 @@ def test_a_quote_that_swallows_rows_is_doubted_whatever_the_other_cells_are(row:
     assert "101" in note
 
 
+@pytest.mark.parametrize("text_first", [False, True])
+def test_many_swallowed_rows_are_doubted_though_no_two_cells_are_alike(text_first: bool) -> None:
+    names = ["Ann", "Li Wei", "Jo-Ann Smith", "O'Hara, Jr."[:6], "x y z 1"]
+    content = swallowing("{0}", text_first)
+    for number in range(1000, 0, -1):
+        name = names[number % 5]
+        content = content.replace(f",{number}\n", f",{name}\n").replace(f"\n{number},", f"\n{name},")
+    assert "a quote missing" in "".join(notes(describe(write("a.csv", content))))
+
+
 @pytest.mark.parametrize(
     "content",
     [

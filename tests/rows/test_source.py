@@ -310,6 +310,11 @@ def test_every_row_is_drawn_about_as_often() -> None:
     assert all(120 < times < 240 for times in drawn)
 
 
+def test_each_of_several_used_cells_may_be_the_empty_one() -> None:
+    found = rows("a.csv", "a,b\n1,x\n,y\n3,\n4,z\n", used=("a", "b"), empty="skip")
+    assert [row.custom_id for row in found] == ["row-000001", None, None, "row-000004"]
+
+
 def test_rows_with_an_empty_used_cell_are_skipped_if_asked() -> None:
     content = "a,b\nx,1\n ,2\ny,\n"
     assert [r.custom_id for r in rows("e.csv", content, used=("a",), empty="skip")] == [

@@ -22,7 +22,7 @@ def located(source: Source, beside: Path) -> Source:
     if there and _is(source, own):
         return replace(source, path=str(own))
     for candidate in [beside / own.name, *sorted(found for found in beside.iterdir() if found.suffix != ".job")]:
-        if candidate != own and candidate.is_dir() == source.is_folder and _is(source, candidate):
+        if candidate != own and _is(source, candidate):
             return replace(source, path=str(candidate.resolve()))
     if there:
         raise BadInput(

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base import json_text
@@ -58,6 +58,7 @@ values = st.recursive(
 
 
 @pytest.mark.skipif("orjson" not in sys.modules, reason="without orjson there is one reading")
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(raw=st.one_of(values.map(dumped), st.binary(), values.map(dumped).flatmap(damaged)))
 @example(b'{"a": NaN}')
 @example(b'{"a": "\\ud800"}')

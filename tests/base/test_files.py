@@ -19,6 +19,7 @@ import pytest
 from doubleword.base import files, lock
 from doubleword.base.errors import BadInput, Temporary
 from doubleword.base.files import open_own, own_folder, require_writable, whole_file
+from doubleword.base.text import next_command
 from support.running import SCRIPTS, FastClock, run, write_requests
 
 
@@ -352,3 +353,10 @@ def test_files_are_written_with_what_windows_has(windows: Msvcrt, monkeypatch: p
     with pytest.raises(PermissionError):
         write(Path("out"))
     assert Path("out").read_bytes() == b"new\n"
+
+
+def test_a_next_command_is_quoted_as_windows_splits_it(windows: Msvcrt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doubleword.base.text.is_windows", lambda: True)
+    command = next_command("upload.py", Path("my reviews.jsonl"), "it's", 'say "x"')
+    assert command.endswith("""upload.py "my reviews.jsonl" it's "say \\"x\\"\"""")
+    assert "'" not in command.replace("it's", "")

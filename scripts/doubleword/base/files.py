@@ -21,7 +21,7 @@ from queue import Queue
 from typing import BinaryIO
 
 from .errors import BadInput
-from .text import safe
+from .text import is_windows, safe
 
 # Flags that a system does not have are 0: Windows has neither links under O_NOFOLLOW nor pipes in folders.
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -38,10 +38,6 @@ _LOST = {errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 # Windows: a virus scanner looks into each new file for a moment; a spreadsheet holds on to its own.
 SHARING_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
-
-
-def is_windows() -> bool:
-    return os.name == "nt"
 
 
 @contextmanager

@@ -23,6 +23,10 @@ ACTS = re.compile(
 NO_TEXT = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs: bytes of a file name, or a server's nonsense
 
 
+def is_windows() -> bool:
+    return os.name == "nt"
+
+
 def escaped(text: str) -> str:
     """Each character as JSON escapes it: `\\u001b`."""
     units = text.encode("utf-16-be", "surrogatepass")
@@ -105,7 +109,7 @@ def next_command(script: str, *arguments: str | Path) -> str:
     # A path that begins with a dash would be taken for a flag.
     words = [f"./{a}" if isinstance(a, Path) and str(a).startswith("-") else str(a) for a in arguments]
     words = [*_interpreter(), str(folder / script), *words]
-    if os.name == "nt":
+    if is_windows():
         import subprocess
 
         return subprocess.list2cmdline(words)

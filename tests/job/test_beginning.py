@@ -138,3 +138,19 @@ def test_in_a_jobs_folder_only_its_own_files_name_it(server: LocalServer, oracle
     assert run("run_batch", "reviews.job/attempt-7.jsonl").code == 3
     assert not oracle.batches()
     assert run("run_batch", "reviews.job/record.json").code == 0
+
+
+def test_within_a_jobs_folder_its_files_are_no_request_files(
+    server: LocalServer, oracle: LocalOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del server
+    assert run("run_batch", write_requests(Path("r.jsonl"), 20), "--trial", "3").code == 8
+    monkeypatch.chdir("r.job")
+    (attempt,) = Path().glob("attempt-1*.jsonl")
+
+    for command in ("run_batch", "upload"):
+        refused = run(command, attempt)
+        assert refused.code == 3, refused.err
+        assert "move it out of r.job" in refused.err
+    assert len(oracle.batches()) == 1
+    assert not list(Path().glob("*.job"))

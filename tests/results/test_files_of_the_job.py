@@ -11,7 +11,7 @@ import pytest
 from doubleword.job.job import Job
 from local_server.app import LocalServer
 from support.jobs import made_from_rows
-from support.running import SCRIPTS, FastClock, run
+from support.running import SCRIPTS, FastClock, json_lines, run, write_requests
 
 MINE = "id,text,answer,my review\nk0,text 0,x,three days of hand work\n"
 
@@ -20,7 +20,7 @@ KILLED_AT = """
 import os, runpy, sys
 replace, at, script = os.replace, sys.argv[1], sys.argv[2]
 def dying(old, new):
-    if os.path.basename(new) == at:
+    if os.path.basename(new).startswith(at):
         os.kill(os.getpid(), 9)
     replace(old, new)
 os.replace = dying
@@ -90,3 +90,21 @@ def test_where_the_lock_is_not_to_be_had_the_file_that_was_there_stays_the_jobs_
     assert not Path("r.report.html").exists()
     assert run("download", "r.jsonl", "--output", "out.csv").code == 0
     assert Path("out.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("at", ["record.json", "attempt-1"])
+def test_a_kill_while_other_answers_are_taken_leaves_those_that_were_taken(server: LocalServer, at: str) -> None:
+    del server
+    for name, count in (("one", 3), ("two", 2)):
+        assert run("run_batch", write_requests(Path(f"{name}.jsonl"), count, name + " {n}")).code == 0
+    Path("t.txt").write_text("one 1\none 2\none 3\ntwo 1\n")
+    flags = ["--input", "t.txt", "--format", "lines", "--prompt", "{text}", "--model", "echo", "--max-tokens", "50"]
+    assert run("create_batch_file", "new.jsonl", *flags, "--reuse", "one.jsonl").code == 0
+    killed_before(at, "create_batch_file", "new.jsonl", *flags, "--reuse", "two.jsonl")
+
+    ran = run("run_batch", "new.jsonl", "--json")
+
+    assert ran.code == 0, ran.err
+    assert ran.facts["results"] == 4
+    taken = [line["custom_id"] for line in json_lines(Path("new.results.jsonl")) if "reused" in line]
+    assert taken == ["row-000001", "row-000002", "row-000003"]

@@ -103,7 +103,8 @@ class Job:
             raw = read_own(path, RECORD_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             _refuse_older(folder)
-            if request_file.parent == folder:
+            around = request_file.absolute().parent  # also where that is the current folder
+            if request_file.parent == folder or (around.suffix == ".job" and (around / "record.json").exists()):
                 raise _in_a_job_folder(request_file) from None
             return None
         try:
@@ -460,7 +461,7 @@ def _file_in(request_file: Path, folder: Path) -> Path:
 
 
 def _in_a_job_folder(path: Path) -> BadInput:
-    folder = safe(path.parent.name)
+    folder = safe(path.absolute().parent.name)
     return BadInput(
         f"{safe(path)} lies in {folder}: folders of such a name hold what the scripts keep of a job, not request files",
         f"move it out of {folder}, or give the folder another name",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import struct
 import tempfile
 from array import array
@@ -217,26 +218,36 @@ def take(job: Job, earlier: list[Path], clock: Clock) -> int:
                 f"{safe(job.request_file())} was sent or cancelled already; --reuse comes before that",
                 f"{next_command('run_batch.py', job.request_file())} goes on with it as it is",
             )
+        before = _files(job)
         job.record.attempts = [attempt_over_all(job.requests)]
         with tempfile.TemporaryFile(dir=job.folder) as file:
             index = Index(file, (answer for path in earlier for answer in answers_of(path)))
             attempt = _attempt(job, index, clock)
-        if attempt is None:
-            job.save()
-            return 0
-        job.record.attempts = [attempt]
+        if attempt is not None:
+            job.record.attempts = [attempt]
         job.save()
-        return attempt.requests
+        for path in before:  # only now: a kill leaves the record with the files that it names
+            path.unlink(missing_ok=True)
+        return job.reused
+
+
+def _files(job: Job) -> list[Path]:
+    """The files of what was taken so far."""
+    taken = [attempt for attempt in job.attempts if attempt.kind == "reused"]
+    spools = [spool_files(job, part.batch)[0] for attempt in taken for part in attempt.parts if part.batch]
+    return [*spools, *(job.request_file(attempt) for attempt in taken)]
 
 
 def _attempt(job: Job, index: Index, clock: Clock) -> Attempt | None:
-    """Writes the spools and the list of ids; one part for each section of the request file that has any."""
+    """Writes the spools and the list of ids, under new names; one part for each section of the request file that has
+    any."""
     own_folder(job.folder / "spool", job.folder)
-    path, parts, origin = job.folder / "attempt-1.jsonl", list[Part](), list[list[int]]()
+    token = secrets.token_hex(4)
+    path, parts, origin = job.folder / f"attempt-1-{token}.jsonl", list[Part](), list[list[int]]()
     with whole_file(path) as members:
         start, line = 0, 0
         for section, span in enumerate(job.requests.sections, 1):
-            batch = _batch(len(parts) + 1, clock)
+            batch = _batch(f"reused/{token}/{len(parts) + 1}", clock)
             spool = spool_files(job, batch)[0]
             hashed, end = hashlib.sha256(), start
             with whole_file(spool) as out:
@@ -263,9 +274,10 @@ def _attempt(job: Job, index: Index, clock: Clock) -> Attempt | None:
     return Attempt(1, "reused", path.name, state_of(path), digest(path), total, origin, parts=parts)
 
 
-def _batch(number: int, clock: Clock) -> Batch:
+def _batch(name: str, clock: Clock) -> Batch:
+    """What stands for a batch; no id of the server's has a slash."""
     now = clock.now()
-    return Batch(f"reused-{number}", "completed", 0, 0, 0, now, 0.0, True, None, None, "", now, now)
+    return Batch(name, "completed", 0, 0, 0, now, 0.0, True, None, None, "", now, now)
 
 
 def _matches(job: Job, span: Span, index: Index) -> Iterator[tuple[str, bytes]]:

@@ -109,10 +109,6 @@ class Histogram:
                 return number
         return self.most
 
-    @property
-    def mean(self) -> float:
-        return self.sum / self.count if self.count else 0.0
-
     def bars(self) -> list[tuple[float, float, int]]:
         """(from, up to, count) of bins of a round width; the last one ends at infinity where few numbers lie far above
         all others. Of whole numbers "up to" is within the bin, so that a single number has both equal."""

@@ -260,6 +260,36 @@ def test_a_vector_that_is_none_is_shown_or_an_error_but_never_a_crash() -> None:
     assert ran.facts["results"] + sum(ran.facts["errors"].values()) == 5
 
 
+def test_half_a_key_is_never_shown_where_a_text_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-secret-of-the-user"
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", key)
+    rows = [{"text": "z" * 90 + key} for _ in range(4)]
+    outcomes: list[Any] = ["x" * 75 + key, "y" * 195 + key, Failed("http_400", "w" * 490 + key), "x" * 75]
+    requests = made_job(rows, outcomes)
+    page_of(requests)
+    shown = Path("reviews.report.html").read_text("utf-8") + run("report", requests, "--text").out
+    assert "sk-s" not in shown
+
+
+def test_cells_are_never_those_of_another_row() -> None:
+    requests = made_job(
+        [{"text": f"t {n}", "kind": f"k {n}"} for n in range(3)], ["a", "b", "c"], prompt="{kind} {text}"
+    )
+    for path in (requests, Path("reviews.results.jsonl")):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    page = page_of(requests)
+    assert page.data["source"] == []
+    assert all(not row["cells"] for row in page.rows)
+
+
+def test_words_that_read_like_an_image_change_no_name() -> None:
+    Path("0.png").write_bytes(PNG + PNG_END)
+    rows = [{"text": "see (an image) here", "photo": "0.png"}, {"text": "none", "photo": "0.png"}]
+    prompts = [row["prompt"] for row in page_of(made_job(rows, ["a", "b"], "--image-column", "photo")).rows]
+    assert prompts[0].count("(an image)") == 2
+    assert prompts[1].endswith("(an image: 0.png)")
+
+
 def test_images_are_named_by_their_files_and_the_columns_of_the_prompt_are_kept_for_each_row() -> None:
     Path("pictures").mkdir()
     rows = []

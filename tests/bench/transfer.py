@@ -146,7 +146,7 @@ def measure(folder: Path, requests: Path, record: Path, url: str) -> int:
             "ours, hashed as it goes": (OUR_UPLOAD, sending),
             "openai package": (OPENAI_UPLOAD, sending),
         },
-        {"ours, hashed as it goes": 1.6},
+        {"ours, hashed as it goes": 2.1},  # SHA-256 alone takes as long as the plain upload
     )
     fetching: list[str | Path] = [folder / "fetched", url]
     fine &= compare(
@@ -156,7 +156,7 @@ def measure(folder: Path, requests: Path, record: Path, url: str) -> int:
             "ours: coverage, order, merge": (OUR_DOWNLOAD, [record]),
             "openai package, .content": (OPENAI_DOWNLOAD.replace("OUTPUT", OUTPUT), fetching),
         },
-        {"ours: coverage, order, merge": 3.0},
+        {"ours: coverage, order, merge": 5.0},  # each line is parsed whole, once: with orjson twice the plain download
     )
     return 0 if fine else 1
 

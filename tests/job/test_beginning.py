@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from doubleword.base.errors import ExitCode
+from doubleword.base.files import own_folder
 from doubleword.job.job import Job
 from local_server.app import LocalServer
 from support.oracle import LocalOracle
@@ -154,3 +156,23 @@ def test_within_a_jobs_folder_its_files_are_no_request_files(
         assert "move it out of r.job" in refused.err
     assert len(oracle.batches()) == 1
     assert not list(Path().glob("*.job"))
+
+
+def test_a_request_file_that_is_submitted_between_the_check_and_the_rename_stays(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert create().code == 0
+    before, real, ran = Path("r.jsonl").read_bytes(), own_folder, list[int]()
+
+    def meanwhile(*arguments: Any) -> Path:
+        if not ran:
+            ran.append(run("upload", "r.jsonl").code)
+            ran.append(run("create_batch", "r.jsonl").code)
+        return real(*arguments)
+
+    monkeypatch.setattr("doubleword.job.begin.own_folder", meanwhile)
+    refused = create(prompt="New: {text}")
+
+    assert ran == [0, 0]
+    assert (refused.code, "was already uploaded with other content" in refused.err) == (ExitCode.BAD_INPUT, True)
+    assert Path("r.jsonl").read_bytes() == before

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, seed
 
 from support.faults.kinds import KINDS
+from support.faults.rounds import a_round
 from support.faults.schedules import Schedule, given_schedules, schedules
 from support.faults.trial import Servers, both_servers, set_up, tried
 from support.proxy.exchange import Fault
@@ -112,3 +113,12 @@ def test_schedules_that_begin_with_each_kind_of_trouble(
 
 def test_the_kinds_make_500_schedules() -> None:
     assert len(KINDS) * SCHEDULES_A_ROUND >= FEWEST_SCHEDULES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(10))
+def test_random_commands_with_kills_and_lost_answers_end_well(
+    servers: Servers, hits: Counter[str], number: int
+) -> None:
+    """`python tests/support/faults rounds 500` plays more of them, `... schedules 2000` more schedules."""
+    assert not a_round(servers[0], SEED + number, hits)

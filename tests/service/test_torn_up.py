@@ -89,3 +89,16 @@ def test_what_a_search_finds_besides_is_never_taken_for_the_jobs_own(trouble: Tr
     assert done.code == 0, done.err
     assert stranger not in Path("r.job/record.json").read_text()
     assert len(trouble.oracle.batches()) == 1
+
+
+def test_a_deletion_that_the_server_did_not_confirm_is_none(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert trouble.run("upload", requests).code == 0
+    portal = Fault("portal_before", "delete_file", times=100, value=1.0)
+    trouble.strike(Fault("lost", "submit"), portal, lost=lost_and_hidden)
+    refused = trouble.run("create_batch", requests)
+    assert (refused.code, refused.out) == (6, ""), refused.err
+    trouble.proxy.heal()
+    assert trouble.run("create_batch", requests).code == 0
+    assert len(trouble.oracle.batches()) == 1

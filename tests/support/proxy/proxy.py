@@ -31,6 +31,7 @@ _ROUTES = (
     ("POST", r"/batches", "submit"),
     ("GET", r"/batches", "list_batches"),
     ("GET", r"/batches/[^/]+", "batch"),
+    ("GET", r"/batches/[^/]+/analytics", "analytics"),
     ("POST", r"/batches/[^/]+/cancel", "cancel"),
     ("GET", r"/models", "models"),
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from doubleword.service.api import Api
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
@@ -102,3 +103,20 @@ def test_a_deletion_that_the_server_did_not_confirm_is_none(make_trouble: MakeTr
     trouble.proxy.heal()
     assert trouble.run("create_batch", requests).code == 0
     assert len(trouble.oracle.batches()) == 1
+
+
+def test_of_two_batches_of_one_content_the_later_one_is_cancelled(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    upload = json.loads(Path("r.job/record.json").read_text())["attempts"][0]["parts"][0]["upload"]
+    (first,) = trouble.oracle.batches()
+    api = Api(trouble.clock)
+    tags = api.batch(first.id)["metadata"]
+    time.sleep(1.1)  # the server tells whole seconds
+    later = api.create_batch(upload["file_id"], "/v1/chat/completions", "24h", tags)
+
+    looked = trouble.run("poll", requests, "--once")
+
+    assert f"batch {later['id']} has the same requests" in looked.err
+    assert [batch.cancelled for batch in trouble.oracle.batches()] == [False, True]

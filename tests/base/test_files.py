@@ -360,3 +360,21 @@ def test_a_next_command_is_quoted_as_windows_splits_it(windows: Msvcrt, monkeypa
     command = next_command("upload.py", Path("my reviews.jsonl"), "it's", 'say "x"')
     assert command.endswith("""upload.py "my reviews.jsonl" it's "say \\"x\\"\"""")
     assert "'" not in command.replace("it's", "")
+
+
+def test_another_copy_never_takes_a_file_for_a_leftover_that_is_just_put_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replace = os.replace
+
+    def meanwhile(old: Path, new: Path) -> None:
+        with files.whole_file(Path("other")) as other:  # which looks for leftovers in the same folder
+            other.write(b"other")
+            replace(old, new)
+
+    monkeypatch.setattr(
+        os, "replace", lambda old, new: meanwhile(old, new) if new.name == "mine" else replace(old, new)
+    )
+    with files.whole_file(Path("mine")) as file:
+        file.write(b"mine")
+    assert (Path("mine").read_bytes(), Path("other").read_bytes()) == (b"mine", b"other")

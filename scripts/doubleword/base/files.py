@@ -60,7 +60,10 @@ def whole_file(
             _settle(file, path, mode)
             if before is not None:
                 before(temporary)
-        _rename(temporary, path)
+            if not is_windows():  # while it is locked: another copy would take it for a leftover
+                _rename(temporary, path)
+        if is_windows():  # a file that is open cannot be renamed there
+            _rename(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):

@@ -279,7 +279,7 @@ def _plan_rest(api: Api, job: Job) -> bool:
     again = {kind: count for kind, count in plan.kinds.items() if kind != "not_submitted"}
     if again:
         kinds = ", ".join(f"{count} {kind}" for kind, count in again.items())
-        say(f"with the rest goes what failed in the trial and may work: {kinds}")
+        say(f"with the rest goes, once more, what failed in the trial: {kinds}")
     return plan.path is not None
 
 
@@ -296,6 +296,7 @@ def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done |
 def _still_running(job: Job, waiting: Waiting) -> Done:
     say(watch.summary_line(job))
     word = watch.status_word(job)
+    say(f"next: {waiting.again}")
     facts = delivery.Delivered([], word).facts(job) | {"next": waiting.again}
     return Done(ExitCode.STILL_RUNNING, [word], facts)
 
@@ -361,6 +362,7 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
             f"the server's estimate for the trial is {price:.2g} USD: about {price / tried * left:.2g} USD for the rest"
         )
     rest = command("run_batch.py", job)
-    say(f"next, after a yes: {rest}")
+    covered = price is not None and terms.max_cost is not None and price / tried * left <= terms.max_cost
+    say(f"next{'' if covered else ', after a yes'}: {rest} (--output TABLE.csv for the rows with their answers)")
     facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
     return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)

@@ -79,6 +79,7 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
         cells = plural(written.guarded, "cell")
         say(f"  {cells} a spreadsheet would run as a formula got a leading ' (--no-guard leaves them)")
     if running:
+        say(f"the rest is still to come: {next_step(job)}")
         return
     step, done = next_step(job), job.record.downloaded
     lacking = sum(done.errors.values()) + sum(done.missing.values()) if done else 0

@@ -51,6 +51,8 @@ def rows(clock: Clock, folder: Path, local: bool, search: str | None, limit: int
     mine = [_job_row(job, search or "") for job in jobs if str(job.folder) in shown]  # as they are now
     if not mine and not others:
         say(f"no jobs in {safe(folder.resolve())} or below" + ("" if local else ", and no batches") + _about(search))
+    if any(part.batch and not part.ended for job in jobs for part in job.submitted()) and local:
+        say("counts of what still runs are as last seen; poll.py JOB --once asks the server")
     return mine + others
 
 

@@ -100,7 +100,8 @@ def require_cost(job: Job, window: str, limit: Decimal) -> None:
         raise NotAllowed(
             f"{cost_text(cost, requests)} is over --max-cost {limit}, which would cover about {covers} of"
             f" {plural(requests, 'request')}; nothing was submitted",
-            "ask the user; after a yes, the same command with a higher limit",
+            "ask the user: the same command with a higher limit, or a job of fewer rows"
+            f" (create_batch_file.py --limit {covers})",
         )
 
 

@@ -376,7 +376,10 @@ def _(exchange: Exchange) -> None:
     """A listing that holds somebody else's things first."""
 
     def change(found: dict[str, Any]) -> None:
-        others = [{**row, "id": STRANGER, "filename": "x", "metadata": {}} for row in found["data"][:1]]
+        others = [
+            {**row, "id": STRANGER, "input_file_id": STRANGER, "filename": "x", "metadata": {}}
+            for row in found["data"][:1]
+        ]
         found["data"] = others + found["data"]
 
     _changed(exchange, change)

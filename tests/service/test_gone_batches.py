@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import requests as http
 
 from local_server.app import LocalServer
 from local_server.settings import FailRule
-from support.faults.fixture import MakeTrouble
+from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.trial import KEY
 from support.jobs import forget_batch
+from support.proxy.exchange import Exchange, Fault
 from support.running import run, write_requests
+
+ALWAYS = 100_000
 
 
 def age() -> None:
@@ -84,3 +88,76 @@ def test_a_job_of_one_part_whose_batch_was_deleted_while_it_ran_goes_on(make_tro
     assert trouble.run("run_batch", requests).code == 8
     assert len(trouble.oracle.batches()) == 2
     assert trouble.oracle.answered_twice() == []
+
+
+def delete_all(trouble: Trouble) -> None:
+    """What somebody does who tidies up in the dashboard: the inputs, then the batches."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    for batch in trouble.oracle.batches():
+        file_id = http.get(f"{trouble.server.base_url}/batches/{batch.id}", headers=headers).json()["input_file_id"]
+        assert http.delete(f"{trouble.server.base_url}/files/{file_id}", headers=headers).status_code == 200
+        assert http.delete(f"{trouble.server.base_url}/batches/{batch.id}", headers=headers).status_code == 204
+    trouble.clock.ahead += 600
+
+
+def test_answers_that_were_fetched_are_delivered_after_everything_was_deleted_on_the_server(
+    make_trouble: MakeTrouble,
+) -> None:
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")])
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    assert trouble.run("download", requests, "--partial").code in (8, 9)
+    assert trouble.run("poll", requests).code == 0
+    assert trouble.run("download", requests).code == 9
+    delete_all(trouble)
+    again = trouble.run("download", requests, "--output", "t.csv")
+    assert again.code == 9, again.err
+    assert len(Path("t.csv").read_text().splitlines()) == 5
+    assert trouble.run("retry_failed", requests).code == 0
+
+
+def test_a_job_whose_batch_and_input_were_deleted_while_it_ran_goes_on_after_a_yes(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    assert trouble.run("poll", requests, "--once").code == 8
+    delete_all(trouble)
+    for command in ("poll", "download", "run_batch"):
+        stopped = trouble.run(command, requests)
+        assert stopped.code == 5, stopped.err
+        assert "--again" in stopped.err
+    agreed = trouble.run("create_batch", requests, "--again")
+    assert agreed.code == 0, agreed.err
+    assert "it counts as ended" in agreed.err
+    assert trouble.run("download", requests).code == 7
+    planned = trouble.run("retry_failed", requests)
+    assert planned.code == 0, planned.err
+    assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 4
+
+
+def test_batches_that_were_cancelled_unanswered_are_waited_for_once_and_not_when_it_was_long_ago(
+    make_trouble: MakeTrouble,
+) -> None:
+    trouble = make_trouble(population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 6)
+    assert trouble.run("upload", requests, "--part-requests", "2").code == 0
+    assert trouble.run("create_batch", requests).code == 0
+    long_ago = False
+
+    def cancelled(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        found = json.loads(answer.body)
+        for row in found["data"]:
+            row |= {"status": "cancelled", "in_progress_at": row["created_at"]}
+            row["cancelled_at"] = row["created_at"] - (90_000 if long_ago else 0)
+            row["request_counts"] = {"total": 2, "completed": 0, "failed": 0}
+        exchange.send(answer.with_body(json.dumps(found).encode()))
+
+    trouble.strike(Fault("cancelled", "list_batches", times=ALWAYS), cancelled=cancelled)
+    for long_ago in (False, True):
+        shutil.rmtree("r.job")
+        assert trouble.run("upload", requests, "--part-requests", "2").code == 0
+        before = trouble.clock.monotonic()
+        assert trouble.run("create_batch", requests).code == 0
+        waited = trouble.clock.monotonic() - before
+        assert waited < 1 if long_ago else 29 < waited < 32, waited

@@ -24,7 +24,8 @@ KINDS = ("all", "trial", "rest", "retry", "reused")  # of attempts
 
 # A status word the server may add later counts as "still running", never as done.
 # "deleted" is ours: the server knows a batch no more while it knows others of the job.
-ENDED = frozenset({"completed", "failed", "cancelled", "expired", "deleted"})
+DELETED = "deleted"  # our own word: the server does not know the batch any more
+ENDED = frozenset({"completed", "failed", "cancelled", "expired", DELETED})
 # Ended or about to, without being completed.
 DEAD = frozenset({"failed", "cancelled", "cancelling", "expired"})
 

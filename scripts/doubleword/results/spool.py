@@ -29,12 +29,12 @@ from ..base.lock import lock
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.record import Batch, Fetched, Part
+from ..job.record import DELETED, Batch, Fetched, Part
 from ..request_file.answer_form import Expected
 from ..request_file.lines import Span, request_ids
 from ..request_file.parts import PART_REQUESTS
 from ..service.api import Api
-from ..service.identity import batch_of, require_same_server, vouched
+from ..service.identity import another, batch_of, require_same_server, vouched
 from ..service.refusals import Cut
 from ..service.server_objects import seen
 from . import expected_answer
@@ -344,7 +344,13 @@ def _fetch_into(
     """Whole means that the distinct lines add up with the counts of a batch that has ended. A batch that was fetched
     whole, and still lies there so, is asked for its counts alone."""
     before = batch.fetched
-    current = _after_cancel(api, job, part, _look(api, job, part, batch)[0])
+    try:
+        current = _after_cancel(api, job, part, _look(api, job, part, batch)[0])
+    except NotFound as error:
+        if not (before and before.whole and before == _fetched(part, batch, output, errors)):
+            raise
+        say(f"{error.what}; all of its answers were fetched before")
+        return replace(batch)
     if before and before.whole and before == _fetched(part, current, output, errors):
         return current
     # The error file loses lines when the server retries: it is not resumed across a change of status.
@@ -358,10 +364,8 @@ def _fetch_into(
         again, is_there = _look(api, job, part, current)
         counted = current.completed + current.failed
         if not is_there and counted and not readable and not output.looked.lines and not errors.looked.lines:
-            raise NotFound(
-                f"the server knows neither batch {safe(batch.id)}, which answered {counted} requests, nor its files",
-                "check that the key and DOUBLEWORD_BASE_URL are those it was submitted with",
-            )
+            answered = f"batch {safe(batch.id)}, which answered {counted} requests"
+            raise another(f"the server knows neither {answered}, nor its files", job)
         current = again
         current.fetched = found = _fetched(part, current, output, errors)
         foreign = output.foreign + errors.foreign
@@ -413,9 +417,10 @@ def _look(api: Api, job: Job, part: Part, batch: Batch) -> tuple[Batch, bool]:
     try:
         return seen(batch_of(api, part, batch.id), api.clock, batch), True
     except NotFound as error:
-        vouched(api, job, part)
-        if not batch.output_file_id:
-            raise
+        if batch.status != DELETED:
+            vouched(api, job, part)
+            if not batch.output_file_id:
+                raise
         say(f"{error.what}; trying its files")
         return replace(batch), False
 

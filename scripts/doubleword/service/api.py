@@ -123,12 +123,18 @@ class Api:
             )
         self._line = Line(self.base, key)
         self._made: dict[str, float] = {}  # id -> when, by clock.monotonic()
+        self._seen: dict[str, float] = {}
 
     def made_lately(self, made_id: str, at: float | None = None) -> None:
         """For a thing that this job made: while it is young, a 404 on it is temporary. `at`: when, by our clock."""
         age = 0.0 if at is None else abs(self.clock.now() - at)
         if age < YOUNG_SECONDS:
             self._made[made_id] = self.clock.monotonic() - age
+
+    def seconds_since_seen(self, what: str) -> float:
+        """How long ago this process saw something for the first time: 0 the first time it is asked."""
+        now = self.clock.monotonic()
+        return now - self._seen.setdefault(what, now)
 
     def _is_young(self, made_id: str) -> bool:
         return self.clock.monotonic() - self._made.get(made_id, -math.inf) < YOUNG_SECONDS

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import Clock, NotAllowed
+from ..base.errors import Clock, NotAllowed, Temporary
 from ..base.json_text import moment, words
 from ..base.text import next_command, safe
 from ..job.job import Job
@@ -47,22 +47,29 @@ def require_only_copy(api: Api, job: Job) -> None:
 def _listed(api: Api, pages: int, text: str, tag: str, known: set[str]) -> list[dict[str, Any]]:
     """The batches whose tag is this text: the search is a wildcard match. Where one was cancelled before it answered
     anything, they are listed once more, when what was in flight has landed: it is paid."""
-    for pause in (LAST_ANSWERS_SECONDS, None):
+    while True:
         found = [batch for batch in api.batches(pages, search=text) if metadata_of(batch).get(tag) == text]
-        if pause is None or not any(_may_answer(b) for b in found if b["id"] not in known):
-            break
+        doubtful = [batch["id"] for batch in found if batch["id"] not in known and _may_answer(batch, api.clock)]
+        pause = max((LAST_ANSWERS_SECONDS - api.seconds_since_seen(f"cancelled {i}") for i in doubtful), default=0.0)
+        if pause <= 0:
+            return found
+        if api.clock.monotonic() + pause > api.deadline:
+            raise Temporary("a batch with these requests was cancelled a moment ago", "the same command again later")
         say("a batch with these requests was cancelled: waiting until what was in flight has landed")
         api.clock.sleep(pause)
-    return found
 
 
 LAST_ANSWERS_SECONDS = 30.0  # the server aborts what is in flight within 5 s of a cancel
 
 
-def _may_answer(batch: dict[str, Any]) -> bool:
+LONG_AGO_SECONDS = 24 * 3600.0  # more than the clocks of two machines differ by
+
+
+def _may_answer(batch: dict[str, Any], clock: Clock) -> bool:
     counts = batch["request_counts"]
     began = batch["status"] in ("cancelling", "cancelled") and bool(batch.get("in_progress_at"))
-    return began and not counts["completed"] and counts["failed"] < counts["total"]
+    long_ago = 0 < moment(batch.get("cancelled_at")) < clock.now() - LONG_AGO_SECONDS
+    return began and not long_ago and not counts["completed"] and counts["failed"] < counts["total"]
 
 
 def _was_paid(batch: dict[str, Any], clock: Clock) -> bool:

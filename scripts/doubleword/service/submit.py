@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,11 +20,12 @@ from ..base.files import digest, state_of
 from ..base.text import next_command, plural, safe, utc
 from ..job import content_lock
 from ..job.job import Job
-from ..job.record import DEAD, Attempt, Part, Submission, Upload
+from ..job.record import DEAD, DELETED, Attempt, Part, Submission, Upload
 from .api import PAGE_LIMIT, YOUNG_SECONDS, Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
 from .identity import (
     another,
+    batch_of,
     is_of,
     one_spelling,
     require_known,
@@ -230,6 +232,24 @@ def _bring_anew(api: Api, job: Job, waiting: Sequence[Part]) -> None:
             job.save(part)
 
 
+def _count_gone_as_ended(api: Api, job: Job) -> None:
+    """The user has said that what the server does not know was deleted there: a batch with answers that were not all
+    fetched counts as ended with what is held, so that retry_failed.py plans the rest."""
+    for part in job.submitted():
+        batch = part.batch
+        if batch is None or (batch.fetched and batch.fetched.whole):
+            continue
+        try:
+            batch_of(api, part, batch.id)
+        except NotFound as error:
+            held = batch.fetched
+            counts = (held.completed, held.failed) if held else (0, 0)
+            part.batch = replace(batch, status=DELETED, completed=counts[0], failed=counts[1])
+            job.save(part)
+            rest = next_command("retry_failed.py", job.request_file())
+            say(f"{error.what}: it counts as ended; {rest} plans what it left")
+
+
 def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:
     """Takes over what there is, and sends nothing. Raises NotFound if there is nothing."""
     found = [part for part in waiting if take_from_elsewhere(api, job, part, adopt=True)]
@@ -254,6 +274,8 @@ def submit_parts(
     With a cost limit all is uploaded first, since the estimate needs every file. A 429 is waited for, `patience`
     seconds in all, then raised as Busy: what was submitted goes on, and the same command submits the rest.
     """
+    if choice == "again":
+        _count_gone_as_ended(api, job)
     waiting = job.unsubmitted()
     if not waiting:
         return

@@ -15,7 +15,7 @@ from ..base.errors import NotFound, Temporary
 from ..base.progress import Progress
 from ..base.text import plural
 from ..job.job import Job
-from ..job.record import ENDED, Attempt, Part
+from ..job.record import DELETED, ENDED, Attempt, Part
 from . import stuck
 from .api import PAGE_LIMIT, Api
 from .identity import batch_of, is_of, require_same_server, vouched
@@ -96,7 +96,7 @@ def _note_gone(job: Job, gone: tuple[NotFound, str, bool], fresh: dict[str, dict
     for part in job.submitted():
         if part.batch and part.batch.id == batch_id:
             say(f"{error.what}: it counts as ended")
-            part.batch.status = "deleted"
+            part.batch.status = DELETED
             job.save(part)
 
 

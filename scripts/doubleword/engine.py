@@ -96,7 +96,7 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
             submission.require_not_cancelled(job)
         if replace_stuck:
             stuck.replace(api, job)
-        elif terms.choice != "adopt" and any(not part.upload for part in job.unsubmitted()):
+        elif terms.choice is None and any(not part.upload for part in job.unsubmitted()):
             raise NotFound("not every part of this job has been uploaded", command("upload.py", job))
         submission.submit_parts(
             api, job, terms.window, terms.choice, terms.max_cost, jobs=1, patience=RETRY_AFTER_CAP_SECONDS

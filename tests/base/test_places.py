@@ -155,6 +155,18 @@ def test_a_read_only_file_system_is_enough_for_the_skill_and_named_where_a_job_i
         assert sorted(place.rglob("*")) == before
 
 
+def test_a_home_that_is_read_only_stops_no_submission_from_a_good_disk(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mounted("size=1m") as home:
+        (home / f".local/state/doubleword-batches-{os.getuid()}").mkdir(mode=0o700, parents=True)
+        assert start("mount", "-o", "remount,ro", home)[0] == 0
+        monkeypatch.setenv("HOME", str(home))
+        write_requests(Path("r.jsonl"), 2)
+        code, _, err = start(sys.executable, SCRIPTS / "run_batch.py", "r.jsonl", "--interval-seconds", "0.2")
+        assert code == 0, err
+
+
 def test_a_disk_that_is_really_full_is_named_and_nothing_half_is_left(server: LocalServer) -> None:
     with mounted("size=256k") as place:
         rows = Path("t.csv")

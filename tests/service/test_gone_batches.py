@@ -133,6 +133,8 @@ def test_a_job_whose_batch_and_input_were_deleted_while_it_ran_goes_on_after_a_y
     planned = trouble.run("retry_failed", requests)
     assert planned.code == 0, planned.err
     assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 4
+    assert trouble.run("run_batch", requests).code == 8
+    assert len(trouble.oracle.batches()) == 2
 
 
 def test_batches_that_were_cancelled_unanswered_are_waited_for_once_and_not_when_it_was_long_ago(

@@ -80,3 +80,20 @@ def test_a_copy_of_a_cancelled_job_does_not_pay_for_the_part_that_its_original_s
     assert (refused.code, refused.out) == (4, ""), refused.err
     assert "by another copy of this job" in refused.err
     assert trouble.oracle.answered_twice() == []
+
+
+def test_a_second_job_over_the_same_file_that_was_agreed_to_holds_up_no_retry_of_the_first(
+    make_trouble: MakeTrouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")])
+    requests = write_requests(Path("r.jsonl"), 4).absolute()
+    assert trouble.run("run_batch", requests).code == 9
+    Path("other").mkdir()
+    shutil.copy(requests, "other/s.jsonl")
+    with monkeypatch.context() as there:
+        there.chdir("other")
+        assert trouble.run("run_batch", Path("s.jsonl")).code == 4
+        assert trouble.run("create_batch", Path("s.jsonl"), "--again").code == 0, "what is not uploaded is uploaded"
+    assert trouble.run("retry_failed", requests).code == 0
+    assert trouble.run("run_batch", requests).code == 9
+    assert len(trouble.oracle.batches()) == 3

@@ -93,7 +93,7 @@ def test_the_only_copy_of_an_input_is_never_replaced_by_the_mere_ids_of_its_answ
     Path(f"batch-{batch_id}.results.jsonl").unlink()
     call(server, "DELETE", f"/files/{file_id}")
 
-    assert run("download", batch_id).code == 3
+    assert run("download", batch_id).code == 0, "the input that was fetched before is still there"
     assert Path(f"batch-{batch_id}.jsonl").read_text() == content
 
 
@@ -205,3 +205,20 @@ def test_an_input_that_does_not_end_is_not_fetched_for_ever(
     ran = trouble.run("upload", file_id)
     assert ran.code == 3, ran.err
     assert not list(Path().glob("file-*"))
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_job_begun_by_hand_over_a_batchs_input_learns_of_the_batch_instead_of_paying_for_it(
+    server: LocalServer, oracle: LocalOracle, deleted: bool
+) -> None:
+    file_id, batch_id = ended(server, chat_line("a", "x") + chat_line("b", "y"))
+    assert run("download", batch_id).code == 0
+    shutil.rmtree(f"batch-{batch_id}.job")
+    Path(f"batch-{batch_id}.results.jsonl").unlink()
+    assert run("upload", f"batch-{batch_id}.jsonl").code == 0
+    if deleted:
+        call(server, "DELETE", f"/files/{file_id}")
+    assert run("download", batch_id).code == 0
+    assert len(json_lines(Path(f"batch-{batch_id}.results.jsonl"))) == 2
+    assert run("create_batch", f"batch-{batch_id}.jsonl").code == 0
+    assert len(oracle.batches()) == 1

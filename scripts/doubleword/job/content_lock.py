@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..base.console import say
-from ..base.errors import Clock
+from ..base.errors import BadInput, Clock
 from ..base.lock import lock
 
 
 @contextlib.contextmanager
 def held(url: str, sha256: str, job_id: str, clock: Clock) -> Iterator[None]:
     """Holds the locks of a content and of a job at a base URL. Raises Temporary if another copy holds one for 10 s."""
-    folder = _folder()
+    folder = _folder(clock)
     if folder is None:
         say("note: no folder for locks; do not start two copies of a job at once")
         yield
@@ -36,7 +36,12 @@ def held(url: str, sha256: str, job_id: str, clock: Clock) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(folder: Path, what: str, clock: Clock) -> Iterator[None]:
-    path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.lock"
+    with _lock_file(folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.lock", clock):
+        yield
+
+
+@contextlib.contextmanager
+def _lock_file(path: Path, clock: Clock) -> Iterator[None]:
     with lock(path, clock):
         try:
             yield
@@ -45,7 +50,7 @@ def _held(folder: Path, what: str, clock: Clock) -> Iterator[None]:
                 path.unlink()
 
 
-def _folder() -> Path | None:
+def _folder(clock: Clock) -> Path | None:
     user = os.getuid() if hasattr(os, "getuid") else None
     # The temporary folder may be another for each service or shell of the same user.
     state = Path(os.path.expanduser("~/.local/state"))
@@ -57,9 +62,18 @@ def _folder() -> Path | None:
             parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
-            if _is_ours(folder, user):
+            if _is_ours(folder, user) and _can_lock(folder, clock):
                 return folder
     return None
+
+
+def _can_lock(folder: Path, clock: Clock) -> bool:
+    """Whether a lock can be made and held there: a home may be read-only, full, or on a mount without locks."""
+    try:
+        with _lock_file(folder / f"try-{os.getpid()}.lock", clock):
+            return True
+    except (OSError, BadInput):
+        return False
 
 
 def _is_ours(folder: Path, user: int | None) -> bool:

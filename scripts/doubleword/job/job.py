@@ -200,8 +200,13 @@ class Job:
         begun = old is not None and old.begun
         if old is not None and old.requests.sha256 == report.sha256:
             same_limits = old.limits == (limits.part_requests, limits.part_bytes)
-            if begun or (same_limits and old.record.source == source and known is None):
+            if known is None and (begun or (same_limits and old.record.source == source)):
                 return
+            if any(part.submission or part.batch for part in old.parts()):
+                raise BadInput(
+                    f"{safe(request_file)} has a job of its own, which was submitted",
+                    "go on with that, or work in another folder",
+                )
         elif begun:
             raise BadInput(
                 f"{safe(request_file)} was already uploaded with other content; its job must stay as it is",

@@ -37,7 +37,7 @@ def job_of_batch(api: Api, batch_id: str) -> Job:
         size = fetch_input(api, file_id, path) if file_id else 0
     except NotFound:
         size = 0
-    if not size:
+    if not size and not _is_input(path, seen(found, api.clock).total):
         return _job_without_input(api, found, path)
     home = metadata_of(found).get("dwb_job")
 
@@ -48,6 +48,14 @@ def job_of_batch(api: Api, batch_id: str) -> Job:
         part.upload, part.batch = Upload("", file_id, given=True), seen(found, api.clock)
 
     return job_of_input(path, api.clock, known_of)
+
+
+def _is_input(path: Path, requests: int) -> bool:
+    """Whether what lies under a batch's name is its input, fetched before it was deleted."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return requests == sum(b'"body"' in line for line in file)
 
 
 def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:

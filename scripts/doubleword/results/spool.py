@@ -420,7 +420,7 @@ def _look(api: Api, job: Job, part: Part, batch: Batch) -> tuple[Batch, bool]:
         if batch.status != DELETED:
             vouched(api, job, part)
             if not batch.output_file_id:
-                raise
+                raise (another(error.what, job) if job.recorded else error) from None
         say(f"{error.what}; trying its files")
         return replace(batch), False
 

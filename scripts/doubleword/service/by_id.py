@@ -49,7 +49,7 @@ def recorded(argument: str, kind: str) -> Path:
 def watched(api: Api, batch_id: str) -> Job:
     """A job of one batch to look at, with the record if there is one. Raises NotFound for an unknown id."""
     known = Job.load(recorded(batch_id, "batch"))
-    if known is not None:
+    if known is not None and known.submitted():
         return known
     found = api.batch(batch_id)
     batch = seen(found, api.clock)

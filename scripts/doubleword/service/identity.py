@@ -14,7 +14,7 @@ from ..base.console import say
 from ..base.errors import NotFound
 from ..base.text import next_command, safe
 from ..job.job import Job
-from ..job.record import Part, Upload
+from ..job.record import DELETED, Part, Upload
 from .api import Api
 from .refusals import Unclear, Young
 from .server_objects import metadata_of
@@ -150,6 +150,7 @@ def require_same_server(api: Api, job: Job) -> None:
 def require_known(api: Api, job: Job) -> bool:
     """Raises NotFound where the server does not know what the job made last; whether it has made anything yet."""
     made = [part for part in job.sent() if part.batch or (part.uploaded and not _may_be_deleted(part))]
+    made = [part for part in made if not part.batch or part.batch.status != DELETED]  # those nobody knows any more
     if made and not _knows(api, made[-1]):
         raise another(f"{safe(one_spelling(api.base))} does not know what was made for part {made[-1].part}", job)
     return bool(made)

@@ -86,12 +86,15 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
     """
     parts, known = list(job.parts()), known_batches(job)
     contents = {part.span.sha256 for part in parts if part.again} | {p.span.sha256 for p in job.unsubmitted()}
+    answered = {part.span.sha256 for part in parts if part.batch}
     for batch in _listed(api, 2 + len(parts) // PAGE_LIMIT, job.requests.sha256, "dwb_file", known):
         tags = metadata_of(batch)
         if tags.get("dwb_file") != job.requests.sha256 or tags.get("dwb_content") in contents:
             continue
         if batch["id"] in known or not _was_paid(batch, api.clock):
             continue
+        if tags.get("dwb_job") != job.id and ("dwb_again" in tags or tags.get("dwb_content") in answered):
+            continue  # another job's, sent beside what this one has: somebody said yes to that
         found = seen(batch, api.clock)
         raise NotAllowed(
             f"requests of this file were already submitted, in other parts or by another copy of this job: batch"

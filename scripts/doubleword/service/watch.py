@@ -18,7 +18,7 @@ from ..job.job import Job
 from ..job.record import DELETED, ENDED, Attempt, Part
 from . import stuck
 from .api import PAGE_LIMIT, Api
-from .identity import batch_of, is_of, require_same_server, vouched
+from .identity import another, batch_of, is_of, require_same_server, vouched
 from .other_batches import cancel_others, known_batches, resolve_seconds
 from .server_objects import seen
 
@@ -92,7 +92,7 @@ def _note_gone(job: Job, gone: tuple[NotFound, str, bool], fresh: dict[str, dict
     nor another batch, key or URL may be wrong."""
     error, batch_id, is_vouched = gone
     if not is_vouched and not fresh.keys() & known_batches(job):
-        raise error
+        raise another(error.what, job) if job.recorded else error
     for part in job.submitted():
         if part.batch and part.batch.id == batch_id:
             say(f"{error.what}: it counts as ended")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import certifi
 import pytest
 
 from doubleword.base.errors import Clock, Failure, NotFound, Temporary, WrongUsage
@@ -94,7 +95,8 @@ def always(body: bytes, status: str = "200 OK", **headers: str) -> Serve:
 @pytest.mark.parametrize(
     "proxy",
     ["socks://127.0.0.1:1080", "gopher://127.0.0.1:70", "http://", "http://127.0.0.1:99999", "http://127.0.0.1:x",
-     "://", "http://[::1", "socks5h://127.0.0.1:1", "http://127.0.0.1:1", "127.0.0.1:1", "http://no-such.invalid:3128"],
+     "://", "http://[::1", "socks5h://127.0.0.1:1", "http://127.0.0.1:1", "127.0.0.1:1", "http://no-such.invalid:3128",
+     "http://exa mple:80"],
 )  # fmt: skip
 def test_a_proxy_that_cannot_work_is_exit_2_at_once_and_its_variable_is_named(
     name: str, proxy: str, monkeypatch: pytest.MonkeyPatch
@@ -110,8 +112,33 @@ def test_a_proxy_that_cannot_work_is_exit_2_at_once_and_its_variable_is_named(
     assert clock.slept == []
 
 
+def test_a_blank_proxy_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", " ")
+    monkeypatch.setenv("DOUBLEWORD_BASE_URL", "https://no-such.invalid/v1")
+    ran = run("list_models")
+    assert "HTTPS_PROXY" not in ran.err
+    assert "no-such.invalid" in ran.err
+
+
+@pytest.mark.parametrize("certificates", [True, False])
+def test_a_file_for_the_keys_of_tls_that_cannot_be_written_is_named_by_its_variable(
+    certificates: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "nosuch" / "keys"))
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    if certificates:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    with serving(always(b"{}")) as port:
+        monkeypatch.setenv("DOUBLEWORD_BASE_URL", f"https://127.0.0.1:{port}/v1")
+        ran = run("list_models")
+    assert ran.code == 2, ran.err
+    assert "SSLKEYLOGFILE" in ran.err
+    assert "CA_BUNDLE" not in ran.err
+
+
 @pytest.mark.parametrize(
-    ("status", "code"), [("407 Authentication Required", 2), ("403 Forbidden", 2), ("503 Busy", 6)]
+    ("status", "code"),
+    [("407 Authentication Required", 2), ("403 Forbidden", 2), ("501 No CONNECT here", 2), ("503 Busy", 6)],
 )
 def test_what_a_proxy_answers_is_told_from_the_way_behind_it(
     status: str, code: int, monkeypatch: pytest.MonkeyPatch
@@ -128,7 +155,7 @@ def test_what_a_proxy_answers_is_told_from_the_way_behind_it(
         ran = run("list_models")
 
     assert ran.code == code, ran.err
-    assert (code == 6) or "HTTPS_PROXY" in ran.err
+    assert "HTTPS_PROXY" in ran.err
     assert "word" not in ran.err
     assert received
     assert all(first.startswith(b"CONNECT ") and KEY.encode() not in first for first in received)

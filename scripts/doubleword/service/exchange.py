@@ -19,7 +19,16 @@ from urllib.parse import urlsplit
 from ..base.errors import VERSION, Failure, NotAllowed, Temporary, WrongUsage
 from ..base.text import safe
 from .base_url import is_local
-from .refusals import Unclear, certificate_refused, no_url, nothing_sent, proxy_refused, reason, tls_refused
+from .refusals import (
+    Unclear,
+    certificate_refused,
+    file_missing,
+    no_url,
+    nothing_sent,
+    proxy_refused,
+    reason,
+    tls_refused,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -129,13 +138,15 @@ class Line:
         if is_local(self.base):
             return None, ""
         found = self._requests.utils.get_environ_proxies(self.base)
-        proxy = found.get("https") or found.get("all")
+        proxy = (found.get("https") or "").strip() or (found.get("all") or "").strip()
         if not proxy:
             return None, ""
-        named = next((name for name in _PROXY_VARIABLES if os.environ.get(name) == proxy), "the system's settings")
+        named = next(
+            (name for name in _PROXY_VARIABLES if os.environ.get(name, "").strip() == proxy), "the system's settings"
+        )
         try:
             parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            sound = bool(parts.hostname) and parts.port != 0
+            sound = bool(parts.hostname) and parts.port != 0 and not any(c.isspace() for c in proxy)
         except ValueError:
             sound, parts = False, urlsplit("")
         if not sound or parts.scheme not in _PROXY_KINDS:
@@ -212,7 +223,8 @@ class Line:
                 response.close()
 
     def _failure(self, error: BaseException, what: str, watch: Watch) -> Failure:
-        text = f"{what}: {reason(error)}"
+        way = f" by way of the proxy that {self._proxy_from} names" if self.proxy else ""
+        text = f"{what}{way}: {reason(error)}"
         if watch.over:
             text = f"{what}: no whole answer within {watch.seconds:.0f} s"
             return Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later")
@@ -241,6 +253,8 @@ class Line:
                 f"the certificate of {safe(self.base)} is not trusted, and {named} {state}: {text}",
                 f"set {named} to the file of the authority that signed it, or check DOUBLEWORD_BASE_URL",
             )
+        if file_missing(error):
+            return WrongUsage(f"a file that TLS is to use: {text}", "check SSLKEYLOGFILE, or unset it")
         if tls_refused(error):
             return WrongUsage(
                 f"{safe(self.base)} speaks no TLS that is understood: {text}", "check DOUBLEWORD_BASE_URL"
@@ -309,6 +323,11 @@ def _certificates() -> tuple[str | bool, str]:
 
             ssl.create_default_context(cafile=path)
     except (OSError, ValueError) as error:  # an SSLError is an OSError
+        other = getattr(error, "filename", None)
+        if other not in (None, path):  # where TLS is to write its keys to
+            raise WrongUsage(
+                f"SSLKEYLOGFILE names {safe(other)}: {reason(error)}", "correct SSLKEYLOGFILE, or unset it"
+            ) from None
         why = "there is no such file" if isinstance(error, FileNotFoundError) else reason(error)
         raise WrongUsage(
             f"{named} names no file of certificates: {safe(path)}: {why}", f"correct {named}, or unset it"

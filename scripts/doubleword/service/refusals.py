@@ -152,10 +152,15 @@ def tls_refused(error: BaseException) -> bool:
 
 
 def proxy_refused(error: BaseException) -> bool:
-    """Whether the proxy is at fault, and not the way behind it (a 5xx of the proxy's)."""
+    """Whether the proxy is at fault, and not the way behind it (a 5xx of the proxy's, but for one that is none)."""
     if not _names(error) & {"ProxyError", "InvalidProxyURL", "ProxySchemeUnknown", "SOCKSHTTPSConnectionPool"}:
         return False
-    return re.search(r"Tunnel connection failed: 5\d\d", " ".join(str(e) for e in _chain(error))) is None
+    return re.search(r"Tunnel connection failed: 5(?!01)\d\d", " ".join(str(e) for e in _chain(error))) is None
+
+
+def file_missing(error: BaseException) -> bool:
+    """Whether a local file was lacking: urllib3 wraps that as if the connection had been cut."""
+    return any("FileNotFoundError(" in str(inner) or isinstance(inner, FileNotFoundError) for inner in _chain(error))
 
 
 def no_url(error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
 The package's: files.create, batches.create, retrieve each second, content to a file. It checks, covers, orders and
 syncs nothing; `run_batch.py` parses every line of both files whole, and writes the answers twice, once synced. 0.65 of
-it was the aim while whole lines were told by their ends. The server costs as little as can be.
+the package's time is the goal. The server costs as little as can be.
 
 python tests/bench/whole_job.py
 """

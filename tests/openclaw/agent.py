@@ -15,6 +15,7 @@ from openclaw.model_server import Conversation, ToolCall
 
 LOOKS = " --interval-seconds 2"  # the one thing added to the skill's commands: it looks every 30 s
 EXEC_WAIT_MS = 120_000  # as long as exec lets a command stay in the foreground
+SHOWN = 1000  # characters of what a command said that are told on
 
 Steps = Generator[ToolCall | str, str, None]
 
@@ -104,12 +105,12 @@ class Agent:
         if code == 8 and "stuck" not in result:
             yield "NO_REPLY"
         if code in (6, 8):
-            yield f"No news of your table: {result[-300:]}"
+            yield f"No news of your table: {result[-SHOWN:]}"
         own = re.search(r"\[cron:(\S+) ", talk.request)
         assert own, talk.request
         removed = yield ToolCall("tool_call", {"id": "automations", "args": {"action": "remove", "jobId": own[1]}})
         told = "Your table is ready" if code == 0 else "It ended, but not well"
-        yield f"{told}. Exit code {code}. {result[-300:]}\n{removed[:200]}"
+        yield f"{told}. Exit code {code}. {result[-SHOWN:]}\n{removed[:200]}"
 
 
 def command_of(message: str) -> str:

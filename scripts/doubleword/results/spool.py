@@ -160,7 +160,7 @@ class Spool:
     def fetch_anew(self, api: Api, file_id: str, keep: bool, received: Received) -> None:
         """Replaces the spool by a reading from line 0. With `keep`, lines that are not sent again stay."""
         path = self.path.with_suffix(".fresh")
-        path.unlink(missing_ok=True)  # of a copy that was killed
+        path.unlink(missing_ok=True)  # of the pass before
         fresh = Spool(path, self._known, self._requests, self.path)
         fresh.fetch(api, file_id, received)
         if keep:
@@ -330,6 +330,8 @@ def _fetch_batch(api: Api, job: Job, part: Part, batch: Batch, expected: Expecte
     known = Known(job, part, expected)
     # How many a batch has, the server alone says of one that is only looked at.
     requests = part.requests if job.recorded else min(part.requests, PART_REQUESTS)
+    for path in spool_files(job, batch):
+        path.with_suffix(".fresh").unlink(missing_ok=True)  # of a copy that was killed
     output, errors = (Spool(path, known, requests) for path in spool_files(job, batch))
     try:
         return _fetch_into(api, job, part, batch, output, errors, received)

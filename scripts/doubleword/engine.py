@@ -362,7 +362,8 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
             f"the server's estimate for the trial is {price:.2g} USD: about {price / tried * left:.2g} USD for the rest"
         )
     rest = command("run_batch.py", job)
-    covered = price is not None and terms.max_cost is not None and price / tried * left <= terms.max_cost
+    limit = terms.max_cost  # for the whole job, the trial included
+    covered = price is not None and limit is not None and price / tried * (tried + left) <= limit
     say(f"next{'' if covered else ', after a yes'}: {rest} (--output TABLE.csv for the rows with their answers)")
     facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
     return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)

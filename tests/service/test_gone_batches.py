@@ -163,3 +163,13 @@ def test_batches_that_were_cancelled_unanswered_are_waited_for_once_and_not_when
         assert trouble.run("create_batch", requests).code == 0
         waited = trouble.clock.monotonic() - before
         assert waited < 1 if long_ago else 29 < waited < 32, waited
+
+
+def test_after_a_yes_too_a_young_batch_that_a_replica_does_not_know_yet_is_no_deleted_one(server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert run("upload", requests).code == 0
+    (batch,) = run("create_batch", requests).lines
+    forget_batch(server, batch)
+    agreed = run("create_batch", requests, "--again")
+    assert agreed.code == 6, agreed.err
+    assert "deleted" not in Path("r.job/record.json").read_text()

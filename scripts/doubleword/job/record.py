@@ -23,8 +23,7 @@ RECORD_VERSION = 1
 KINDS = ("all", "trial", "rest", "retry", "reused")  # of attempts
 
 # A status word the server may add later counts as "still running", never as done.
-# "deleted" is ours: the server knows a batch no more while it knows others of the job.
-DELETED = "deleted"  # our own word: the server does not know the batch any more
+DELETED = "deleted"  # our own word: the server knows the batch no more
 ENDED = frozenset({"completed", "failed", "cancelled", "expired", DELETED})
 # Ended or about to, without being completed.
 DEAD = frozenset({"failed", "cancelled", "cancelling", "expired"})
@@ -70,7 +69,7 @@ class Batch:
         """Whether its counts can be those of a batch of so many requests that has ended. A completed one that answered
         nothing, or one that has another number of requests, says nothing: all of it may have run."""
         done = self.completed + self.failed
-        if self.status == "deleted" or not (self.started or self.status == "completed" or done):
+        if self.status == DELETED or not (self.started or self.status == "completed" or done):
             return True  # as last seen; or it ended before anything was taken up
         return self.total == requests and done <= self.total and (done > 0 or self.status != "completed")
 

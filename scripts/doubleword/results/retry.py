@@ -257,13 +257,13 @@ def _require_ended(job: Job) -> None:
         raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
     running = [part for part in job.submitted() if not part.ended]
     if running:
-        raise StillOpen(f"{len(running)} batch(es) of this job have not ended", command("poll.py", job))
+        raise StillOpen(f"{plural(len(running), 'batch')} of this job still to end", command("poll.py", job))
     waiting = job.unsubmitted()
     if any(part.submission for part in waiting):
         raise StillOpen("whether a part was submitted is still unclear", command("run_batch.py", job))
     if waiting and job.latest.cancelled_at is None:
         raise StillOpen(
-            f"{len(waiting)} part(s) of this job are not submitted yet",
+            f"{plural(len(waiting), 'part')} of this job still to be submitted",
             command("run_batch.py", job),
         )
     if not job.request_file().exists():

@@ -10,7 +10,7 @@ from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
-from .identity import batch_of, cancelled_now, require_same_server, vouched
+from .identity import batch_of, cancelled_now, require_same_server, tell_what_is_young, vouched
 from .server_objects import seen
 from .submit import settle
 
@@ -34,6 +34,7 @@ def cancel(api: Api, job: Job) -> list[Cancelled]:
             stack.enter_context(job.locked(api.clock))
         except Temporary as busy:
             job.tell_to_stop()
+            tell_what_is_young(api, job)
             lines = [_cancelled(api, job, part, b, noted=False) for part in job.submitted() for b in _to_cancel(part)]
             facts = {"part": None, "batch_id": None, "status": "unknown", "action": "is told to send nothing more"}
             return [*lines, Cancelled(f"{busy.what}; it is told to send nothing more", facts, busy)]

@@ -234,7 +234,10 @@ def _bring_anew(api: Api, job: Job, waiting: Sequence[Part]) -> None:
 
 def _count_gone_as_ended(api: Api, job: Job) -> None:
     """The user has said that what the server does not know was deleted there: a batch with answers that were not all
-    fetched counts as ended with what is held, so that retry_failed.py plans the rest."""
+    fetched counts as ended with what is held, so that retry_failed.py plans the rest.
+
+    What was made a moment ago may be unknown to a lagging replica: that is Temporary."""
+    require_same_server(api, job)
     for part in job.submitted():
         batch = part.batch
         if batch is None or (batch.fetched and batch.fetched.whole):
@@ -274,10 +277,10 @@ def submit_parts(
     With a cost limit all is uploaded first, since the estimate needs every file. A 429 is waited for, `patience`
     seconds in all, then raised as Busy: what was submitted goes on, and the same command submits the rest.
     """
-    if choice == "again":
-        _count_gone_as_ended(api, job)
     waiting = job.unsubmitted()
     if not waiting:
+        if choice == "again":  # with nothing to send that can only be about what is gone
+            _count_gone_as_ended(api, job)
         return
     require_not_cancelled(job)
     require_unchanged(job)

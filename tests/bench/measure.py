@@ -55,6 +55,20 @@ def bench_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def served(output: Path) -> Iterator[str]:
+    """The base URL of a fast server whose batch answers with that file, in the environment of who is measured too."""
+    command = [sys.executable, str(Path(__file__).with_name("fast_server.py")), str(output), str(REQUESTS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+            os.environ |= {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_API_KEY": "k" * 20}
+            yield url
+        finally:
+            server.kill()
+
+
 def reviews() -> Iterator[str]:
     """The same 50,000 texts every time."""
     chance, size = random.Random(1), BYTES // REQUESTS - 230

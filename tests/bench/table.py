@@ -11,7 +11,6 @@ first (0.3 s and 45 MiB), and what the answers are has to be known before the fi
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ import sys
 from pathlib import Path
 
 from fast_server import BATCH, ERRORS, OUTPUT
-from measure import REQUESTS, SCRIPTS, WORDS, bench_folder, compare
+from measure import REQUESTS, SCRIPTS, WORDS, bench_folder, compare, served
 
 DOWNLOAD = """
 import contextlib, io, json, shutil, sys, time
@@ -85,25 +84,18 @@ def main(size: int) -> int:
         # In a process of its own: the peak memory of a child is never reported below that of the parent it came from.
         subprocess.run([sys.executable, __file__, str(size), str(folder)], check=True)
         record, output = folder / "bench.job/record.json", folder / "bench.output"
-        command = [sys.executable, str(Path(__file__).with_name("fast_server.py")), str(output), str(REQUESTS)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
-            os.environ |= {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_API_KEY": "k" * 20}
-            try:
-                contenders: dict[str, tuple[str, list[str | Path]]] = {"without a table": (DOWNLOAD, [record])}
-                for form in FORMS:
-                    contenders[form] = (DOWNLOAD, [record, "--output", folder / f"out.{form}"])
-                fine = compare(
-                    f"download of {REQUESTS} answers, rows of {size} bytes, ratio to one without a table",
-                    contenders,
-                    LIMITS.get(size, {}),
-                )
-            finally:
-                server.kill()
-                shutil.rmtree(record.parent, ignore_errors=True)
-                for made in (*folder.glob("out.*"), *folder.glob("bench.*"), folder / "rows.csv"):
-                    made.unlink(missing_ok=True)  # of another size next time
+        with served(output):
+            contenders: dict[str, tuple[str, list[str | Path]]] = {"without a table": (DOWNLOAD, [record])}
+            for form in FORMS:
+                contenders[form] = (DOWNLOAD, [record, "--output", folder / f"out.{form}"])
+            fine = compare(
+                f"download of {REQUESTS} answers, rows of {size} bytes, ratio to one without a table",
+                contenders,
+                LIMITS.get(size, {}),
+            )
+        shutil.rmtree(record.parent, ignore_errors=True)
+        for made in (*folder.glob("out.*"), *folder.glob("bench.*"), folder / "rows.csv"):
+            made.unlink(missing_ok=True)  # of another size next time
     return 0 if fine else 1
 
 

@@ -6,7 +6,6 @@ python tests/bench/transfer.py
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 from fast_server import BATCH, ERRORS, OUTPUT
-from measure import REQUESTS, SCRIPTS, bench_folder, compare, request_file, reviews
+from measure import REQUESTS, SCRIPTS, bench_folder, compare, request_file, reviews, served
 
 PLAIN_UPLOAD = """
 import requests, sys, uuid
@@ -125,15 +124,8 @@ def main() -> int:
         # In a process of its own: the peak memory of a child is never reported below that of the parent it came from.
         subprocess.run([sys.executable, __file__, str(folder)], check=True)
         requests, output, record = (folder / f"bench.{ending}" for ending in ("jsonl", "output", "job/record.json"))
-        command = [sys.executable, str(Path(__file__).with_name("fast_server.py")), str(output), str(REQUESTS)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
-            os.environ |= {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_API_KEY": "k" * 20}
-            try:
-                return measure(folder, requests, record, url)
-            finally:
-                server.kill()
+        with served(output) as url:
+            return measure(folder, requests, record, url)
 
 
 def measure(folder: Path, requests: Path, record: Path, url: str) -> int:

@@ -9,13 +9,12 @@ python tests/bench/whole_job.py
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from measure import REQUESTS, SCRIPTS, bench_folder, compare, request_file
+from measure import REQUESTS, SCRIPTS, bench_folder, compare, request_file, served
 from transfer import output_file
 
 AT_MOST = 1.7
@@ -46,23 +45,16 @@ def main() -> int:
         # In a process of its own: the peak memory of a child is never reported below that of the parent it came from.
         subprocess.run([sys.executable, __file__, str(folder)], check=True)
         requests, output = folder / "bench.jsonl", folder / "bench.output"
-        command = [sys.executable, str(Path(__file__).with_name("fast_server.py")), str(output), str(REQUESTS)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
-            os.environ |= {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_API_KEY": "k" * 20}
-            try:
-                fine = compare(
-                    f"a whole job of {REQUESTS} requests, ratio to the openai package's calls",
-                    {
-                        "openai package": (OPENAI, [requests, url]),
-                        "run_batch.py": (OURS, [requests]),
-                    },
-                    {"run_batch.py": AT_MOST},
-                )
-            finally:
-                server.kill()
-                shutil.rmtree(requests.with_suffix(".job"), ignore_errors=True)
+        with served(output) as url:
+            fine = compare(
+                f"a whole job of {REQUESTS} requests, ratio to the openai package's calls",
+                {
+                    "openai package": (OPENAI, [requests, url]),
+                    "run_batch.py": (OURS, [requests]),
+                },
+                {"run_batch.py": AT_MOST},
+            )
+        shutil.rmtree(requests.with_suffix(".job"), ignore_errors=True)
     return 0 if fine else 1
 
 

@@ -230,12 +230,8 @@ def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_
         assert record["attempts"][0]["parts"][0]["batch"]["id"] == oracle.live()[0].id
 
 
-def test_one_file_in_two_folders_started_at_once_on_one_machine_makes_one_batch(
-    server: LocalServer, oracle: LocalOracle
-) -> None:
-    write_requests(Path("r.jsonl"), REQUESTS)
-    folders = [Path.cwd(), copied("other")]
-    (folders[1] / "r.jsonl").rename(folders[1] / "another name.jsonl")
+def sent_by_one_of(server: LocalServer, jobs: list[tuple[Path, str]]) -> None:
+    """Starts run_batch.py on each of these at once: the first POST is held up until there is a second, or for 3 s."""
     second = threading.Event()
     posts: list[Request] = []
 
@@ -244,17 +240,26 @@ def test_one_file_in_two_folders_started_at_once_on_one_machine_makes_one_batch(
             posts.append(request)
             if len(posts) > 1:
                 second.set()
-            second.wait(2)
+            second.wait(3)
 
     with Proxy(server.port, meet) as proxy:
-        names = ("r.jsonl", "another name.jsonl")
         started = [
             Child(folder, ("run_batch", name, "--interval-seconds", "1"), base_url=proxy.base_url)
-            for folder, name in zip(folders, names, strict=True)
+            for folder, name in jobs
         ]
         done = [child.wait() for child in started]
+    assert posts
     assert not second.is_set(), "both were sent at the same moment"
     assert sorted(ran.code for ran in done) in ([0, 4], [0, 6]), done
+
+
+def test_one_file_in_two_folders_started_at_once_on_one_machine_makes_one_batch(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
+    write_requests(Path("r.jsonl"), REQUESTS)
+    folders = [Path.cwd(), copied("other")]
+    (folders[1] / "r.jsonl").rename(folders[1] / "another name.jsonl")
+    sent_by_one_of(server, list(zip(folders, ("r.jsonl", "another name.jsonl"), strict=True)))
     assert len(oracle.batches()) == 1
 
 
@@ -268,22 +273,5 @@ def test_a_retry_by_its_file_and_by_its_batch_id_at_once_on_one_machine_is_sent_
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     assert run("retry_failed", batch).code == 0
-    second = threading.Event()
-    posts: list[Request] = []
-
-    def meet(moment: Moment, request: Request) -> None:
-        if moment is Moment.ARRIVED and request.is_("POST", "/batches"):
-            posts.append(request)
-            if len(posts) > 1:
-                second.set()
-            second.wait(3)
-
-    with Proxy(portioned_server.port, meet) as proxy:
-        started = [
-            Child(folder, ("run_batch", name, "--interval-seconds", "1"), base_url=proxy.base_url)
-            for folder, name in ((home, "r.jsonl"), (elsewhere, f"batch-{batch}.jsonl"))
-        ]
-        done = [child.wait() for child in started]
-    assert not second.is_set(), "both were sent at the same moment"
-    assert sorted(ran.code for ran in done) in ([0, 4], [0, 6]), done
+    sent_by_one_of(portioned_server, [(home, "r.jsonl"), (elsewhere, f"batch-{batch}.jsonl")])
     assert not oracle.answered_twice()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from support.oracle import LocalOracle
 OF_THE_MACHINE = ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "NETRC", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
                   "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # fmt: skip
 SPEED = 200  # the server's waits of seconds pass in milliseconds
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores interruptions, and so would every script that a test interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,10 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import requests as http
 
 from local_server.app import LocalServer
-from local_server.settings import FailRule
+from local_server.settings import FailRule, User
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.trial import KEY
@@ -173,3 +174,71 @@ def test_after_a_yes_too_a_young_batch_that_a_replica_does_not_know_yet_is_no_de
     agreed = run("create_batch", requests, "--again")
     assert agreed.code == 6, agreed.err
     assert "deleted" not in Path("r.job/record.json").read_text()
+
+
+STRANGER = "sk-of-somebody-else"
+
+
+@pytest.fixture
+def of_another_key(make_trouble: MakeTrouble, monkeypatch: pytest.MonkeyPatch) -> Trouble:
+    """Two parts run under one key; the shell has another, and nothing is young any more."""
+    trouble = make_trouble(population_delay=1e9, users=[User(KEY), User(STRANGER, email="somebody@example.com")])
+    trouble.submit(write_requests(Path("r.jsonl"), 4), "--part-requests", "2")
+    trouble.clock.ahead += 600
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", STRANGER)
+    return trouble
+
+
+def test_a_yes_that_was_given_for_another_reason_makes_no_running_batch_a_deleted_one(of_another_key: Trouble) -> None:
+    refused = of_another_key.run("create_batch", "r.jsonl", "--again")
+    assert refused.code == 5, refused.err
+    assert "another key or base URL?" in refused.err
+    assert '"deleted"' not in Path("r.job/record.json").read_text()
+
+
+@pytest.mark.parametrize("script", ["poll", "run_batch", "download"])
+def test_what_a_yes_alone_made_deleted_is_looked_for_once_more(
+    of_another_key: Trouble, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    trouble, requests = of_another_key, "r.jsonl"
+    assert trouble.run("poll", requests, "--once").code == 5
+    agreed = trouble.run("create_batch", requests, "--again")
+    assert (agreed.code, agreed.err.count("it counts as ended")) == (0, 2), agreed.err
+    assert trouble.run("poll", requests, "--once").lines == ["deleted"], "still nothing is known of it"
+
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", KEY)
+    seen = trouble.run(script, requests, *(("--timeout-seconds", "60") if script != "download" else ()))
+
+    assert seen.code == 8, seen.err
+    assert '"deleted"' not in Path("r.job/record.json").read_text()
+    assert len(trouble.oracle.batches()) == 2
+
+
+def test_the_yes_to_a_stop_that_is_over_counts_no_more(
+    of_another_key: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert of_another_key.run("poll", "r.jsonl", "--once").code == 5
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", KEY)
+    assert of_another_key.run("poll", "r.jsonl", "--once").code == 8
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", STRANGER)
+    assert of_another_key.run("create_batch", "r.jsonl", "--again").code == 5
+
+
+def test_a_yes_for_another_reason_sends_no_part_on_another_account(
+    make_trouble: MakeTrouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Part 1 runs, part 2 found no room; what is to be sent again is not sent where part 1 is not known."""
+    trouble = make_trouble(population_delay=1e9, users=[User(KEY), User(STRANGER, email="somebody@example.com")])
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert trouble.run("upload", requests, "--part-requests", "2").code == 0
+    trouble.strike(Fault("429_absurd", "submit", nth=2, times=ALWAYS, value=2.0))
+    assert trouble.run("create_batch", requests).code == 6
+    trouble.strike()
+    trouble.clock.ahead += 600
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", STRANGER)
+    refused = trouble.run("create_batch", requests, "--again")
+    assert refused.code == 5, refused.err
+    assert len(trouble.oracle.batches()) == 1
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", KEY)
+    assert trouble.run("create_batch", requests).code == 0
+    assert len(trouble.oracle.batches()) == 2

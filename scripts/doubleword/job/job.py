@@ -419,6 +419,28 @@ class Job:
         open_own(self._stop).close()
         sync_folder(self.folder)
 
+    # --- the stop "another key or base URL?" ---
+
+    @property
+    def _unknown(self) -> Path:
+        return self.folder / "unknown"
+
+    @property
+    def told_unknown(self) -> bool:
+        """Whether the user was told that the server knows nothing of this job, and nothing of it was seen since: only
+        then is --again a yes to that."""
+        return os.path.lexists(self._unknown)
+
+    def note_unknown(self, told: bool) -> None:
+        """A file, as for `stop`: the stop is also told by commands that do not hold the lock."""
+        if told == self.told_unknown or not self.recorded:
+            return
+        with contextlib.suppress(OSError):
+            if told:
+                open_own(self._unknown).close()
+            else:
+                self._unknown.unlink()
+
     def _take_stop(self, clock: Clock) -> None:
         if self.told_to_stop and self.path.exists():
             self.latest.cancelled_at = clock.now()

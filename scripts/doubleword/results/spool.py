@@ -34,7 +34,8 @@ from ..request_file.answer_form import Expected
 from ..request_file.lines import Span, request_ids
 from ..request_file.parts import PART_REQUESTS
 from ..service.api import Api
-from ..service.identity import another, batch_of, require_same_server, vouched
+from ..service.deleted import stop_unless_deleted
+from ..service.identity import another, batch_of, require_same_server
 from ..service.refusals import Cut
 from ..service.server_objects import seen
 from . import expected_answer
@@ -419,10 +420,8 @@ def _look(api: Api, job: Job, part: Part, batch: Batch) -> tuple[Batch, bool]:
     try:
         return seen(batch_of(api, part, batch.id), api.clock, batch), True
     except NotFound as error:
-        if batch.status != DELETED:
-            vouched(api, job, part)
-            if not batch.output_file_id:
-                raise (another(error.what, job) if job.recorded else error) from None
+        if batch.status != DELETED and (stop := stop_unless_deleted(api, job, part, batch, error)):
+            raise stop from None
         say(f"{error.what}; trying its files")
         return replace(batch), False
 

@@ -10,7 +10,8 @@ from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
-from .identity import batch_of, cancelled_now, require_same_server, tell_what_is_young, vouched
+from .deleted import stop_unless_deleted
+from .identity import batch_of, cancelled_now, require_same_server, tell_what_is_young
 from .server_objects import seen
 from .submit import settle
 
@@ -73,7 +74,7 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True
             batch, did = seen(cancelled_now(api, before.id), api.clock, batch), "is cancelled now"
     except NotFound as error:  # one that was deleted does not run any more
         facts = _facts(part, before, "is not known any more") | {"status": "unknown"}
-        return Cancelled(error.what, facts, _unless_deleted(api, job, part, error))
+        return Cancelled(error.what, facts, _unless_deleted(api, job, part, before, error))
     except Failure as failure:
         text = f"batch {safe(before.id)} could not be cancelled, and may still run: {failure.what}"
         return Cancelled(text, _facts(part, batch, "could not be cancelled"), failure)
@@ -90,9 +91,9 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True
     return Cancelled(text, _facts(part, batch, did) | {"final": _is_final(batch)})
 
 
-def _unless_deleted(api: Api, job: Job, part: Part, error: NotFound) -> Failure | None:
+def _unless_deleted(api: Api, job: Job, part: Part, batch: Batch, error: NotFound) -> Failure | None:
     try:
-        return None if vouched(api, job, part) else error
+        return stop_unless_deleted(api, job, part, batch, error)
     except Failure as stop:
         return stop
 

@@ -106,7 +106,8 @@ def one_spelling(url: str) -> str:
 
 
 def another(what: str, job: Job) -> NotFound:
-    """The stop: nothing is concluded, nothing torn up, nothing paid."""
+    """The stop: nothing is concluded, nothing torn up, nothing paid. From then on --again is a yes to that."""
+    job.note_unknown(True)
     again = next_command("create_batch.py", job.request_file(), "--again")
     where = job.record.base_url or "the server"
     return NotFound(
@@ -114,19 +115,6 @@ def another(what: str, job: Job) -> NotFound:
         f"set the key and DOUBLEWORD_BASE_URL of before; if it was deleted or has expired there, ask the user: {again}"
         " pays for it anew",
     )
-
-
-def vouched(api: Api, job: Job, part: Part) -> bool:
-    """After a 404 on a part's batch: whether the server knows its file, so that the batch was deleted there.
-
-    Raises NotFound, the stop, where it should and does not; False where no file of this job's can tell.
-    """
-    upload = part.upload
-    if upload is None or upload.file_id is None or upload.given or _may_be_deleted(part):
-        return False
-    if not api.has_file(upload.file_id):
-        raise another(f"the server knows neither batch {safe(part.batch and part.batch.id, 80)} nor its file", job)
-    return True
 
 
 def require_same_server(api: Api, job: Job) -> None:
@@ -149,21 +137,23 @@ def require_same_server(api: Api, job: Job) -> None:
 
 def require_known(api: Api, job: Job) -> bool:
     """Raises NotFound where the server does not know what the job made last; whether it has made anything yet."""
-    made = [part for part in job.sent() if part.batch or (part.uploaded and not _may_be_deleted(part))]
+    made = [part for part in job.sent() if part.batch or (part.uploaded and not may_be_torn(part))]
     made = [part for part in made if not part.batch or part.batch.status != DELETED]  # those nobody knows any more
     if made and not _knows(api, made[-1]):
         raise another(f"{safe(one_spelling(api.base))} does not know what was made for part {made[-1].part}", job)
+    job.note_unknown(False)
     return bool(made)
 
 
-def _may_be_deleted(part: Part) -> bool:
+def may_be_torn(part: Part) -> bool:
+    """Whether this job may have deleted the part's file itself."""
     return part.submission is not None and part.submission.tearing
 
 
 def _knows(api: Api, part: Part) -> bool:
     asked: list[Callable[[], object]] = []
     young = None
-    if part.uploaded and not _may_be_deleted(part):
+    if part.uploaded and not may_be_torn(part):
         file_id = part.uploaded
         asked.append(lambda: api.file(file_id))
     if part.batch:

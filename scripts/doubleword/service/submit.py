@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -20,12 +19,12 @@ from ..base.files import digest, state_of
 from ..base.text import next_command, plural, safe, utc
 from ..job import content_lock
 from ..job.job import Job
-from ..job.record import DEAD, DELETED, Attempt, Part, Submission, Upload
+from ..job.record import DEAD, Attempt, Part, Submission, Upload
+from . import deleted
 from .api import PAGE_LIMIT, YOUNG_SECONDS, Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
 from .identity import (
     another,
-    batch_of,
     is_of,
     one_spelling,
     require_known,
@@ -219,40 +218,6 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
             )
 
 
-def _bring_anew(api: Api, job: Job, waiting: Sequence[Part]) -> None:
-    """The user has said that what the server does not know was deleted, or has expired there: it is uploaded anew."""
-    for part in waiting:
-        upload = part.upload
-        if upload is None or upload.file_id is None or upload.given or (part.submission and part.submission.tearing):
-            continue
-        try:
-            require_known_file(api, job, upload)
-        except NotFound:
-            part.submission, part.upload, part.estimates = None, Upload("", None), {}
-            job.save(part)
-
-
-def _count_gone_as_ended(api: Api, job: Job) -> None:
-    """The user has said that what the server does not know was deleted there: a batch with answers that were not all
-    fetched counts as ended with what is held, so that retry_failed.py plans the rest.
-
-    What was made a moment ago may be unknown to a lagging replica: that is Temporary."""
-    require_same_server(api, job)
-    for part in job.submitted():
-        batch = part.batch
-        if batch is None or (batch.fetched and batch.fetched.whole):
-            continue
-        try:
-            batch_of(api, part, batch.id)
-        except NotFound as error:
-            held = batch.fetched
-            counts = (held.completed, held.failed) if held else (0, 0)
-            part.batch = replace(batch, status=DELETED, completed=counts[0], failed=counts[1])
-            job.save(part)
-            rest = next_command("retry_failed.py", job.request_file())
-            say(f"{error.what}: it counts as ended; {rest} plans what it left")
-
-
 def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:
     """Takes over what there is, and sends nothing. Raises NotFound if there is nothing."""
     found = [part for part in waiting if take_from_elsewhere(api, job, part, adopt=True)]
@@ -280,7 +245,7 @@ def submit_parts(
     waiting = job.unsubmitted()
     if not waiting:
         if choice == "again":  # with nothing to send that can only be about what is gone
-            _count_gone_as_ended(api, job)
+            deleted.count_as_ended(api, job)
         return
     require_not_cancelled(job)
     require_unchanged(job)
@@ -290,7 +255,7 @@ def submit_parts(
         return
     with content_lock.held(one_spelling(api.base), job.requests.sha256, job.id, api.clock):
         if choice == "again":
-            _bring_anew(api, job, waiting)
+            deleted.bring_anew(api, job, waiting)
         else:
             require_known(api, job)
             if len(job.attempts) > 1:

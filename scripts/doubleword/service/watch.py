@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..base.console import say
 from ..base.errors import NotFound, Temporary
@@ -18,7 +18,8 @@ from ..job.job import Job
 from ..job.record import DELETED, ENDED, Attempt, Part
 from . import stuck
 from .api import PAGE_LIMIT, Api
-from .identity import another, batch_of, is_of, require_same_server, vouched
+from .deleted import stop_unless_deleted
+from .identity import batch_of, is_of, require_same_server
 from .other_batches import cancel_others, known_batches, resolve_seconds
 from .server_objects import seen
 
@@ -32,7 +33,7 @@ def look(api: Api, job: Job) -> None:
     """One round: learns the status of every batch that has not ended, and looks for second batches of its content."""
     listed: list[dict[str, Any]] = []
     single: dict[str, Any] | None = None
-    gone: tuple[NotFound, str, bool] | None = None
+    gone: Gone | None = None
     require_same_server(api, job)
     asked_at = api.clock.now()
     attempt, open_parts = _open(job)
@@ -41,16 +42,7 @@ def look(api: Api, job: Job) -> None:
         if len(open_parts) > 1 or not _compared(open_parts[0]):
             # By the hash that the tags of its batches bear; a record by hand or a raw id has its part's alone.
             listed = list(api.batches(pages, search=job.requests.sha256 or attempt.sha256))
-        found = {batch["id"]: batch for batch in listed}
-        # The list says `finalizing` for up to 10 s when the batch itself is done.
-        unsure = [part for part in open_parts if _is_unsure(part, found)]
-        if len(open_parts) == 1 or unsure:
-            asked = (unsure or open_parts)[0]
-            asked_id = asked.batch.id if asked.batch else ""
-            try:
-                single = batch_of(api, asked, asked_id)
-            except NotFound as error:
-                gone = error, asked_id, vouched(api, job, asked)
+        single, gone = _asked_alone(api, job, open_parts, {batch["id"]: batch for batch in listed})
     fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
     with contextlib.ExitStack() as stack:
         try:
@@ -62,7 +54,9 @@ def look(api: Api, job: Job) -> None:
         if _learn(api, job, fresh, asked_at):
             job.save()
         if gone:
-            _note_gone(job, gone, fresh)
+            _note_gone(job, gone)
+        elif fresh.keys() & known_batches(job):
+            job.note_unknown(False)
         if listed:
             resolve_seconds(api, job, listed)
         for part in job.submitted():
@@ -70,11 +64,40 @@ def look(api: Api, job: Job) -> None:
 
 
 def _open(job: Job) -> tuple[Attempt, list[Part]]:
-    for attempt in job.attempts:
-        parts = [part for part in attempt.parts if part.batch and not part.ended]
-        if parts:
-            return attempt, parts
+    """The first attempt of which batches are to be asked for; those that count as deleted after all others."""
+    for is_open in (lambda batch: not batch.ended, lambda batch: batch.status == DELETED):
+        for attempt in job.attempts:
+            parts = [part for part in attempt.parts if part.batch and is_open(part.batch)]
+            if parts:
+                return attempt, parts
     return job.latest, []
+
+
+class Gone(NamedTuple):
+    """A batch that the server does not know, and why that is not taken for a deletion, if so."""
+
+    batch_id: str
+    error: NotFound
+    stop: NotFound | None
+
+
+def _asked_alone(
+    api: Api, job: Job, open_parts: list[Part], listed: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any] | None, Gone | None]:
+    """Asks for the one batch of which a list tells least, if any."""
+    # The list says `finalizing` for up to 10 s when the batch itself is done.
+    unsure = [part for part in open_parts if _is_unsure(part, listed)]
+    if len(open_parts) > 1 and not unsure:
+        return None, None
+    part = (unsure or open_parts)[0]
+    batch = part.batch
+    assert batch is not None
+    try:
+        return batch_of(api, part, batch.id), None
+    except NotFound as error:
+        if batch.status == DELETED:
+            return None, None  # as was known
+        return None, Gone(batch.id, error, stop_unless_deleted(api, job, part, batch, error, listed.keys()))
 
 
 def _is_unsure(part: Part, listed: dict[str, dict[str, Any]]) -> bool:
@@ -87,15 +110,13 @@ def _compared(part: Part) -> bool:
     return part.submission is None or part.submission.compared
 
 
-def _note_gone(job: Job, gone: tuple[NotFound, str, bool], fresh: dict[str, dict[str, Any]]) -> None:
-    """A batch that was deleted on the server has ended. Where nothing else of the job is known there, neither its file
-    nor another batch, key or URL may be wrong."""
-    error, batch_id, is_vouched = gone
-    if not is_vouched and not fresh.keys() & known_batches(job):
-        raise another(error.what, job) if job.recorded else error
+def _note_gone(job: Job, gone: Gone) -> None:
+    """A batch that was deleted on the server has ended. The lock must be held."""
+    if gone.stop:
+        raise gone.stop
     for part in job.submitted():
-        if part.batch and part.batch.id == batch_id:
-            say(f"{error.what}: it counts as ended")
+        if part.batch and part.batch.id == gone.batch_id:
+            say(f"{gone.error.what}: it counts as ended")
             part.batch.status = DELETED
             job.save(part)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from local_server.app import LocalServer
 from real_server.case import real as real
 from real_server.fixture import real_server as real_server  # the fixtures for tests marked `real`
 from support.oracle import LocalOracle
+from support.running import SCRIPTS
 
 # What this machine has set: a key, proxies, a file of authorities (to read that took a third of the tests' time).
 OF_THE_MACHINE = ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "NETRC", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
@@ -19,8 +21,11 @@ OF_THE_MACHINE = ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "NETRC", "HTTP_PR
 SPEED = 200  # the server's waits of seconds pass in milliseconds
 
 
-def pytest_configure() -> None:
-    """A shell's background job ignores interruptions, and so would every script that a test interrupts."""
+def pytest_configure(config: pytest.Config) -> None:
+    # A script writes down nothing of what it translated, so each that a test starts would translate 90 modules anew.
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(SCRIPTS / "doubleword", quiet=1)
+    # A shell's background job ignores interruptions, and so would every script that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -22,7 +22,7 @@ from .results import deliver as delivery
 from .results import retry
 from .results.merge import INPUT_DELETED, UNREAD, Summary, tokens_of
 from .results.output_flags import Wanted
-from .results.spool import StillGrowing
+from .results.spool import TimeIsOver
 from .service import by_id, cost, identity, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads
@@ -91,16 +91,15 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
     if not replace_stuck:
         _plan_rest(api, job)
     with job.locked(api.clock):
-        terms = _agreed(job, terms)
         if job.unsubmitted():
             submission.require_not_cancelled(job)
         if replace_stuck:
             stuck.replace(api, job)
         elif terms.choice is None and any(not part.upload for part in job.unsubmitted()):
             raise NotFound("not every part of this job has been uploaded", command("upload.py", job))
-        submission.submit_parts(
-            api, job, terms.window, terms.choice, terms.max_cost, jobs=1, patience=RETRY_AFTER_CAP_SECONDS
-        )
+    busy = _submit_all(api, job, terms, api.clock.monotonic() + RETRY_AFTER_CAP_SECONDS)
+    if busy is not None:
+        raise busy
     ids = [part.batch.id for part in job.latest.parts if part.batch]
     return Done(ExitCode.DONE, [safe(i) for i in ids], _sent_facts(job, terms) | {"batch_ids": ids})
 
@@ -266,8 +265,8 @@ def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, tri
         if running is not None:
             return running
         return _show_trial(api, job, terms, wanted, trial) if trial else deliver(api, job, wanted)
-    except StillGrowing as growing:
-        say(growing.what)
+    except TimeIsOver as over:
+        say(over.what)
         return _still_running(job, waiting)
 
 
@@ -285,7 +284,9 @@ def _plan_rest(api: Api, job: Job) -> bool:
 
 def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done | None:
     """Submits what is planned and waits for it; None when all of it has ended, else what there is to say."""
-    _submit_all(api, job, terms, waiting)
+    busy = _submit_all(api, job, terms, waiting.deadline, waiting.interval)
+    if busy is not None and job.ended:
+        raise busy
     watch.wait(api, job, waiting.interval, waiting.deadline)
     if exit_code([job]) is not ExitCode.STILL_RUNNING:
         return None
@@ -301,24 +302,30 @@ def _still_running(job: Job, waiting: Waiting) -> Done:
     return Done(ExitCode.STILL_RUNNING, [word], facts)
 
 
-def _submit_all(api: Api, job: Job, terms: Terms, waiting: Waiting) -> None:
-    """Submits every part, waiting for room where the service has none. Raises Busy if nothing could be submitted."""
+CAPACITY_WAIT_SECONDS = 30.0  # what the server says in its body when it has no Retry-After
+
+
+def _submit_all(api: Api, job: Job, terms: Terms, until: float, interval: float | None = None) -> Busy | None:
+    """Submits every part. Where the service has no room for more, what runs goes on, and the rest is tried again until
+    then, without the lock meanwhile; returns the refusal if some had no room.
+
+    `interval`: meanwhile what runs is looked at so often.
+    """
     while True:
         try:
             with job.locked(api.clock):
                 terms = _agreed(job, terms)
-                submission.submit_parts(api, job, terms.window, None, terms.max_cost, terms.jobs, patience=0)
-            return
+                submission.submit_parts(api, job, terms.window, terms.choice, terms.max_cost, terms.jobs)
+            return None
         except Busy as error:
-            busy = error  # the service has no room for more now: what runs goes on, the rest is tried again
-        resume = api.clock.monotonic() + (busy.retry_after or submission.CAPACITY_WAIT_SECONDS)
-        if resume > waiting.deadline:
-            if job.ended:
-                raise busy
-            return
+            busy = error
+        resume = api.clock.monotonic() + (busy.retry_after or CAPACITY_WAIT_SECONDS)
+        if resume > until:
+            return busy
         say(f"{busy.what}; trying again in {resume - api.clock.monotonic():.0f} s")
-        with contextlib.suppress(Temporary):  # an outage now is met again by the next try
-            watch.wait(api, job, waiting.interval, resume)
+        if interval is not None:
+            with contextlib.suppress(Temporary):  # an outage now is met again by the next try
+                watch.wait(api, job, interval, resume)
         api.clock.sleep(max(0.0, resume - api.clock.monotonic()))
 
 

@@ -75,8 +75,8 @@ SPARE_LINES = 100
 Received = Callable[[int], None]
 
 
-class StillGrowing(Failure):
-    """What a cancelled batch answered is not final, and the time that was given is over."""
+class TimeIsOver(Failure):
+    """The time that was given is over, and not all that batches answered could be fetched, or is final."""
 
     code = ExitCode.STILL_RUNNING
 
@@ -117,7 +117,7 @@ class Spool:
                 return
             except Cut:
                 cuts = 0 if self.looked.lines > before else cuts + 1
-                if cuts > CUTS_WITHOUT_A_LINE:
+                if cuts > CUTS_WITHOUT_A_LINE or api.clock.monotonic() + 2.0**cuts > api.deadline:
                     raise
                 api.clock.sleep(2.0**cuts)
 
@@ -307,9 +307,14 @@ def _fetch_all(api: Api, job: Job, jobs: int, learnt: list[Batch]) -> None:
         with mutex:
             progress.add(lines)
 
+    def one(part: Part, batch: Batch) -> Batch:
+        if learnt and api.clock.monotonic() > api.deadline:  # each command gets on by one at least
+            raise TimeIsOver("the time is over before all answers were fetched", "the same command again goes on")
+        return _fetch_batch(api, job, part, batch, expected, received)
+
     pool = ThreadPoolExecutor(jobs)
     with Progress("download", total, "lines") as progress:
-        found = [pool.submit(_fetch_batch, api, job, part, batch, expected, received) for part, batch in batches]
+        found = [pool.submit(one, part, batch) for part, batch in batches]
         try:
             for done in as_completed(found):
                 learnt.append(done.result())
@@ -361,6 +366,8 @@ def _fetch_into(
     for pause in (None, *PASSES_SECONDS):
         anew = pause is not None
         if pause is not None:
+            if pause and api.clock.monotonic() + pause > api.deadline:
+                break  # what is lacking is unread, or looked for again before it is planned
             api.clock.sleep(pause)
         readable = _fetch_file(api, output, current.output_file_id, anew, True, received)
         readable |= _fetch_file(api, errors, current.error_file_id, anew or stale, False, received)
@@ -438,7 +445,7 @@ def _after_cancel(api: Api, job: Job, part: Part, batch: Batch) -> Batch:
     until = api.clock.monotonic() + CANCEL_LONG_AGO_SECONDS
     while True:
         if api.clock.monotonic() + pause > api.deadline:
-            raise StillGrowing(
+            raise TimeIsOver(
                 f"batch {safe(batch.id)} was cancelled a moment ago: answers may still come in",
                 "the same command again later",
             )

@@ -320,10 +320,10 @@ class Api:
             if not page.get("has_more") or not page["data"]:
                 return
 
-    def analytics(self, batch_id: str) -> dict[str, Any]:
-        """GET /batches/{id}/analytics, sent once: {total_cost: "0.1" in USD where there is a price, ...}."""
+    def analytics(self, batch_id: str, seconds: float) -> dict[str, Any]:
+        """GET /batches/{id}/analytics, sent once, within so many seconds: {total_cost: "0.1" (USD), ...}."""
         path, doing = f"/batches/{_segment(batch_id)}/analytics", f"cost of batch {batch_id}"
-        return self._accepted("GET", path, doing, self._seconds(EXCHANGE_SECONDS))
+        return self._accepted("GET", path, doing, self._seconds(seconds))
 
     def cancel(self, batch_id: str) -> dict[str, Any]:
         """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""

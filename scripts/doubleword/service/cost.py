@@ -125,10 +125,11 @@ def spent(api: Api, job: Job) -> Spent | None:
     total, known = Decimal(0), 0
     over = api.clock.monotonic() + SPENT_SECONDS
     for batch in batches:
-        if api.clock.monotonic() > over:
+        left = over - api.clock.monotonic()
+        if left < 0:
             break
         try:
-            cost = _billed(api, batch.id)
+            cost = _billed(api, batch.id, left)
         except Temporary:
             break  # the answers are in hand: nobody waits for this
         if cost is not None:
@@ -136,9 +137,9 @@ def spent(api: Api, job: Job) -> Spent | None:
     return Spent(total, known, len(batches)) if known else None
 
 
-def _billed(api: Api, batch_id: str) -> Decimal | None:
+def _billed(api: Api, batch_id: str, seconds: float) -> Decimal | None:
     try:
-        found = api.analytics(batch_id)
+        found = api.analytics(batch_id, seconds)
     except Temporary:
         raise
     except Failure:

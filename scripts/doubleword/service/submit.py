@@ -39,7 +39,7 @@ from .other_batches import (
     require_unused,
     take_from_elsewhere,
 )
-from .refusals import RETRY_AFTER_CAP_SECONDS, Busy, Unclear
+from .refusals import Unclear
 from .server_objects import metadata_of, seen
 from .upload import TICKETS, upload_part, upload_parts, uploading
 
@@ -117,6 +117,11 @@ def settle(api: Api, job: Job, part: Part) -> None:
     assert submission is not None
     assert upload is not None
     for pause in (0,) if submission.tearing else LOOK_AGAIN_SECONDS:
+        if pause and api.clock.monotonic() + pause > api.deadline:
+            raise Temporary(
+                f"part {part.part}: whether it was submitted is not known yet, and the time is over",
+                "the same command again finds out",
+            )
         api.clock.sleep(pause)
         found = _submitted_as(api, part)
         if submission.tearing:
@@ -170,9 +175,6 @@ def _submitted_as(api: Api, part: Part) -> list[dict[str, Any]]:
             if sent or (batch.get("input_file_id") == upload.file_id and not upload.given):
                 found[batch["id"]] = batch
     return list(found.values())
-
-
-CAPACITY_WAIT_SECONDS = 30.0  # what the server says in its body when it has no Retry-After
 
 
 def require_not_cancelled(job: Job) -> None:
@@ -234,13 +236,11 @@ def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:
         say(f"nothing to adopt for {plural(len(waiting) - len(found), 'part')}: not submitted")
 
 
-def submit_parts(
-    api: Api, job: Job, window: str, choice: str | None, limit: Decimal | None, jobs: int, patience: float
-) -> None:
+def submit_parts(api: Api, job: Job, window: str, choice: str | None, limit: Decimal | None, jobs: int) -> None:
     """Submits every part that has no batch, each as soon as it is uploaded. The lock must be held.
 
-    With a cost limit all is uploaded first, since the estimate needs every file. A 429 is waited for, `patience`
-    seconds in all, then raised as Busy: what was submitted goes on, and the same command submits the rest.
+    With a cost limit all is uploaded first, since the estimate needs every file. A 429 is raised as Busy: what was
+    submitted goes on, and the same again, once the lock was let go of, submits the rest.
     """
     waiting = job.unsubmitted()
     if not waiting:
@@ -263,12 +263,10 @@ def submit_parts(
                 _require_planned_from_what_is(api, job)
             if not all(part.submission for part in waiting):
                 require_not_elsewhere(api, job)
-        _send_all(api, job, window, choice, limit, jobs, patience)
+        _send_all(api, job, window, choice, limit, jobs)
 
 
-def _send_all(
-    api: Api, job: Job, window: str, choice: str | None, limit: Decimal | None, jobs: int, patience: float
-) -> None:
+def _send_all(api: Api, job: Job, window: str, choice: str | None, limit: Decimal | None, jobs: int) -> None:
     waiting = job.unsubmitted()
     if limit is not None:
         upload_parts(api, job, window, jobs)
@@ -283,22 +281,7 @@ def _send_all(
         for part in waiting:
             if part.part in pending:
                 pending[part.part].result()
-            patience = _submit_patiently(api, job, part, window, choice, patience)
+            submit_part(api, job, job.latest, part, window, choice)
             assert part.batch is not None
             cost = cost_text(estimated_cost([part], window))
             say(f"part {part.part} of {many}: batch {safe(part.batch.id)}, {cost}")
-
-
-def _submit_patiently(api: Api, job: Job, part: Part, window: str, choice: str | None, patience: float) -> float:
-    """Submits one part, waiting out 429s; returns the patience that is left."""
-    while True:
-        try:
-            submit_part(api, job, job.latest, part, window, choice)
-            return patience
-        except Busy as busy:
-            pause = min(busy.retry_after or CAPACITY_WAIT_SECONDS, RETRY_AFTER_CAP_SECONDS)
-            if pause > patience or api.clock.monotonic() + pause > api.deadline:
-                raise
-            say(f"part {part.part}: {busy.what}; trying again in {pause:.0f} s")
-            patience -= pause
-            api.clock.sleep(pause)

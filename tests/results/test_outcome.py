@@ -207,6 +207,13 @@ FUNCTION = {"type": "function_call", "name": "look", "arguments": "{}"}
         (messages(), "empty", "empty"),
         (messages({"type": "thinking", "thinking": "hm"}, stop_reason="max_tokens"), "empty", "thinking used up"),
         (messages({"type": "text", "text": "part"}, stop_reason="refusal"), "refusal", "part"),
+        (chat(None) | {"choices": [{"message": {"content": None, "refusal": "no"}}]}, "refusal", "refused: no"),
+        (chat([{"type": "refusal", "refusal": "no"}]), "refusal", "refused: no"),
+        (responses({"type": "message", "content": [{"type": "refusal", "refusal": "no"}]}), "refusal", "refused: no"),
+        (chat("half", "abort"), "abort", "half"),
+        (chat("half", "SAFETY"), "safety", "half"),
+        (chat("\ufeff\u200b"), "empty", "empty"),
+        (chat("\0"), "empty", "empty"),
         (responses(said("half"), status="in_progress"), "in_progress", "in progress"),
         ({"data": [{"embedding": {"x": 1}}]}, "no_answer", "no embedding"),
         ({"data": [{"embedding": 1.5}]}, "no_answer", "no embedding"),
@@ -359,6 +366,18 @@ NUMBERS = expected_of(
 )
 def test_a_choice_is_a_word_whatever_it_is_as_json(text: str, value: str) -> None:
     assert value_of(chat(text), NUMBERS) == value
+
+
+def test_a_refusal_is_no_choice_whatever_its_words_are() -> None:
+    body = chat(None) | {"choices": [{"message": {"content": None, "refusal": "bad"}}]}
+    _, answer = line_outcome.answered(body, CHOICES)
+    assert answer.failure == ("refusal", "the model refused: bad")
+
+
+@pytest.mark.parametrize("unseen", ["\ufeff", "\xa0", "\0", "\u200b\n", "\u2028"])
+def test_what_stands_unseen_around_json_is_not_in_its_way(unseen: str) -> None:
+    fitting = value_of(chat(unseen + '{"city": "Rome", "size": "large"}' + unseen), SCHEMA)
+    assert fitting == {"city": "Rome", "size": "large"}
 
 
 @pytest.mark.parametrize("text", ['{"label": "10"}', '{"label": null}', "**", '["10"]', "I say ```10``` or 1", "11"])

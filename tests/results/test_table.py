@@ -320,11 +320,39 @@ def test_what_falls_apart_under_another_delimiter_is_in_quotes(before: str, sign
     assert not enclosed("a@b.com e-mail C++ 1+1=2")
 
 
+@pytest.mark.parametrize(
+    "piece",
+    ["=1+1", " =A1", "\x00=1", "+A1", "-1+1", "-(1+1)", "@SUM(A1)", "＝1", "=cmd|'/c x'!A0", "+cmd|'/c x'!A0"],  # noqa: RUF001
+)
+def test_a_formula_between_other_delimiters_is_guarded_within_its_cell(piece: str) -> None:
+    sign = next(place for place, c in enumerate(piece) if c in "=+-@＝")  # noqa: RUF001
+    held = f"{piece[:sign]}'{piece[sign:]}"
+    assert guarded(f"ok;{piece};x", ",") == f"ok;{held};x"
+    assert guarded(f"ok\t{piece}\t", ",") == f"ok\t{held}\t"
+    assert guarded(f"ok;{piece}", ",") == f"ok;{held}"
+    assert guarded(f"ok;{held};x", ",") == f"ok;{held};x"
+    assert guarded(f"ok;{piece};x", ";") == f"ok;{piece};x"  # in quotes, under its own
+
+
+@pytest.mark.parametrize("piece", ["=1+1", "= A1", "+cmd|'/c x'!A0"])
+def test_a_formula_at_the_start_of_a_line_is_guarded(piece: str) -> None:
+    assert guarded(f"so:\n{piece}\nx", ",") == f"so:\n'{piece}\nx"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["well ;-) so", ";-(", "x; -5; +3.2", "from, -5 to 3", "first\n- Berlin (capital)\n- B12 - 5", "|a|\n|---|",
+     "a\n====\nb", "a\n=> b", "hello;@bob", "code:\n@app.route('/')\n+ added(x)\n-x = f(1)", "Dear\n--\nBob"],
+)  # fmt: skip
+def test_lists_smileys_and_programs_within_a_text_are_no_formulas(text: str) -> None:
+    assert guarded(text, ",") == text
+
+
 def test_an_answer_that_falls_apart_under_another_delimiter_is_no_formula_there(server: LocalServer) -> None:
     answer_with(server, lambda _: "ok;=1+1")
     made(rows(1))
     delivered("--output", "out.csv")
-    assert Path("out.csv").read_text() == 'id,text,answer\nk0,t0,"ok;=1+1"\n'
+    assert Path("out.csv").read_text() == 'id,text,answer\nk0,t0,"ok;\'=1+1"\n'
 
 
 def test_an_answer_column_that_is_not_in_the_table_may_have_any_name(server: LocalServer) -> None:

@@ -35,7 +35,7 @@ def judged(said: Said, expected: Expected | None) -> Judged:
     if said.vectors:
         return Judged(said.vectors[0] if len(said.vectors) == 1 else said.vectors)
     thinking, text = split_thinking(said.text)
-    if not text.strip():
+    if not _is_seen(text):
         if not said.calls:
             return Judged(failure=("empty", _why_empty(said, bool(thinking))))
         if expected is None:
@@ -80,8 +80,16 @@ def _chosen(said: Said, choices: tuple[str, ...]) -> Judged:
 
 def _folded(word: str) -> str:
     """A word without what cannot be seen: which case, which form of Unicode, which kind of space."""
-    shown = (c for c in unicodedata.normalize("NFKC", word) if unicodedata.category(c) != "Cf" and c != "\ufe0f")
-    return " ".join("".join(shown).split()).casefold()
+    return " ".join(_visible(unicodedata.normalize("NFKC", word)).split()).casefold()
+
+
+def _visible(text: str) -> str:
+    return "".join(c for c in text if unicodedata.category(c) != "Cf" and c not in "\0\ufe0f")
+
+
+def _is_seen(text: str) -> bool:
+    """Whether there is anything to see in a text: white space, marks of width and NUL are nothing."""
+    return bool(text.strip()) and (len(text) > SHOWN or bool(_visible(text).strip()))
 
 
 def _bare(word: str) -> str | Decimal:
@@ -115,6 +123,7 @@ _THINK = re.compile(r"\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTA
 _END_OF_THINKING = re.compile(r"</think>(?![ \t]+\S|[`'\").,;:])")  # and not a text that mentions it
 _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)(?:\n[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _ENCLOSED = re.compile(r"\s*(`+)(?:json\b)?(.*?)\1\s*", re.DOTALL)
+_AROUND = " \t\r\n\0\x0b\x0c\x85\xa0\u200b\u2028\u2029\u2060\ufeff"  # what stands around JSON unseen
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _MAYBE_WHOLE = re.compile(r"[0-9](\.0|[eE][-+0-9])")  # 3.0, 30e-1
 
@@ -155,5 +164,5 @@ def parsed_text(text: str) -> tuple[bool, Any]:
     """(whether there is JSON in a text, its value); thinking and a code fence around it are taken off."""
     for form in _forms(text):
         with suppress(NotJson):
-            return True, read_json(form, exact=True)
+            return True, read_json(form.strip(_AROUND), exact=True)
     return False, None

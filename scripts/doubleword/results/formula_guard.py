@@ -12,8 +12,21 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?")
 _BULLETED = re.compile(r"\s*- [^(!|=]*")  # calls nothing, names no other sheet or program
 
 # Read with another delimiter than it was written with, a cell falls apart, and the rest of it may be a formula. One in
-# quotes does not, whether what stands before the sign is a space, a `;`, a tab or anything else.
+# quotes does so, too, where it is not the first of its line: its quotes are only characters then.
 _LATER = re.compile(rf"[^\w=+\-@]{_SIGN}")
+_ENDS = ";,\t\r\n"  # of cells, in the tables that spreadsheets open
+_WITHIN = re.compile(f"([{_ENDS}])((?![{_ENDS}]){_SKIPPED})*({_SIGN}[^{_ENDS}]*)")
+_OPERAND, _PLACE = r"\$?\w[\w.$]*", r"\$?[A-Za-z]{1,3}\$?\d{1,7}"
+# Within a text only what does something is a formula, since lists, smileys and programs are full of signs. At the
+# start of a line: `=` before a value, and what calls a program. Elsewhere also a call, a bracket, another sheet; a
+# place in the sheet, or sums, without a space after the sign.
+_RUNS_LINE = re.compile(r"[=\uff1d\ufe66]\s*[\w(\"'{$#+\-@.\[]|.*\w\|.*!")
+_RUNS = re.compile(
+    rf"{_RUNS_LINE.pattern}"
+    r"|.*(?:\w\(|[\w')]!['\w$#]|\|)"
+    r"|.\([\w$\"'+\-(]"
+    rf"|.(?:{_PLACE}|{_OPERAND}(?:[-+*/^&<>]{_OPERAND})+)%?\s*\Z"
+)
 
 
 def enclosed(cell: str) -> str:
@@ -21,8 +34,19 @@ def enclosed(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if _LATER.search(cell, cell[:1] == "'") else ""
 
 
-def guarded(cell: str) -> str:
-    """The cell, with a leading `'` if a spreadsheet would run it; numbers and bulleted texts stay as they are."""
-    if not _FORMULA.match(cell) or _NUMBER.fullmatch(cell) or _BULLETED.fullmatch(cell):
+def guarded(cell: str, delimiter: str = "") -> str:
+    """The cell, with a `'` before each place where a spreadsheet would run it, read with this delimiter or another.
+
+    Numbers and bulleted texts stay as they are.
+    """
+    starts, first = _FORMULA.match(cell), len(cell) - len(cell.lstrip())
+    if _LATER.search(cell, first + 1):
+        cell = cell[:first] + _WITHIN.sub(lambda found: _within(found, delimiter), cell[first:])
+    if not starts or _NUMBER.fullmatch(cell) or _BULLETED.fullmatch(cell):
         return cell
     return "'" + cell
+
+
+def _within(found: re.Match[str], delimiter: str) -> str:
+    runs = found[1] != delimiter and (_RUNS_LINE if found[1] in "\r\n" else _RUNS).match(found[3])
+    return f"{found[0][: -len(found[3])]}'{found[3]}" if runs else found[0]

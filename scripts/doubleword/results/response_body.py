@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from ..base.json_text import count
 from ..base.text import safe
 
+# What a service writes as `finish_reason` of a text that did not come to its end, nor to the limit of tokens.
+_BROKEN_OFF = frozenset(("error", "content_filter", "safety", "abort", "aborted", "cancelled", "canceled"))
+
 
 class Said(NamedTuple):
     """What one body says. `failure`: (kind, text) of a body that is no answer, whatever its status was."""
@@ -84,18 +87,21 @@ def _choices(body: dict[str, Any]) -> Said:
     finish = _text(choice.get("finish_reason"))
     message = choice.get("message")
     if isinstance(message, dict):
-        text = _joined(message.get("content")) or _text(message.get("refusal"))
+        text = _joined(message.get("content"))
+        refused = _text(message.get("refusal")) or _refused(message.get("content"))
         calls = _dicts(message.get("tool_calls"))
         if not calls and isinstance(message.get("function_call"), dict):
             calls = [message["function_call"]]
         reasoning = _joined(message.get("reasoning_content")) or _joined(message.get("reasoning"))
     elif isinstance(found := message or choice.get("text"), str):
-        text, calls, reasoning = found, [], ""
+        text, calls, reasoning, refused = found, [], "", ""
     else:
         return Said(failure=("no_answer", f"no message in {safe(choice, 200)}"))
     failure = _error(choice.get("error")) if "error" in choice else None
-    if finish in ("error", "content_filter"):
-        failure = finish, (failure[1] if failure else f"finish_reason {finish}" + (text and f": {safe(text, 200)}"))
+    if word(finish) in _BROKEN_OFF:
+        said = failure[1] if failure else f"finish_reason {safe(finish, 40)}" + (text and f": {safe(text, 200)}")
+        failure = word(finish), said
+    failure = failure or _refusal(refused, text)
     return Said(text, calls, [], reasoning, finish, finish == "length", failure=failure)
 
 
@@ -109,9 +115,11 @@ def _response(body: dict[str, Any]) -> Said:
     elif finish == "content_filter":
         failure = finish, "the response was filtered"
     said = [item for item in items if item.get("type", "message") == "message"]
+    refused = "".join(_refused(item.get("content")) for item in said)
     text = "".join(_joined(item.get("content")) for item in said) or _text(output) or _joined(body.get("output_text"))
     calls = [item for item in items if str(item.get("type")).endswith("_call") and _is_asked(item)]
     thoughts = [item for item in items if item.get("type") == "reasoning"]
+    failure = failure or _refusal(refused, text)
     reasoning = "".join(_joined(item.get("summary")) or _joined(item.get("content")) for item in thoughts)
     return Said(text, calls, [], reasoning, finish or status, status == "incomplete", failure=failure)
 
@@ -149,7 +157,7 @@ def _is_vector(value: Any) -> bool:
 def _message(body: dict[str, Any]) -> Said:
     content = body["content"]
     finish = _text(body.get("stop_reason"))
-    failure = (finish, f"the model refused: {safe(_joined(content), 200)}") if finish == "refusal" else None
+    failure = _refusal(_joined(content) or "(without a word)", "") if finish == "refusal" else None
     calls = [item for item in _dicts(content) if item.get("type") == "tool_use"]
     reasoning = "".join(_text(item.get("thinking")) for item in _dicts(content))
     return Said(_joined(content), calls, [], reasoning, finish, finish == "max_tokens", failure=failure)
@@ -188,9 +196,19 @@ def _joined(content: Any) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
+def _refused(content: Any) -> str:
+    """The words of a refusal among the parts of a content field."""
+    return "".join(_text(part.get("refusal")) for part in _dicts(content))
+
+
+def _refusal(refused: str, text: str) -> tuple[str, str] | None:
+    """The failure of a body that holds a refusal and no answer beside it."""
+    return ("refusal", f"the model refused: {safe(refused, 200)}") if refused and not text.strip() else None
+
+
 def _part(part: Any) -> str:
     if isinstance(part, dict):
-        found = part.get("text") or part.get("refusal")
+        found = part.get("text")
         return _text(found.get("value") if isinstance(found, dict) else found)
     return _text(part)
 

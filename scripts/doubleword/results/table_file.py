@@ -138,7 +138,7 @@ def _anew(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Writt
     yield line(column.name for column in table.columns)
     for cells, answer, _ in rows:
         if answer is not None:
-            yield line(_text(column, column.cell(cells, answer), table, written) for column in table.columns)
+            yield line(_text(c, c.cell(cells, answer), table, dialect, written) for c in table.columns)
             written.rows += 1
 
 
@@ -167,7 +167,8 @@ def _as_it_stands(table: Table, rows: Iterable[Joined], dialect: Dialect, writte
     yield "".join(before) + line(header.raw, [dialect.quoted(column.name) for column, _ in own])
     for cells, answer, raw in rows:
         if answer is not None:
-            yield line(raw, [_quoted(_text(c, c.cell(cells, answer), table, written), table, dialect) for c, _ in own])
+            made = (_text(c, c.cell(cells, answer), table, dialect, written) for c, _ in own)
+            yield line(raw, [_quoted(cell, table, dialect) for cell in made])
             written.rows += 1
         elif not cells and not table.sampled:
             yield raw
@@ -187,13 +188,13 @@ def _head(source: Source) -> tuple[list[str], Record]:
     raise BadInput(f"{safe(source.path)} is empty; a line of headers was expected")
 
 
-def _text(column: Column, cell: Any, table: Table, written: Written) -> str:
+def _text(column: Column, cell: Any, table: Table, dialect: Dialect, written: Written) -> str:
     """A cell as text. What the server sent is guarded; the source's cells stay as they are."""
     if column.of == "source":
         return text(cell)
     if isinstance(cell, dict) and column.of == "answer" and table.expected is None:  # a text beside calls of tools
         cell = f"{cell['text']}\n{text(cell['tool_calls'])}"
     shown = text(cell)
-    safe_cell = guarded(shown) if table.guard else shown
+    safe_cell = guarded(shown, dialect.delimiter) if table.guard else shown
     written.guarded += safe_cell is not shown and safe_cell != shown
     return safe_cell

@@ -15,6 +15,7 @@ from doubleword.job import begin
 from doubleword.job.job import Job
 from doubleword.results import reuse
 from local_server.app import LocalServer
+from local_server.settings import FailRule
 from support.oracle import read
 from support.running import FastClock, chat_line, json_lines, run, write_requests
 
@@ -215,3 +216,43 @@ def test_another_list_of_earlier_jobs_leaves_nothing_of_the_first(server: LocalS
         assert made.facts["reused"] == 1
     assert run("run_batch", "new.jsonl").code == 0
     assert [line["custom_id"] for line in json_lines(Path("new.results.jsonl")) if "reused" in line] == ["row-000002"]
+
+
+@pytest.mark.parametrize("known", ["running", "completed", "retried"])
+def test_answers_that_were_paid_and_not_fetched_yet_are_not_paid_for_again(server: LocalServer, known: str) -> None:
+    old = write_requests(Path("old.jsonl"), 3)
+    if known == "retried":
+        server.settings.max_retries = 0
+        server.settings.fail.append(FailRule.parse("number 2=500"))
+        assert run("run_batch", old).code == 9
+        server.settings.fail.clear()
+        assert run("retry_failed", old).code == 0
+    assert run("run_batch", old, "--timeout-seconds", "0").code == 8
+    if known != "running":
+        assert run("poll", old).code == 0
+
+    with pytest.raises(BadInput, match="paid for again") as stop:
+        reuse.take(new_job("new.jsonl", 4), [Path("old.jsonl")], FastClock())
+    assert "download.py old.jsonl" in stop.value.next_step
+
+    assert run("run_batch", old).code == 0
+    assert reuse.take(new_job("new.jsonl", 4), [Path("old.jsonl")], FastClock()) == 3
+
+
+def test_what_a_plan_has_fetched_is_taken_beside_an_older_results_file(server: LocalServer) -> None:
+    old = write_requests(Path("old.jsonl"), 3)
+    server.settings.max_retries = 0
+    server.settings.fail += [FailRule.parse("number 1=500"), FailRule.parse("number 2=500")]
+    assert run("run_batch", old).code == 9
+    server.settings.fail.pop()
+    assert run("retry_failed", old).code == 0
+    assert run("run_batch", old, "--timeout-seconds", "0").code == 8
+    assert run("poll", old).code == 0
+    run("retry_failed", old)  # fetches the second answer, and writes no results
+
+    assert len(json_lines(Path("old.results.jsonl"))) == 1
+    job = new_job("new.jsonl", 3)
+    assert reuse.take(job, [Path("old.jsonl")], FastClock()) == 2
+    assert run("run_batch", "new.jsonl").code == 9
+    named = {line["reused"]["from"] for line in json_lines(Path("new.results.jsonl"))}
+    assert named == {"old.results.jsonl"}

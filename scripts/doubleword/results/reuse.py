@@ -22,12 +22,12 @@ from ..base.files import digest, open_regular, own_folder, state_of, whole_file
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.outputs import why_not_ours
-from ..job.record import Attempt, Batch, Fetched, Part, attempt_over_all
+from ..job.record import DELETED, Attempt, Batch, Fetched, Part, attempt_over_all
 from ..request_file.lines import Span, custom_id_of, lines, request_lines
 from ..request_file.repeats import Repeats
 from . import expected_answer, merge
 from . import line_outcome as outcomes
-from .spool import spool_files
+from .spool import is_settled, spool_files
 
 SAMPLE = 1000  # requests of each file that are compared, to tell whether a job in the folder would serve
 
@@ -53,25 +53,23 @@ def digest_of(request: Any) -> bytes:
 def answers_of(named: Path) -> Iterator[Answer]:
     """The real answers of an earlier job, named by its request file or its results file.
 
-    The results file beside the request file is enough: the job folder may be gone. Without one, what the job has
-    received is taken. Raises BadInput where there is neither.
+    The results file beside the request file is enough: the job folder may be gone. Where there is one, what the job has
+    received is taken. Raises BadInput where there is neither, or where answers are still to be fetched: they are paid.
     """
     requests = named.with_name(named.name.removesuffix(".results.jsonl") + ".jsonl") if _is_results(named) else named
     results = requests.with_name(requests.name.removesuffix(".jsonl") + ".results.jsonl")
     if not requests.exists():
         raise BadInput(f"--reuse {safe(named)}: there is no request file {safe(requests)}", "check the path")
     _require_its_own(named, requests, results)
-    if results.exists():
-        yield from _from_files(requests, results)
-        return
     job = Job.load(requests)
-    if job is None:
+    if job is None and not results.exists():
         raise BadInput(
             f"--reuse {safe(named)}: neither {safe(results.name)} nor a job folder is there",
             f"{next_command('download.py', requests)} fetches the answers of a job",
         )
-    if not job.ended:
-        say(f"--reuse {safe(named)}: that job is still running; what it has received so far is taken")
+    if job is None or not _holds_all(job, named, results):
+        yield from _from_files(requests, results)
+        return
     named_once = _named_once(requests)
     raws = (raw for span in job.requests.sections for _, raw in request_lines(requests, span))
     for covered, raw in zip(merge.cover(job, merge.Summary()), raws, strict=True):
@@ -92,6 +90,36 @@ def _require_its_own(named: Path, requests: Path, results: Path) -> None:
             f"--reuse {safe(named)}: {safe(requests.name)} or its results changed since they were made",
             "restore them; answers to other prompts would be taken",
         )
+
+
+def _holds_all(job: Job, named: Path, results: Path) -> bool:
+    """Whether the spool holds every answer that was paid for; else the results file does, of a job that was tidied up.
+
+    Raises BadInput where answers are on their way, or counted by the server and in neither.
+    """
+    batches = [(part, batch) for part in job.sent() for batch in part.batches if batch.status != DELETED]
+    unclear = any(part.submission and not part.batch for part in job.sent())
+    if unclear or not all(batch.ended for _, batch in batches):
+        open_ones = "has batches that still run, as far as is known"
+    elif all(is_settled(job, batch) and _is_whole(part, batch) for part, batch in batches):
+        return True
+    elif results.exists() and all(_is_whole(part, batch) for part, batch in batches):
+        done = job.record.downloaded
+        if done is not None and done.batches == len(job.submitted()):
+            return False
+        open_ones = f"has answers that are not in {safe(results.name)}"
+    else:
+        open_ones = "has answers that were not fetched yet"
+    without = f"; or move {safe(job.folder)} away to take what {safe(results.name)} has" if results.exists() else ""
+    raise BadInput(
+        f"--reuse {safe(named)}: that job {open_ones}; they would be paid for again",
+        f"{next_command('download.py', job.request_file())} first, then the same command again{without}",
+    )
+
+
+def _is_whole(part: Part, batch: Batch) -> bool:
+    held = batch.fetched
+    return held is not None and held.completed >= batch.completed and batch.counts_what_ran(part.requests)
 
 
 def _is_results(path: Path) -> bool:
@@ -292,13 +320,19 @@ def _matches(job: Job, span: Span, index: Index) -> Iterator[tuple[str, bytes]]:
             file = opened.get(found.path) or opened.setdefault(found.path, open_regular(found.path))
             file.seek(found.offset)
             line = json.loads(file.read(found.length))
-            came_from = {"from": found.path.name, "custom_id": line["custom_id"]}
+            came_from = {"from": _results_name(found.path), "custom_id": line["custom_id"]}
             line |= {"custom_id": request["custom_id"], "reused": line.get("reused") or came_from}
             text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
             yield request["custom_id"], text.encode("utf-8", "surrogatepass") + b"\n"
     finally:
         for file in opened.values():
             file.close()
+
+
+def _results_name(path: Path) -> str:
+    """The results file that an answer stands in, or would stand in: a spool lies in `old.job/spool/`."""
+    folder = path.parent.parent.name
+    return folder.removesuffix("job") + "results.jsonl" if path.parent.name == "spool" else path.name
 
 
 # --- what would serve ----------------------------------------------------------------------------

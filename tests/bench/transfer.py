@@ -102,6 +102,7 @@ def output_file(folder: Path) -> Path:
 def record_for(requests: Path) -> Path:
     """A record of one part whose batch has ended."""
     from doubleword.base.errors import Clock
+    from doubleword.job.begin import begin
     from doubleword.job.job import Job
     from doubleword.job.record import Options
     from doubleword.request_file.check import check
@@ -109,7 +110,7 @@ def record_for(requests: Path) -> Path:
 
     report = check(requests, part_requests=REQUESTS, part_bytes=200_000_000)
     shutil.rmtree(Job.folder_of(requests), ignore_errors=True)
-    job = Job.create(requests, report, None, Options(REQUESTS, 200_000_000), Clock())
+    job = begin(Job.to_be(requests, Clock()), requests, report, None, Options(REQUESTS, 200_000_000), Clock())
     counts = {"total": REQUESTS, "completed": REQUESTS, "failed": 0}
     batch = {"id": BATCH, "status": "completed", "request_counts": counts, "created_at": 1.0}
     batch |= {"output_file_id": OUTPUT, "error_file_id": ERRORS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ..request_file.verdict import Verdict
 from ..rows.left_out import Tally
 from ..rows.source import Source
 from .job import Job
-from .record import Options
+from .record import Options, Record, requests_of
 
 
 class _Unchanged(Exception):
@@ -56,8 +57,53 @@ def build(
         except _Unchanged:
             held.enter_context(job.locked(clock))
         source = source and source.kept_for(path.parent)
-        job.begin(path, report, source, _options(limits, report), clock)
+        begin(job, path, report, source, _options(limits, report), clock)
     return report, job
+
+
+def begin(
+    job: Job,
+    path: Path,
+    report: Verdict,
+    source: Source | None,
+    options: Options,
+    clock: Clock,
+    known: Callable[[Record], None] | None = None,
+) -> Job:
+    """Makes the record of a checked request file, unless there is one of the same content; `job` is of `Job.to_be`.
+
+    `known` adds what is known of it besides, in the one writing. Raises BadInput if other content was already uploaded
+    under this name. Takes the lock: another copy may be uploading at this moment, and its record must not be replaced.
+    """
+    with job.locked(clock):
+        old = Job.load(path)
+        begun = old is not None and old.begun
+        if old is not None and old.requests.sha256 == report.sha256:
+            same_limits = old.limits == (options.part_requests, options.part_bytes)
+            if known is None and (begun or (same_limits and old.record.source == source)):
+                return job
+            if any(part.submission or part.batch for part in old.parts()):
+                raise BadInput(
+                    f"{safe(path)} has a job of its own, which was submitted",
+                    "go on with that, or work in another folder",
+                )
+        elif begun:
+            raise _uploaded_already(path)
+        job.record = Job.over(requests_of(path, report), options, clock).record
+        job.record.source = source
+        if old is not None:
+            job.record.outputs = old.record.outputs
+        if known is not None:
+            known(job.record)
+        job.save()
+    return job
+
+
+def _uploaded_already(path: Path) -> BadInput:
+    return BadInput(
+        f"{safe(path)} was already uploaded with other content; its job must stay as it is",
+        "give the new request file another name",
+    )
 
 
 def _options(limits: tuple[int, int], report: Verdict) -> Options:
@@ -90,10 +136,7 @@ def _make_way(path: Path, report: Verdict) -> None:
     if here == report.sha256:
         raise _Unchanged
     if job is not None and job.begun:
-        raise BadInput(
-            f"{safe(path)} was already uploaded with other content; its job must stay as it is",
-            "give the new request file another name",
-        )
+        raise _uploaded_already(path)
     if here is not None and (job is None or job.requests.sha256 != here):
         raise BadInput(
             f"{safe(path)} exists, and is not as a job's record has it: it may be a source, or edited by hand",
@@ -125,7 +168,7 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
         say(f"note: {line}")
     limits = _options((limits.part_requests, limits.part_bytes), report)
     if job is None:
-        return Job.create(path, report, None, limits, clock)
+        return begin(Job.to_be(path, clock), path, report, None, limits, clock)
     if report.sha256 == attempt.sha256 and (begun or attempt.request_file):  # only its time of change differs
         with job.locked(clock):
             if job.latest.sha256 == report.sha256:  # else another copy has planned another attempt
@@ -138,4 +181,4 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
             "restore it, or make a new request file under another name",
         )
     source = job.record.source if report.sha256 == attempt.sha256 else None
-    return Job.create(path, report, source, limits, clock)
+    return begin(Job.to_be(path, clock), path, report, source, limits, clock)

@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ from ..base.files import open_own, own_folder, read_own, sync_folder, whole_file
 from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.text import next_command, safe
-from ..rows.source import Source
 from . import journal
 from .journal import Journal
 from .record import (
@@ -34,14 +33,11 @@ from .record import (
     Record,
     Requests,
     attempt_over_all,
-    requests_of,
 )
 from .record_json import Damaged, from_dict, refresh, require_sound, to_dict
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from ..request_file.verdict import Verdict
 
 
 SMALL_BYTES = 16_000  # a record of a dozen parts: it is written whole each time, for people to read
@@ -156,69 +152,11 @@ class Job:
         return job
 
     @classmethod
-    def create(
-        cls,
-        request_file: Path,
-        report: Verdict,
-        source: Source | None,
-        limits: Options,
-        clock: Clock,
-        known: Callable[[Record], None] | None = None,
-    ) -> Job:
-        """A new record for a checked request file; the same content again is a no-op. `known` adds what is known of it
-        besides, in the one writing.
-
-        Raises BadInput if other content was already uploaded under this name. Takes the lock: another copy may be
-        uploading at this moment, and its record must not be replaced.
-        """
-        job = cls.to_be(request_file, clock)
-        with job.locked(clock):
-            job.begin(request_file, report, source, limits, clock, known)
-        return job
-
-    @classmethod
     def to_be(cls, request_file: Path, clock: Clock) -> Self:
-        """The job of a request file that is not in place yet: to hold its lock meanwhile, and `begin` it then."""
+        """The job of a request file that has no record yet: to hold its lock until `begin.begin` writes one."""
         job = cls.over(Requests(request_file.name, [], "", 0, 0, {}, "", 0, []), Options(0, 0), clock)
         job.folder = cls.folder_of(request_file)
         return job
-
-    def begin(
-        self,
-        request_file: Path,
-        report: Verdict,
-        source: Source | None,
-        limits: Options,
-        clock: Clock,
-        known: Callable[[Record], None] | None = None,
-    ) -> None:
-        """Makes the record, unless there is one of the same content. The lock must be held.
-
-        Raises BadInput if other content was already uploaded under this name.
-        """
-        old = Job.load(request_file)
-        begun = old is not None and old.begun
-        if old is not None and old.requests.sha256 == report.sha256:
-            same_limits = old.limits == (limits.part_requests, limits.part_bytes)
-            if known is None and (begun or (same_limits and old.record.source == source)):
-                return
-            if any(part.submission or part.batch for part in old.parts()):
-                raise BadInput(
-                    f"{safe(request_file)} has a job of its own, which was submitted",
-                    "go on with that, or work in another folder",
-                )
-        elif begun:
-            raise BadInput(
-                f"{safe(request_file)} was already uploaded with other content; its job must stay as it is",
-                "give the new request file another name",
-            )
-        self.record = self.over(requests_of(request_file, report), limits, clock).record
-        self.record.source = source
-        if old is not None:
-            self.record.outputs = old.record.outputs
-        if known is not None:
-            known(self.record)
-        self.save()
 
     @classmethod
     def over(cls, requests: Requests, limits: Options, clock: Clock) -> Self:

@@ -98,9 +98,10 @@ def job_of_input(path: Path, clock: Clock, known: Callable[[Record], None]) -> J
 
     `known` adds what is known of it besides, before the record is written: no kill comes between the two.
     """
+    from ..job.begin import begin
     from ..request_file.check import check
 
     report = check(path, part_requests=NO_LIMIT, part_bytes=NO_LIMIT)
     if not report.requests:
         raise BadInput(f"{safe(path)} holds no request", "name a file of requests")
-    return Job.create(path, report, None, Options(NO_LIMIT, NO_LIMIT), clock, known)
+    return begin(Job.to_be(path, clock), path, report, None, Options(NO_LIMIT, NO_LIMIT), clock, known)

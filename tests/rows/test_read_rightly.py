@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 import zipfile
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -124,10 +125,10 @@ def test_utf_16_without_a_mark_is_read_where_it_is_named() -> None:
     assert cells("a.csv", "a,b\n1,é\n".encode("utf-16-le"), encoding="utf-16-le") == [{"a": "1", "b": "é"}]
 
 
-@pytest.mark.parametrize("encoding", ["hex", "rot13", "zip", "undefined", "klingon", ""])
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "zip", "undefined", "klingon", "punycode", ""])
 def test_what_is_no_encoding_of_texts_is_wrong_usage(encoding: str) -> None:
     with pytest.raises(WrongUsage, match="encoding"):
-        describe(write("a.csv", "a\n1\n"), encoding=encoding)
+        describe(write("a.csv", "a\né\n"), encoding=encoding)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_a_byte_that_does_not_decode_is_named_with_its_line_and_what_it_is_elsew
     name: str, before: str, after: str
 ) -> None:
     failure = refusal(name, before.encode() + b"caf\xe9" + after.encode())
-    assert "line 901: byte 0xe9 is not UTF-8 (in cp1252 it is 'é')" in failure.what
+    assert "line 901: byte 0xe9 is not UTF-8 (the word is 'café' in cp1252, " in failure.what
     assert "--encoding cp1252" in failure.next_step
 
 
@@ -295,7 +296,7 @@ def test_lines_that_may_be_something_else_are_lines_and_it_is_said(content: str,
         ("id,text,text\n1,2,3\n", "columns 2, 3 have the same header, 'text'"),
         ("id,,,text\n1,2,3,4\n", "columns 2, 3 have no header"),
         ("id,text,,\n1,a,,\n2,b,,x\n", "line 3: 'x' stands in column 4, which has no header"),
-        ("id,text\n1\n", "line 2: 1 cells where the header has 2"),
+        ("id,text\n1\n", "line 2: 1 cells where the header (line 1) has 2"),
         ('id,text\n1,"a\n', "line 2: unexpected end of data: a quote that opens there is never closed"),
         ("\n\n", "is empty"),
     ],
@@ -358,6 +359,23 @@ def test_another_encoding_is_not_advised_where_the_rest_is_utf_8() -> None:
     assert "cut off" in failure.what
     assert "--encoding" not in failure.next_step
     assert "--encoding cp1252" in refusal("a.csv", b"text\ncaf\xe9\n").next_step
+    few = b"text\n" + b"caf\xe9\n" * 3 + b"\xc3\xa9\n"  # a line in another encoding may be UTF-8 by chance
+    assert "--encoding cp1252" in refusal("a.csv", few).next_step
+
+
+@pytest.mark.parametrize(("encoding", "word"), [("cp1251", "Привет"), ("gb18030", "天气"), ("cp932", "日本語")])
+def test_a_word_that_is_not_utf_8_is_shown_as_other_encodings_have_it(encoding: str, word: str) -> None:
+    failure = refusal("a.csv", f"id,text\n1,{word}, {word}\n".encode(encoding))
+    assert f"{word!r} in {encoding}" in failure.what
+    assert "or the one in which it reads right" in failure.next_step
+
+
+def test_another_encoding_is_not_advised_where_the_mark_would_overrule_it() -> None:
+    failure = refusal("a.csv", b"\xef\xbb\xbfid,text\n1,gr\xfcn\n")
+    assert "--encoding" not in failure.next_step
+    command = failure.next_step.split("take the mark off: ")[1].replace("OUT", "b.csv")
+    subprocess.run(command, shell=True, check=True)
+    assert [row.cells["text"] for row in describe(Path("b.csv"), encoding="cp1252").read()] == ["grün"]
 
 
 def test_empty_columns_at_the_end_are_left_out_and_counted() -> None:
@@ -480,6 +498,9 @@ def test_the_bytes_say_whether_json_is_an_array_or_lines() -> None:
         ({"a": float("nan"), "d": date(2024, 1, 5)}, '{"a": null, "d": "2024-01-05"}'),
         ([Decimal("1.10"), b"x"], '[1.10, "x"]'),
         (b"text", "text"),
+        (float("inf"), "Infinity"),
+        (float("-inf"), "-Infinity"),
+        ([float("inf"), float("nan")], '["Infinity", null]'),
         (b"\xff\x00", "/wA="),
     ],
 )
@@ -564,13 +585,17 @@ def test_a_workbook_gives_numbers_dates_and_texts(package: str, monkeypatch: pyt
     if package == "openpyxl":
         monkeypatch.setattr("doubleword.rows.excel_rows._packages", lambda: (None, openpyxl))
     path = workbook(
-        ["id", "text", "d", "n"], [1, "good", date(2024, 1, 5), 2.5], [], [2.0, None, None, 0.1 + 0.2], ["#N/A", "x"]
+        ["id", "text", "d", "n"],
+        [1, "good", date(2024, 1, 5), 2.5],
+        [],
+        [2.0, None, None, 0.1 + 0.2],
+        ["#N/A", "x_x000D_"],
     )
     source = describe(path)
     assert [(row.line, [text(cell) for cell in row.cells.values()]) for row in source.read()] == [
         (2, ["1", "good", "2024-01-05", "2.5"]),
         (4, ["2", "", "", "0.3"]),
-        (5, ["", "x", "", ""]),
+        (5, ["", "x\r", "", ""]),
     ]
     assert source.columns == ["id", "text", "d", "n"]
     assert notes(source) == ["left out: 1 x empty row (3)"]
@@ -779,3 +804,79 @@ def test_a_line_longer_than_any_request_is_refused_with_its_number(monkeypatch: 
     assert "line 3 is longer" in refusal("a.txt", content).what
     assert len(cells("a.json", json.dumps([{"a": "x" * 900_000}]))) == 1
     assert len(cells("b.txt", "short\r" * 200_000)) == 200_000
+
+
+# --- found by a second tester ---
+
+
+def test_a_number_of_json_keeps_its_digits() -> None:
+    long = ["12345678901234567.89", "0.1000000000000000055511151231257827", "0.1", "1.5e300", "12345678901234567890123"]
+    rows = cells("a.jsonl", "".join(f'{{"n": {number}}}\n' for number in long))
+    assert [text(row["n"]) for row in rows] == [*long[:3], "1.5e+300", long[4]]
+    assert cells("a.json", f'[{{"n": {long[0]}}}]') == rows[:1]
+
+
+def test_a_space_before_a_quote_is_said_where_it_makes_the_quote_a_character() -> None:
+    source = describe(write("a.csv", 'id,text\n1, "good"\n2, "bad"\n'), tally=(tally := Tally()))
+    assert [row.cells["text"] for row in source.read()] == [' "good"', ' "bad"']
+    assert any("a space stands before a quote" in note and "line 2" in note for note in tally.notes())
+    for content in ('id,text\n1,"he said, ""no"", "\n2,"x, "\n', 'id,text\n1,say "x"\n'):
+        describe(write("a.csv", content), tally=(tally := Tally()))
+        assert tally.notes() == []
+
+
+@pytest.mark.parametrize("line", ["sep=;", "SEP=;", "Sep=;"])
+def test_the_line_that_names_the_delimiter_is_known_in_any_case(line: str) -> None:
+    assert cells("a.csv", f"{line}\nid;text\n1;a,b\n") == [{"id": "1", "text": "a,b"}]
+
+
+def test_texts_in_an_array_are_named_with_the_command_that_makes_rows_of_them() -> None:
+    failure = refusal("a.json", '["one", "two"]')
+    assert "an object must stand there" in failure.what
+    assert failure.next_step.startswith("jq -c '.[] | {text: .}' ")
+
+
+def test_a_link_that_leads_out_of_a_folder_is_left_out_and_named() -> None:
+    write("elsewhere/private.txt", "a key")
+    write("folder/a.txt", "text")
+    Path("folder/b.txt").symlink_to("a.txt")
+    Path("folder/c.txt").symlink_to("../elsewhere/private.txt")
+    Path("by-another-name").symlink_to("folder")
+    for name in ("folder", "by-another-name"):
+        source, tally = describe(Path(name)), Tally()
+        assert [row.cells["file"] for row in source.read(tally=tally)] == ["a.txt", "b.txt"]
+        assert (
+            "left out: 1 x link to a file outside of the folder (copied into it, it is read) (c.txt)" in tally.notes()
+        )
+
+
+def test_a_pattern_over_any_folders_takes_the_files_of_the_first_one_too() -> None:
+    for name in ("folder/a.txt", "folder/below/b.txt", "folder/below/further/c.txt", "folder/d.md"):
+        write(name, "text")
+    source = describe(Path("folder"), match="**/*.txt", recursive=True)
+    assert [row.cells["file"] for row in source.read()] == ["a.txt", "below/b.txt", "below/further/c.txt"]
+
+
+def test_a_folder_whose_files_lie_below_says_recursive_whatever_the_pattern() -> None:
+    path = write("folder/below/a.txt", "text").parents[1]
+    with pytest.raises(BadInput) as failure:
+        describe(path, match="*.txt")
+    assert "--recursive" in failure.value.next_step
+
+
+def test_what_git_keeps_in_place_of_a_large_file_is_known() -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123\n"
+    for name in ("a.csv", "a.parquet", "a.txt", "a.xlsx"):
+        assert refusal(name, pointer).next_step == "git lfs pull"
+
+
+def test_parquet_times_that_cannot_be_written_are_numbers_and_those_of_unknown_zones_are_of_utc() -> None:
+    made = {
+        "far": pyarrow.array([4 * 10**14]).cast(pyarrow.timestamp("s")),
+        "zone": pyarrow.array([1_704_456_000]).cast(pyarrow.timestamp("s", "No/Where")),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(made), "a.parquet")
+    row = next(iter(describe(Path("a.parquet")).read())).cells
+    assert text(row["far"]) == str(4 * 10**17)  # kept in milliseconds
+    assert text(row["zone"]).startswith("2024-01-05T12:00:00")
+    assert text(row["zone"]).endswith("Z")

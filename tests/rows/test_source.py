@@ -78,7 +78,7 @@ def test_the_same_rows_whatever_they_are_written_in(name: str, content: bytes | 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('a,b\n1,2\n"x\ny",2\n3\n', "a.csv line 5: 1 cells where the header has 2"),
+        ('a,b\n1,2\n"x\ny",2\n3\n', "a.csv line 5: 1 cells where the header (line 1) has 2"),
         ("a,b\n1,2,3\n", "line 2: 3 cells"),
         ('a,b\n1,2\n"3,4\n5,6\n', "line 3: unexpected end of data"),
         ('a,b\n"1"x,2\n', "line 2: "),

@@ -14,6 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from doubleword.rows.cell_text import text
 from doubleword.rows.source import describe
 from local_server.app import LocalServer
 from support.pictures import PNG
@@ -113,3 +114,19 @@ def test_files_whose_names_are_no_text_are_told_apart_in_the_table(server: Local
     assert ran.code == 0, ran.err
     made = Path(f"out.{ending}").read_text("utf-8")
     assert all(name in made for name in ("n\\udcff.txt", "n\\udcfe.txt", "é.txt"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_numbers_without_an_end_are_words_in_prompt_and_table(server: LocalServer, ending: str) -> None:
+    made = {"n": [1.5, float("inf"), float("-inf")], "l": [[0.5], [float("inf")], None]}
+    pyarrow.parquet.write_table(pyarrow.table(made), "in.parquet")
+    created = run("create_batch_file", "r.jsonl", "--input", "in.parquet", "--model", "echo", "--prompt", "{n}")
+    assert created.code == 0, created.err
+    lines = Path("r.jsonl").read_text("utf-8").splitlines()
+    asked = [json.loads(line)["body"]["messages"][0]["content"] for line in lines]
+    assert asked == ["1.5", "Infinity", "-Infinity"]
+    ran = run("run_batch", "r.jsonl", "--output", f"out.{ending}")
+    assert ran.code == 0, ran.err
+    rows = [list(row.cells.values())[:2] for row in describe(Path(f"out.{ending}")).read()]
+    assert [text(row[0]) for row in rows] == ["1.5", "Infinity", "-Infinity"]
+    assert [text(row[1]) for row in rows] == ["[0.5]", '["Infinity"]', ""]

@@ -48,14 +48,14 @@ def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = Fa
     if _has_brackets(raw, DEPTH) and _deeper(value, DEPTH):
         raise NotJson(f"more than {DEPTH} levels of brackets")
     if exact and _LONG.search(raw):
-        return json.loads(raw, parse_float=_exactly)  # ints have their digits in Python
+        return json.loads(raw, parse_float=exactly)  # ints have their digits in Python
     return value
 
 
 _LONG = re.compile(rb"[0-9][0-9.]{15}")
 
 
-def _exactly(literal: str) -> float | Decimal:
+def exactly(literal: str) -> float | Decimal:
     """A number with more digits than a float holds stays as it was written, unless it has an exponent."""
     number = float(literal)
     if "e" in literal.lower() or Decimal(repr(number)) == Decimal(literal):

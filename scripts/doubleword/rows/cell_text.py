@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from math import isfinite, isinf
 from typing import Any
 
 from ..base.errors import BadInput
@@ -64,7 +65,7 @@ def text(cell: Any) -> str:
         return str(cell)
     if is_empty(cell):
         return ""
-    if isinstance(cell, (bool, int, float, list, dict, tuple)):
+    if isinstance(cell, (bool, int, list, dict, tuple)) or (isinstance(cell, float) and isfinite(cell)):
         return _json(cell)
     return _scalar(cell)
 
@@ -79,6 +80,8 @@ def _scalar(cell: Any) -> str:
         return f"PT{format(Decimal(cell // timedelta(microseconds=1)).scaleb(-6).normalize(), 'f')}S"
     if isinstance(cell, Decimal):
         return format(cell, "f")
+    if isinstance(cell, float):  # JSON has none without an end
+        return "Infinity" if cell > 0 else "-Infinity"
     if isinstance(cell, (bytes, bytearray, memoryview)):
         raw = bytes(cell)
         return raw.decode() if is_text(raw) else base64.b64encode(raw).decode()
@@ -98,7 +101,7 @@ def is_text(cell: Any) -> bool:
 def _json(cell: Any) -> str:
     try:
         return as_json(cell, _scalar)
-    except (ValueError, TypeError):  # NaN inside, or keys that are no texts
+    except (ValueError, TypeError):  # NaN or Infinity inside, or keys that are no texts
         return as_json(_plain(cell), _scalar)
 
 
@@ -107,4 +110,6 @@ def _plain(cell: Any) -> Any:
         return {text(key): _plain(member) for key, member in cell.items()}
     if isinstance(cell, (list, tuple)):
         return [_plain(member) for member in cell]
+    if isinstance(cell, float) and isinf(cell):
+        return _scalar(cell)
     return None if is_empty(cell) and cell.__class__ is not str else cell

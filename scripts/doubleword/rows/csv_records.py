@@ -30,8 +30,9 @@ class Record(NamedTuple):
     raw: str
 
 
-# A first line `sep=;` is for Excel.
-_NAMES_DELIMITER = ["sep=", ""]
+def _names_delimiter(cells: list[str]) -> bool:
+    """Whether it is the first line `sep=;`, which is for Excel."""
+    return len(cells) == 2 and cells[0].lower() == "sep=" and not cells[1]
 
 
 def records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
@@ -40,7 +41,7 @@ def records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
         with opened(form, line_ends(form)) as file:
             found = _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
             for first in found:
-                if first.cells != _NAMES_DELIMITER:
+                if not _names_delimiter(first.cells):
                     yield first
                     break
                 tally.leave_out("line that names the delimiter", 1)
@@ -171,7 +172,7 @@ def _tab_records(lines: Iterable[str], tally: Tally) -> Iterator[Record]:
             number += taken
         else:
             yield Record(number, cells, text)
-        width = width or (0 if cells == _NAMES_DELIMITER else len(cells))
+        width = width or (0 if _names_delimiter(cells) else len(cells))
 
 
 def _quoted(text: str, plain: list[str], width: int, look: Callable[[int], _Line | None]) -> tuple[list[str], int]:

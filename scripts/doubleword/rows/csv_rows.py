@@ -29,7 +29,7 @@ def written_rows(form: Form) -> Iterator[tuple[int, dict[str, Any], str]]:
 
 def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str, Any], str]]:
     found, bad = records(form, tally, keep), BadLines(form.path)
-    headers, width = _header(form, found, tally)
+    at, headers, width = _header(form, found, tally)
     header = [*headers, *[""] * (width - len(headers))]
     for line, cells, raw in found:
         if len(cells) == width:
@@ -47,7 +47,7 @@ def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str,
             tally.leave_out("line end with empty cells beyond the header", line)
             yield line, dict(zip(headers, cells, strict=False)), _cut(raw, width, form.delimiter)
         else:
-            what = f"{len(cells)} cells where the header has {width}"
+            what = f"{len(cells)} cells where the header (line {at}) has {width}"
             way = f"mend that line (is a cell with {form.delimiter!r} or a line end not quoted?), "
             bad.add(line, what, f"{way}or say --delimiter (now {form.delimiter!r})")
     bad.require_none()
@@ -60,17 +60,17 @@ def _cut(raw: str, width: int, delimiter: str) -> str:
 
 
 def headers(form: Form) -> list[str]:
-    return _header(form, records(form, Tally(), keep=False), Tally())[0]
+    return _header(form, records(form, Tally(), keep=False), Tally())[1]
 
 
-def _header(form: Form, found: Iterator[Record], tally: Tally) -> tuple[list[str], int]:
-    """The headers, and how many cells the line had."""
+def _header(form: Form, found: Iterator[Record], tally: Tally) -> tuple[int, list[str], int]:
+    """The line of the headers, they themselves, and how many cells the line had."""
     for line, cells, _ in found:
         if cells:
             names = checked(form.path, line, cells)
             for column in range(len(names), len(cells)):
                 tally.leave_out("column without a header and without cells", column + 1)
-            return names, len(cells)
+            return line, names, len(cells)
         tally.leave_out("blank line", line)
     raise BadInput(f"{safe(form.path)} is empty; a line of headers was expected", "check the path")
 
@@ -84,7 +84,7 @@ def _no_header(known: int, cells: list[str]) -> tuple[str, str]:
 
 def sniffed(start: str, given: str | None, default: str) -> tuple[str, list[str]]:
     """(delimiter, others that would fit as well) for a table that begins so. Spreadsheets of many countries use `;`."""
-    named = re.match(r"sep=(.)[\r\n]", start)
+    named = re.match(r"sep=(.)[\r\n]", start, re.IGNORECASE)
     if given is not None or named is not None:
         return given or (named[1] if named else default), []
     widths = {delimiter: width(start, delimiter) for delimiter in dict.fromkeys(chain(default, ",;\t|"))}

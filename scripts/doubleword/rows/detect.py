@@ -104,6 +104,10 @@ def _of_text(
     chosen, others = sniffed(text, delimiter, "\t" if known.format == "tsv" else ",")
     for other in others:
         tally.doubt(f"cells are taken to be divided by {chosen!r}; {other!r} would fit as well (--delimiter)", "line 1")
+    apart = re.search(f' *{re.escape(chosen)} +"[^"{re.escape(chosen)}\r\n]', text)
+    if apart is not None and chosen != "\t":
+        line = len(re.findall(r"\r\n|\n|\r", text[: apart.start()])) + 1
+        tally.doubt("a space stands before a quote, which is read as a character then", f"line {line}")
     return replace(known, format="csv", delimiter=chosen)
 
 

@@ -61,6 +61,7 @@ _SIGNS = (
     (b"PAR1", Kind("parquet", "a Parquet file", "--format parquet")),
     (b"\xd0\xcf\x11\xe0", _other("an Office file of the old kind, or a protected one", _OFFICE)),
     (b"{\\rtf", _other("an RTF document", "pandoc FILE -o FILE.txt")),
+    (b"version https://git-lfs", _other("what Git LFS keeps in place of a file", "git lfs pull")),
     (b"\x1f\x8b", _other("compressed (gzip)", "gunzip < FILE > OUT")),
     (b"BZh", _other("compressed (bzip2)", "bunzip2 < FILE > OUT")),
     (b"\xfd7zXZ\x00", _other("compressed (xz)", "unxz < FILE > OUT")),

@@ -86,7 +86,7 @@ def _names(folder: Path, below: str, form: Form, left_out: list[tuple[str, str]]
     with os.scandir(folder / below) as entries:
         for entry in entries:
             name = f"{below}{entry.name}"
-            reason = _no_file(entry)
+            reason = _no_file(entry, folder)
             if reason == "subfolder (--recursive)" and form.recursive:
                 yield from _names(folder, f"{name}/", form, left_out)
             elif reason:
@@ -100,11 +100,13 @@ def _names(folder: Path, below: str, form: Form, left_out: list[tuple[str, str]]
 def matches(form: Form, name: str) -> bool:
     """Whether --match takes a file: its name, or its path within the folder where the pattern has a /."""
     pattern = form.match
-    return pattern is None or fnmatchcase(name if "/" in pattern else name.rpartition("/")[2], pattern)
+    if pattern is None or (pattern.startswith("**/") and fnmatchcase(name, pattern[3:])):
+        return True
+    return fnmatchcase(name if "/" in pattern else name.rpartition("/")[2], pattern)
 
 
-def _no_file(entry: os.DirEntry[str]) -> str:
-    """Why an entry is no file to read, or nothing."""
+def _no_file(entry: os.DirEntry[str], folder: Path) -> str:
+    """Why an entry is no file to read, or nothing. A folder from somebody else may lead to what is private."""
     if entry.name.startswith("."):
         return "hidden file"
     if entry.name.lower() in _SYSTEM:
@@ -112,7 +114,8 @@ def _no_file(entry: os.DirEntry[str]) -> str:
     if entry.is_dir():
         return "link to a folder" if entry.is_symlink() else "subfolder (--recursive)"
     if entry.is_file():
-        return ""
+        outside = entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(os.path.realpath(folder))
+        return "link to a file outside of the folder (copied into it, it is read)" if outside else ""
     return "broken link" if entry.is_symlink() else "device or pipe"
 
 
@@ -139,13 +142,16 @@ def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]]) -> BadInput
     for reason, name in left_out:
         tally.leave_out(reason, name)
     below = any(reason.startswith("subfolder") for reason, _ in left_out)
-    way = "check --match" if form.match else "to look into subfolders say --recursive" if below else "check the path"
+    unmatched = any(reason.startswith("file that does not match") for reason, _ in left_out)
+    way = "check --match" if unmatched else "to look into subfolders say --recursive" if below else "check the path"
     for name in (name for reason, name in left_out if reason.startswith("file that is no")):
         found = kind_of(_start(folder / name))
         if found is not None:
             way = f"make {kind} of them first, for each FILE: {found.way}"
             if found.kind in ("parquet", "excel"):
                 way = "name one of its files"
+            if found.kind == "image":
+                way = "--format images"
             break
     what = "pictures" if kind == "images" else "texts"
     return BadInput(f"the folder {safe(folder)} holds no {what}; {'; '.join(tally.notes())}", way)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from ..base.errors import BadInput
 from ..base.files import BLOCK_BYTES, LINE_BYTES
+from ..base.json_text import exactly
 from ..base.text import safe
 from .form import Form
 from .left_out import Tally
@@ -23,11 +25,11 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _number(written: str) -> float:
+def _number(written: str) -> float | Decimal:
     number = float(written)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"the number {safe(written, 40)} is too large")
-    return number
+    return number if len(written) < 16 else exactly(written)
 
 
 def _constant(written: str) -> float:
@@ -123,8 +125,10 @@ class _Objects:
             self._position += 1
             return
         while True:
-            if self._next() != "{":
-                raise self._wrong("a JSON array of objects was expected: an object must stand there")
+            if (character := self._next()) != "{":
+                what = "a JSON array of objects was expected: an object must stand there"
+                texts = f"jq -c '.[] | {{text: .}}' {shlex.quote(safe(self._form.path))} > rows.jsonl"
+                raise self._wrong(what, texts if character == '"' else "mend the file there")
             yield self._object()
             character = self._next()
             self._position += 1

@@ -75,15 +75,25 @@ def _values(column: Any) -> list[Any]:
 
 def _value(cell: Any) -> Any:
     """A cell; of a time beyond Python's years its text, as of other times, or at least its number."""
-    import pyarrow
 
     try:
         return cell.as_py()
     except (OverflowError, ValueError):
+        written = _written(cell)
+        return getattr(cell, "value", None) if written is None or written.startswith("<") else written
+
+
+def _written(cell: Any) -> str | None:
+    """As Arrow writes it; a time with a zone that is not known here as that of UTC."""
+    import pyarrow
+
+    zoned = pyarrow.types.is_timestamp(cell.type) and cell.type.tz
+    for kind in (cell.type, *([pyarrow.timestamp(cell.type.unit, "UTC")] if zoned else [])):
         try:
-            return str(cell.cast(pyarrow.string()).as_py()).replace(" ", "T", 1)
-        except pyarrow.ArrowException:
-            return getattr(cell, "value", None)
+            return str(cell.cast(kind).cast(pyarrow.string()).as_py()).replace(" ", "T", 1)
+        except (pyarrow.ArrowException, ValueError):
+            continue
+    return None
 
 
 def _in_microseconds(pyarrow: Any, kind: Any) -> Any:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import re
+import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ..base.errors import BadInput, WrongUsage
@@ -17,13 +20,14 @@ from .form import Form
 
 SHOWN = 20  # lines that cannot be read
 WIDE = ("utf-16", "utf-32")  # encodings with NUL bytes in every text
+OTHERS = ("cp1252", "cp1251", "gb18030", "cp932")  # what texts come in that are not UTF-8, the usual one first
 
 
 def require_encoding(name: str) -> None:
     """Raises WrongUsage for a name that is no encoding of texts."""
     try:
         io.TextIOWrapper(io.BytesIO(), name)
-        b"a".decode(name, "replace")
+        b"a\xc3".decode(name, "replace")  # punycode raises even so
     except (LookupError, ValueError):
         raise WrongUsage(f"there is no encoding {safe(name)}", "for example --encoding cp1252") from None
 
@@ -95,38 +99,47 @@ class BadLines:
 
 def undecodable(path: str | Path, encoding: str, newline: str = "\n") -> BadInput:
     """What is to be said of a file that does not decode: the lines, the bytes, and what they would be elsewhere."""
-    bad, others, number = BadLines(path), False, 0
+    bad, number, good, wrongs = BadLines(path), 0, 0, 0
     way = "say --encoding, for example --encoding cp1252"
     try:
         # Bytes that do not decode become halves of surrogate pairs.
         with io.TextIOWrapper(open_regular(Path(path)), encoding, "surrogateescape", newline) as file:
             for number, text in enumerate(file, 1):
                 wrong = None if text.isascii() else NO_TEXT.search(text)
-                others = others or (wrong is None and not text.isascii())
-                if wrong is not None:
-                    what, way = _wrong_byte(encoding, ord(wrong[0]) - 0xDC00, wrong.end() == len(text))
+                good += wrong is None and not text.isascii()
+                wrongs += wrong is not None
+                if wrong is not None and wrongs <= SHOWN:
+                    what, way = _wrong_byte(encoding, text, wrong.start())
                     bad.add(number, what, way)
+                elif wrong is not None:
+                    bad.add(number, "", "")
     except UnicodeError:
         bad.add(number + 1, f"the bytes there are not {encoding} (cut off?)", "mend the file, or say its --encoding")
     failure = bad.failure() or BadInput(f"{safe(path)} is not {encoding}", way)
-    if others and "cp1252" in failure.next_step:
+    if good and good >= wrongs and "--encoding" in failure.next_step:
         failure.next_step = "mend what is named: the rest of the file is UTF-8"
+    elif encoding == "utf-8-sig" and "--encoding" in failure.next_step:  # which the mark overrules
+        failure.next_step = f"mend what is named, or take the mark off: tail -c +4 {shlex.quote(safe(path))} > OUT"
     return failure
 
 
-def _wrong_byte(encoding: str, byte: int, at_end: bool) -> tuple[str, str]:
-    """What is wrong, and the next step."""
-    name = "UTF-8" if encoding in ("utf-8", "utf-8-sig") else encoding
+def _wrong_byte(encoding: str, text: str, at: int) -> tuple[str, str]:
+    """What is wrong at a place of a line, and the next step."""
+    byte, name = ord(text[at]) - 0xDC00, "UTF-8" if encoding in ("utf-8", "utf-8-sig") else encoding
     what = f"byte 0x{byte:02x} is not {name}"
     if name != "UTF-8":
         return what, "say --encoding, for example --encoding latin-1"
-    if at_end and byte >= 0xC2:
+    if at == len(text) - 1 and byte >= 0xC2:
         return f"{what}: the file is cut off within a character", "fetch the file again, or mend its end"
-    try:
-        what += f" (in cp1252 it is {bytes([byte]).decode('cp1252')!r})"
-    except UnicodeDecodeError:
+    before, after = re.split(r"[\s,;\t\"]", text[:at])[-1][-12:], re.split(r"[\s,;\t\"]", text[at:], maxsplit=1)[0][:12]
+    word, shown = (before + after).encode("utf-8", "surrogateescape"), list[str]()
+    for other in OTHERS:
+        with suppress(UnicodeDecodeError):
+            shown.append(f"{word.decode(other)!r} in {other}")
+    if not shown:
         return what, "say --encoding, for example --encoding latin-1"
-    return what, "--encoding cp1252, if that is what it should be; else mend that line"
+    what += f" (the word is {', '.join(shown)})"
+    return what, f"--encoding {shown[0].rpartition(' ')[2]}, or the one in which it reads right; else mend that line"
 
 
 def inspected(path: Path, encoding: str | None, bounded: bool) -> str:

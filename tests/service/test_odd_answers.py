@@ -1,7 +1,8 @@
-"""Every object that a server can send, odd in any field, over every script that reads it: nothing ends in exit 1.
+"""Everything that a server can send, odd in any place, over every script that reads it: nothing ends in exit 1, nothing
+runs without a bound.
 
-The true answer of the local server is taken and one field of it replaced, at random but from a seed that is printed.
-`ODD_ANSWERS_SECONDS` makes it longer than the bounded default.
+The true answer of the local server is taken, and one field of it replaced, or its headers, or its status and body, at
+random. A failure names the seed and the run: `ODD_ANSWERS_SEED` plays it again, `ODD_ANSWERS_SECONDS` plays longer.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ import pytest
 from support.faults.fixture import Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
+from support.faults.trial import KEY
 from support.proxy.exchange import Exchange, Fault
+from support.proxy.http_message import Answer
 from support.running import Ran, write_requests
 
 SECONDS = float(os.environ.get("ODD_ANSWERS_SECONDS", "10"))
 LONG_SECONDS = 120.0
+SEED = int(os.environ.get("ODD_ANSWERS_SEED", "0")) or random.randrange(1 << 32)
+# Of a single command: in the script's time (--timeout-seconds is 1500, and a download may wait as long for the last
+# answers of a cancelled batch), in real time, and in requests.
+MOST_SECONDS, MOST_REAL_SECONDS, MOST_REQUESTS = 2500.0, 30.0, 2000
 ALWAYS = 100_000
 REQUESTS = "r.jsonl"
 # Raw JSON texts: some are none, and some are read differently by different readers.
@@ -51,8 +58,13 @@ READERS = {
     "upload": ["upload", "run_batch"],
     "submit": ["create_batch", "run_batch"],
     "cancel": ["cancel_batch"],
+    "delete_file": ["run_batch", "create_batch"],
     "analytics": ["download", "run_batch"],
 }
+
+
+# What must have gone wrong before such a request is made.
+BEFORE = {"list_files": "upload", "delete_file": "submit"}
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -101,17 +113,95 @@ def with_odd_line(body: bytes, chance: random.Random) -> tuple[bytes, str]:
     return b"\n".join(lines) + b"\n", f"line {number}: {what}"
 
 
+NUMBERS = ["0", "-1", "1", "99999999", "9" * 40, "1e400", "nan", "x", "", "0x10", "1, 2", "+3", "\xb2"]
+HEADERS = {
+    "retry-after": [*NUMBERS, "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 99 Xxx 0 9:9:9"],
+    "content-length": NUMBERS,
+    "x-last-line": NUMBERS,
+    "x-incomplete": ["true", "maybe", "", "\xff"],
+    "location": ["http://[", "/\xff\xfe", "", "//", "http://127.0.0.1:1/", "file:///etc/passwd", "x" * 5000],
+    "content-type": [
+        "",
+        "text/html",
+        "text/html; charset=\xff",
+        "application/json; charset=utf-99",
+        ";;;=",
+        "x" * 5000,
+    ],
+    "content-encoding": ["gzip", "deflate", "br", "zstd", "", "gzip, gzip", "\xff"],
+    "transfer-encoding": ["chunked", "gzip, chunked", "identity", "x"],
+    "connection": ["close", "upgrade", ""],
+    "set-cookie": ["a=b; domain=.example.com", "\xff=\xff", "=" * 3000],
+    "date": ["x", "", "Thu, 01 Jan 1970 00:00:00 GMT"],
+    "x-long": ["x" * 70_000],
+    "no colon in this one": [""],
+    "\x01": ["\x7f\x1b[31m"],
+}
+STATUSES = [
+    "200", "201", "202", "204", "205", "206", "299", "300", "301", "302", "303", "304", "307", "308", "400", "401",
+    "402", "403", "404", "405", "408", "409", "410", "413", "415", "418", "422", "425", "429", "431", "451", "499",
+    "500", "501", "502", "503", "504", "520", "599", "600", "999", "000", "99", "abc", "",
+]  # fmt: skip
+WORDS = [
+    b"", b"not found", b"\xff\xfe\x00", b"<!doctype html><title>Sign in</title>", b"\x1b[31mred\x9b2J", b"x" * 100_000,
+    b"Could not parse onwards model from request", b"Line 99999999999999999999: no model", b"[" * 1500,
+    b'{"error": {"message": "no", "type": "x"}}', b'{"message": null}', b'{"error": null, "message": ["no"]}',
+    b'{"error": {"message": {"deep": [[]]}}}', b'{"error": "' + b"y" * 30_000, b"[1, 2]", b'"text"',
+    b"\x1f\x8b\x08junk",
+    f"your key {KEY} is unknown".encode(), b"z" * 16_370 + KEY.encode(),
+]  # fmt: skip
+
+
+def with_odd_headers(answer: Answer, chance: random.Random) -> tuple[bytes, str]:
+    """The true answer, some of its headers odd."""
+    odd = {name: chance.choice(HEADERS[name]) for name in chance.sample(sorted(HEADERS), chance.choice([1, 1, 2, 4]))}
+    return _bytes(str(answer.status), answer.headers | odd, answer.body, chance), f"{answer.status} with {_short(odd)}"
+
+
+def with_odd_status(answer: Answer, chance: random.Random) -> tuple[bytes, str]:
+    """Any status, with the true body or with words, and now and then odd headers."""
+    status = chance.choice(STATUSES)
+    body = answer.body if chance.random() < 0.2 else chance.choice(WORDS)
+    named = chance.sample(sorted(HEADERS), chance.choice([0, 0, 1, 2])) + ["retry-after"] * (status in ("429", "503"))
+    odd = {name: chance.choice(HEADERS[name]) for name in named}
+    headers = {"content-type": chance.choice(["text/plain", "application/json", "text/html"])} | odd
+    return _bytes(status, headers, body, chance), f"{status} {body[:40]!r} with {_short(odd)}"
+
+
+def _bytes(status: str, headers: dict[str, str], body: bytes, chance: random.Random) -> bytes:
+    head = [f"HTTP/1.1 {status} Odd", *(f"{name}: {value}" for name, value in headers.items())]
+    if not headers.keys() & {"content-length", "transfer-encoding"} and chance.random() < 0.7:
+        head.append(f"content-length: {len(body)}")
+    if chance.random() < 0.02:
+        head += [f"x-{number}: y" for number in range(200)]
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
+
+
+def _short(odd: dict[str, str]) -> dict[str, str]:
+    return {name: value[:40] for name, value in odd.items()}
+
+
+def with_odd_body(route: str, answer: Answer, chance: random.Random) -> tuple[bytes, str]:
+    body, what = (with_odd_line if route == "content" else with_odd)(answer.body, chance)
+    return answer.with_body(body).encoded(), what
+
+
 def odd_run(trouble: Trouble, route: str, command: str, chance: random.Random, times: int) -> tuple[Ran, list[str]]:
     done: list[str] = []
+    kind = chance.choice(["body", "headers", "status"])
 
     def effect(exchange: Exchange) -> None:
         answer = exchange.forward()
-        change = with_odd_line if route == "content" else with_odd
-        body, what = change(answer.body, chance)
+        if kind == "body":
+            data, what = with_odd_body(route, answer, chance)
+        else:
+            data, what = (with_odd_headers if kind == "headers" else with_odd_status)(answer, chance)
         done.append(what)
-        exchange.send(answer.with_body(body))
+        exchange.request.body()
+        exchange.send_part(data)
 
-    trouble.strike(Fault("odd", route, times=times), odd=effect)
+    before = [Fault("cut_before", BEFORE[route])] if route in BEFORE else []
+    trouble.strike(*before, Fault("odd", route, times=times), odd=effect)
     name, *flags = command.split()
     target = [] if name in ("list_models", "list_batches") else [REQUESTS]
     ran = trouble.run(name, *target, *flags, *(["--json"] if chance.random() < 0.5 else []))
@@ -145,8 +235,8 @@ SPENDS = {"upload": "made", "run_batch": "made", "create_batch": "uploaded"}
 def test_no_object_that_a_server_can_send_ends_in_exit_1(
     trouble: Trouble, states: dict[str, Path], record_property: Callable[[str, object], None], seconds: float
 ) -> None:
-    seed = random.randrange(1 << 32)
-    chance, until, runs, hits = random.Random(seed), time.monotonic() + seconds, 0, 0
+    chance, until, runs, hits = random.Random(SEED), time.monotonic() + seconds, 0, 0
+    slowest = most = 0.0
     cases = [(route, command) for route, commands in READERS.items() for command in commands]
     while runs < len(cases) or time.monotonic() < until:
         route, command = cases[runs % len(cases)] if runs < len(cases) else chance.choice(cases)
@@ -157,15 +247,25 @@ def test_no_object_that_a_server_can_send_ends_in_exit_1(
         if state in ("made", "uploaded"):  # another content, so that no earlier batch of it is in the way
             _renewed(trouble, folder, runs, state)
         os.chdir(folder)
+        begun, really, asked = trouble.clock.monotonic(), time.monotonic(), len(trouble.proxy.log)
         ran, done = odd_run(trouble, route, command, chance, chance.choice([1, 1, ALWAYS]))
         os.chdir("..")
         shutil.rmtree(folder)
         hits += len(done)
-        shown = ran.out + ran.err
-        assert ran.code != 1, f"seed {seed}, run {runs}: {command} on {route} with {done[:3]}: {shown[-3000:]}"
-        assert "Traceback" not in shown
-        assert not [c for c in "\x1b\x9b\u202e\x00" if c in shown], f"seed {seed}: {command} on {route} with {done[:3]}"
-    record_property("figures", f"odd answers: {runs} runs, {hits} answers changed")
+        shown, where = ran.out + ran.err, f"seed {SEED}, run {runs}: {command} on {route} with {done[:3]}"
+        took = trouble.clock.monotonic() - begun, time.monotonic() - really, len(trouble.proxy.log) - asked
+        slowest, most = max(slowest, took[0]), max(most, took[2])
+        assert ran.code != 1, f"{where}: {shown[-3000:]}"
+        assert "Traceback" not in shown, where
+        assert not [c for c in "\x1b\x9b\u202e\x00" if c in shown], where
+        assert KEY[:-4] not in shown, where
+        bounds = MOST_SECONDS, MOST_REAL_SECONDS, MOST_REQUESTS
+        assert all(spent < bound for spent, bound in zip(took, bounds, strict=True)), f"{where}: {took}"
+    record_property(
+        "figures",
+        f"odd answers: {runs} runs, {hits} answers changed; a command took at most {slowest:.0f} s of its time"
+        f" and {most} requests; seed {SEED}",
+    )
 
 
 def _renewed(trouble: Trouble, folder: Path, number: int, state: str) -> None:

@@ -18,6 +18,7 @@ from .base.errors import ExitCode, NotFound, Temporary
 from .base.text import next_command, plural, safe
 from .job.job import Job
 from .job.next_step import command, next_step
+from .job.record import Attempt
 from .results import deliver as delivery
 from .results import retry
 from .results.merge import INPUT_DELETED, UNREAD, Summary, tokens_of
@@ -357,20 +358,33 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
     trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
     tried = sum(attempt.requests for attempt in trials)
     left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
-    price = cost.estimated_cost([part for attempt in trials for part in attempt.parts], terms.window)
+    price, rest_price = _rest_price(api, job, trials, left, terms.window)
     used = tokens_of(job, trials)
     more = [count * left // max(1, tried) for count in used]
     say(
         f"trial: {plural(tried, 'request')} used {used[0]} prompt and {used[1]} completion tokens;"
         f" at that rate the other {left} would use about {more[0]} and {more[1]}"
     )
-    if price is not None:
-        say(
-            f"the server's estimate for the trial is {price:.2g} USD: about {price / tried * left:.2g} USD for the rest"
-        )
+    if price is not None and rest_price is not None:
+        say(f"the server's estimate for the trial is {price:.2g} USD: about {rest_price:.2g} USD for the rest")
     rest = command("run_batch.py", job)
     limit = terms.max_cost  # for the whole job, the trial included
-    covered = price is not None and limit is not None and price / tried * (tried + left) <= limit
-    say(f"next{'' if covered else ', after a yes'}: {rest} (--output TABLE.csv for the rows with their answers)")
+    covered = rest_price is not None and price is not None and limit is not None and price + rest_price <= limit
+    to_table = "" if job.record.options.output else " (--output TABLE.csv for the rows with their answers)"
+    say(f"next{'' if covered else ', after a yes'}: {rest}{to_table}")
     facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
     return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)
+
+
+def _rest_price(
+    api: Api, job: Job, trials: list[Attempt], left: int, window: str
+) -> tuple[Decimal | None, Decimal | None]:
+    """The server's estimates in USD for the trials and, from that, for so many others: it goes by their bytes."""
+    parts = [part for attempt in trials for part in attempt.parts]
+    price = cost.estimated_now(api, parts, window) or cost.estimated_cost(parts, window)
+    if price is None:
+        return None, None
+    tried, sizes = sum(part.requests for part in parts), [part.span.end - part.span.start for part in parts]
+    others = sum(span.end - span.start for span in job.requests.sections) - sum(sizes)
+    each = Decimal(max(0, others)) / max(1, job.requests.requests - tried)
+    return price, price * each * left / max(1, sum(sizes))

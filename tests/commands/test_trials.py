@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from doubleword.service.refusals import Busy
 from local_server.app import LocalServer
 from local_server.settings import FailRule
+from support.canned import answer_with
 from support.faults.fixture import MakeTrouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.oracle import LocalOracle, read
@@ -36,6 +38,28 @@ def test_a_trial_and_the_rest_are_every_request_once(server: LocalServer) -> Non
     assert [line["custom_id"] for line in json_lines(Path("r.results.jsonl"))] == [f"row-{n:06}" for n in range(1, 121)]
     assert run("run_batch", "r.jsonl").code == 0
     assert sent(server) == 120
+
+
+def test_a_trial_shows_what_failed_too(server: LocalServer) -> None:
+    answer_with(server, lambda text: "" if text == "p2" else "fine")
+    Path("r.jsonl").write_text("".join(chat_line(f"k{n}", f"p{n}", "canned") for n in range(1, 9)))
+    trial = run("run_batch", "r.jsonl", "--trial", "4")
+    assert trial.code == 8
+    assert "[k2] p2\n  -> empty: the answer is empty" in trial.err
+    assert trial.err.count("\n  -> ") == 4
+    assert run("run_batch", "r.jsonl", "--timeout-seconds", "0").code in (8, 9)
+
+
+def test_after_a_trial_the_rest_is_estimated_as_its_upload_is(server: LocalServer) -> None:
+    """The first guess knows no answers; by then the server has some, which are shorter, and it goes by bytes."""
+    answer_with(server, lambda text: "yes")
+    texts = ["x" * 2000 if n % 10 == 9 else "short" for n in range(200)]
+    Path("r.jsonl").write_text("".join(chat_line(f"k{n}", text, "canned") for n, text in enumerate(texts)))
+    trial = run("run_batch", "r.jsonl", "--trial", "10")
+    said = re.search(r"about (\S+) USD for the rest", trial.err)
+    assert said, trial.err
+    upload = run("upload", "r.jsonl", "--json")
+    assert float(said[1]) == pytest.approx(float(upload.facts["estimated_cost_usd"]), rel=0.25)
 
 
 def test_a_second_trial_adds_requests_that_were_not_tried(server: LocalServer) -> None:

@@ -17,6 +17,7 @@ from doubleword.request_file.answer_form import choice_format
 from doubleword.results.formula_guard import enclosed, guarded
 from local_server.app import LocalServer
 from support.canned import answer_with, chat_body
+from support.pictures import GIF, PNG
 from support.running import Ran, chat_line, json_lines, run
 
 SCHEMA = {
@@ -571,3 +572,26 @@ def test_words_that_all_cells_have_in_common_are_shown_with_them(server: LocalSe
     made(Path("rows.csv"), "Label this ticket: {text}")
     shown = [line for line in delivered("--show", "2").err.splitlines() if line.startswith("[row-")]
     assert shown == ["[row-000001] my order 0 is late", "[row-000009] my order 8 is late"]
+
+
+def test_shown_pictures_have_the_names_of_their_files(server: LocalServer) -> None:
+    answer_with(server, lambda text: "a cat")
+    Path("pictures").mkdir()
+    Path("pictures/one.png").write_bytes(PNG)
+    Path("pictures/two.png").write_bytes(PNG + b"\0")
+    Path("pictures/three.gif").write_bytes(GIF)
+    flags = ["--model", "canned", "--prompt", "What is it?", "--json"]
+    assert run("create_batch_file", "p.jsonl", "--input", "pictures", *flags).code == 0
+    shown = delivered("--show", "3", "--json", name="p.jsonl").facts["shown"]
+    assert [pair["prompt"] for pair in shown] == ["one.png", "three.gif", "two.png"]
+
+    Path("rows.csv").write_text(
+        "id,a,b\n1,pictures/one.png,https://example.com/x.png\n2,pictures/two.png,pictures/three.gif\n"
+    )
+    columns = ["--image-column", "a", "--image-column", "b"]
+    assert run("create_batch_file", "q.jsonl", "--input", "rows.csv", *columns, *flags).code == 0
+    shown = delivered("--show", "3", "--json", name="q.jsonl").facts["shown"]
+    assert [pair["prompt"] for pair in shown] == [
+        "pictures/one.png https://example.com/x.png",
+        "pictures/two.png pictures/three.gif",
+    ]

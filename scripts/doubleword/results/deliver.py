@@ -178,7 +178,7 @@ def _write(
 
 
 def _pairs(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> list[dict[str, str]]:
-    of = summary.results if running else summary.requests
+    of = summary.results + sum(summary.errors.values()) if running else summary.requests
     find = table_answers.in_order(*files, expected_answer.expected(job))
     came = (found for custom_id in table_answers.requested(job) if (found := find(custom_id)) is not None)
     return sample_pairs.pairs(job, came, wanted.show, of, running)

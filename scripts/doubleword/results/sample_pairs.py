@@ -6,37 +6,70 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ..base.errors import BadInput
 from ..base.json_text import read_json
 from ..base.text import safe
 from ..job.job import Job
 from ..request_file.lines import request_lines
-from ..rows.cell_text import text
+from ..rows.cell_text import text, value
+from ..rows.moved import located
+from .summary_text import OPEN
 from .table_answers import Answer
 
 SHOWN_CHARACTERS = 300
+IMAGE = "(an image)"
+_FILE = re.compile(r"(?i)(?!.*://)[^\n]{1,300}\.(png|jpe?g|gif|webp)")
 COMPARED = 40  # prompts from which it is told what all have in common
 
 
 def pairs(job: Job, answers: Iterable[Answer], count: int, of: int, partial: bool) -> list[dict[str, str]]:
     """So many {custom_id, prompt, answer, error}, cleaned and cut to 300 characters each.
 
-    `of`: how many there are to choose from; `partial`: answered ones alone.
+    `of`: how many there are to choose from; `partial`: those alone that came back, answered or failed.
     """
     chosen, compared = _spread(count, of), _spread(max(COMPARED, count), of)
     lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
     prompts: list[str] = []
     found: list[tuple[int, Answer]] = []
-    number = -1
+    rows: list[int] = []  # of the prompts, among all requests
+    number = row = -1
     for raw, answer in zip(lines, answers, strict=False):
-        if partial and answer.value is None:
+        row += 1
+        if partial and answer.error.partition(":")[0] in OPEN:
             continue
         number += 1
         if number in chosen:
             found.append((len(prompts), answer))
         if number in chosen or number in compared:
             prompts.append(_prompt(raw))
+            rows.append(row)
+    if any(IMAGE in prompt for prompt in prompts):
+        prompts = _with_names(job, prompts, rows)
     start, end = _common(prompts)
     return [_pair(answer, prompts[place], start, end) for place, answer in found]
+
+
+def _with_names(job: Job, prompts: list[str], rows: list[int]) -> list[str]:
+    """The same prompts with the names of the files that their pictures were made of, where the rows still say them."""
+    if job.record.source is None or job.record.options.id_prefix is not None:
+        return prompts
+    names: dict[int, list[str]] = {}
+    try:
+        source = located(job.record.source, job.folder.parent)
+        for number, row in enumerate(source.read(requests_only=True)):
+            if number in rows:
+                cells = (text(value(row.cells, column)) for column in source.used)
+                names[number] = [cell for cell in cells if _FILE.fullmatch(cell)]
+            if number == rows[-1]:
+                break
+    except (BadInput, OSError):
+        return prompts
+    return [_named(prompt, names.get(row, [])) for prompt, row in zip(prompts, rows, strict=True)]
+
+
+def _named(prompt: str, names: list[str]) -> str:
+    left = iter(names if prompt.count(IMAGE) == len(names) else [])
+    return re.sub(re.escape(IMAGE), lambda found: next(left, found[0]), prompt)
 
 
 def _pair(answer: Answer, prompt: str, start: int, end: int) -> dict[str, str]:
@@ -88,6 +121,15 @@ def prompt_of(body: dict[str, Any]) -> str:
     last = messages[-1] if isinstance(messages, list) and messages else body.get("input", body.get("prompt", ""))
     content = last.get("content") if isinstance(last, dict) else last
     if isinstance(content, list):
-        texts = [part.get("text", "(an image)") if isinstance(part, dict) else str(part) for part in content]
-        return " ".join(str(text) for text in texts)
+        return " ".join(_part(part) for part in content)
     return str(content)
+
+
+def _part(part: Any) -> str:
+    if not isinstance(part, dict):
+        return str(part)
+    image = part.get("image_url")
+    address = image.get("url") if isinstance(image, dict) else image
+    if isinstance(address, str) and not address.startswith("data:"):
+        return address
+    return str(part.get("text", IMAGE))

@@ -79,6 +79,8 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
         cells = plural(written.guarded, "cell")
         say(f"  {cells} a spreadsheet would run as a formula got a leading ' (--no-guard leaves them)")
     if running:
+        if written:
+            say(f"  the table holds the {plural(written.rows, 'row')} answered so far alone")
         say(f"the rest is still to come: {next_step(job)}")
         return
     step, done = next_step(job), job.record.downloaded

@@ -61,6 +61,20 @@ def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
     return total if parts else None
 
 
+def estimated_now(api: Api, parts: Sequence[Part], window: str) -> Decimal | None:
+    """The sum of what the server estimates by now, nothing of it recorded; None where it says nothing.
+
+    It guesses from the latest answers of the model, so that it knows more after a trial than before.
+    """
+    total = Decimal(0)
+    for part in parts:
+        try:
+            total += Decimal(api.estimate(part.uploaded or "", part.window(window))["total_estimated_cost"])
+        except (Failure, InvalidOperation):
+            return None
+    return total if total.is_finite() and 0 < total < MOST_USD else None
+
+
 def cost_text(cost: Decimal | None, requests: int = 0) -> str:
     """How an estimate is shown, always called one: the server guesses the length of the answers."""
     if cost is None:

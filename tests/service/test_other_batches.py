@@ -97,3 +97,37 @@ def test_a_second_job_over_the_same_file_that_was_agreed_to_holds_up_no_retry_of
     assert trouble.run("retry_failed", requests).code == 0
     assert trouble.run("run_batch", requests).code == 9
     assert len(trouble.oracle.batches()) == 3
+
+
+def test_taking_one_batch_over_cancels_no_other_that_somebody_said_yes_to(
+    server: LocalServer, oracle: LocalOracle
+) -> None:
+    server.settings.population_delay = 1e9
+    for name in ("a", "b", "c"):
+        write_requests(Path(f"{name}.jsonl"), 3)
+    for name, more in (("a", []), ("b", ["--again"])):
+        assert run("upload", f"{name}.jsonl").code == 0
+        assert run("create_batch", f"{name}.jsonl", *more).code == 0
+
+    taken = run("create_batch", "c.jsonl", "--adopt")
+
+    assert taken.code == 0, taken.err
+    assert [batch.cancelled for batch in oracle.batches()] == [False, False]
+
+
+def test_the_batch_that_answered_is_seen_behind_many_that_did_not(server: LocalServer, oracle: LocalOracle) -> None:
+    """Of many small parts the first alone was answered, and the record was lost."""
+    server.settings.max_retries = 0
+    server.settings.fail.append(FailRule.parse("number [2-6]=500"))
+    requests = write_requests(Path("r.jsonl"), 6)
+    assert run("upload", requests, "--part-requests", "1").code == 0
+    assert run("create_batch", requests).code == 0
+    assert run("poll", requests).code == 7
+    shutil.rmtree("r.job")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("api", "other_batches"):
+            patch.setattr(f"doubleword.service.{module}.PAGE_LIMIT", 2)
+        refused = run("run_batch", requests)
+    assert (refused.code, refused.out) == (4, ""), refused.err
+    assert "1 of 1 answered" in refused.err
+    assert len(oracle.batches()) == 6

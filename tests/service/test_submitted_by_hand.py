@@ -9,8 +9,9 @@ import pytest
 import requests as http
 
 from local_server.app import LocalServer
+from local_server.settings import FailRule
 from support.oracle import LocalOracle
-from support.running import chat_line, run, write_requests
+from support.running import chat_line, json_lines, run, write_requests
 
 
 def headers(server: LocalServer) -> dict[str, str]:
@@ -64,3 +65,23 @@ def test_a_cancel_of_several_goes_on_after_one_that_fails(server: LocalServer) -
     assert "bad.jsonl has no job record" in cancelled.err
     assert unknown in cancelled.err
     assert [batch.cancelled for batch in LocalOracle(server.database, since=0).batches()] == [True]
+
+
+def test_a_plan_over_a_batch_made_by_hand_is_withdrawn_when_that_was_retried_on_the_server(server: LocalServer) -> None:
+    server.settings.max_retries = 0
+    server.settings.fail.append(FailRule.parse("number 2=500"))
+    batch = submitted(server, uploaded(server, "".join(chat_line(f"r{n}", f"number {n}") for n in range(4))))
+    oracle = LocalOracle(server.database)
+    assert run("poll", batch).code == 0
+    assert run("download", batch).code == 9
+    assert run("retry_failed", batch).code == 0
+    server.settings.fail.clear()
+    assert http.post(f"{server.base_url}/batches/{batch}/retry", headers=headers(server)).status_code == 200
+
+    stopped = run("run_batch", f"batch-{batch}.jsonl")
+
+    assert (stopped.code, stopped.out) == (6, ""), stopped.err
+    assert "was retried on the server" in stopped.err
+    assert run("run_batch", f"batch-{batch}.jsonl").code == 0
+    assert oracle.batches() == []  # none of ours
+    assert len(json_lines(Path(f"batch-{batch}.results.jsonl"))) == 4

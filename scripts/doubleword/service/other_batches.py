@@ -30,7 +30,7 @@ def require_only_copy(api: Api, job: Job) -> None:
     """
     known, parts = known_batches(job), list(job.parts())
     own = {part.span.sha256 for part in parts} | {part.submission.id for part in parts if part.submission}
-    for batch in _listed(api, 2 + len(parts) // PAGE_LIMIT, job.id, "dwb_job", known):
+    for batch in _listed(api, len(parts), job.id, "dwb_job", known):
         tags, found = metadata_of(batch), seen(batch, api.clock)
         if tags.get("dwb_job") != job.id or str(tags.get("dwb_attempt", "1")) == "1" or found.id in known:
             continue
@@ -44,9 +44,11 @@ def require_only_copy(api: Api, job: Job) -> None:
             )
 
 
-def _listed(api: Api, pages: int, text: str, tag: str, known: set[str]) -> list[dict[str, Any]]:
-    """The batches whose tag is this text: the search is a wildcard match. Where one was cancelled before it answered
+def _listed(api: Api, own: int, text: str, tag: str, known: set[str]) -> list[dict[str, Any]]:
+    """The batches whose tag is this text: the search is a wildcard match. To the end of the list, within a bound: those
+    that answered may be the oldest. `own`: how many may be the job's. Where one was cancelled before it answered
     anything, they are listed once more, when what was in flight has landed: it is paid."""
+    pages = SEARCHED_PAGES + 2 * own // PAGE_LIMIT
     while True:
         found = [batch for batch in api.batches(pages, search=text) if metadata_of(batch).get(tag) == text]
         doubtful = [batch["id"] for batch in found if batch["id"] not in known and _may_answer(batch, api.clock)]
@@ -57,6 +59,9 @@ def _listed(api: Api, pages: int, text: str, tag: str, known: set[str]) -> list[
             raise Temporary("a batch with these requests was cancelled a moment ago", "the same command again later")
         say("a batch with these requests was cancelled: waiting until what was in flight has landed")
         api.clock.sleep(pause)
+
+
+SEARCHED_PAGES = 20  # of 101 batches, beside the job's own
 
 
 LAST_ANSWERS_SECONDS = 30.0  # the server aborts what is in flight within 5 s of a cancel
@@ -87,7 +92,7 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
     parts, known = list(job.parts()), known_batches(job)
     contents = {part.span.sha256 for part in parts if part.again} | {p.span.sha256 for p in job.unsubmitted()}
     answered = {part.span.sha256 for part in parts if part.batch}
-    for batch in _listed(api, 2 + len(parts) // PAGE_LIMIT, job.requests.sha256, "dwb_file", known):
+    for batch in _listed(api, len(parts), job.requests.sha256, "dwb_file", known):
         tags = metadata_of(batch)
         if tags.get("dwb_file") != job.requests.sha256 or tags.get("dwb_content") in contents:
             continue
@@ -120,7 +125,7 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
     ]
     own = [batch for batch in found if metadata_of(batch).get("dwb_job") == job.id]
     if not own and found and not adopt:
-        other = seen(found[0], api.clock)
+        other = seen(_furthest_first(api, found)[0], api.clock)
         again = next_command("create_batch.py", job.request_file())
         raise NotAllowed(
             f"part {part.part} was already submitted by another job: batch {safe(other.id)}, {other.status},"
@@ -129,11 +134,12 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
         )
     if not found:
         return False
-    adopt_batches(api, job, part, own or found)
+    # Of other jobs' batches one is taken over; the others are somebody's, who may have said yes to them.
+    adopt_batches(api, job, part, own or _furthest_first(api, found)[:1])
     return True
 
 
-GIVEN_FILE_BATCHES = 20 * PAGE_LIMIT  # so many are looked through for those of a user's own file
+GIVEN_FILE_BATCHES = SEARCHED_PAGES * PAGE_LIMIT  # so many are looked through for those of a user's own file
 
 
 def _of_file(api: Api, upload: Upload) -> Iterator[dict[str, Any]]:
@@ -175,16 +181,22 @@ def require_unused(api: Api, job: Job, part: Part) -> None:
 
 def adopt_batches(api: Api, job: Job, part: Part, found: list[dict[str, Any]]) -> None:
     """Takes the batch furthest on as the part's own and cancels the others that still run."""
-    order = {"completed": 0, "finalizing": 1, "in_progress": 2, "validating": 3}
-    best, *others = sorted(
-        (seen(batch, api.clock) for batch in found),
-        key=lambda batch: (order.get(batch.status, 4), -batch.completed, batch.created_at),
-    )
+    best, *others = (seen(batch, api.clock) for batch in _furthest_first(api, found))
     # In one writing: a kill or a cancel that fails leaves none of them unknown.
     part.batch, part.other_batches = best, [*part.other_batches, *others]
     job.save(part)
     say(f"part {part.part}: took over batch {safe(best.id)} ({best.status})")
     cancel_others(api, job, part)
+
+
+def _furthest_first(api: Api, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    order = {"completed": 0, "finalizing": 1, "in_progress": 2, "validating": 3}
+
+    def place(batch: dict[str, Any]) -> tuple[int, int, float]:
+        now = seen(batch, api.clock)
+        return order.get(now.status, 4), -now.completed, now.created_at
+
+    return sorted(found, key=place)
 
 
 def cancel_others(api: Api, job: Job, part: Part) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,12 +19,13 @@ from ..base.files import digest, state_of
 from ..base.text import next_command, plural, safe, utc
 from ..job import content_lock
 from ..job.job import Job
-from ..job.record import DEAD, Attempt, Part, Submission, Upload
+from ..job.record import DEAD, Attempt, Batch, Part, Submission, Upload
 from . import deleted
 from .api import PAGE_LIMIT, YOUNG_SECONDS, Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
 from .identity import (
     another,
+    batch_of,
     is_of,
     one_spelling,
     require_known,
@@ -203,12 +204,7 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
     if any(part.submission or part.batches for part in job.latest.parts):
         return
     earlier = {batch.id: (part, batch) for part in job.submitted() for batch in part.batches if batch.ended}
-    pages = 1 + len(earlier) // PAGE_LIMIT
-    for found in api.batches(pages, search=job.requests.sha256) if earlier else ():
-        part, before = earlier.get(found["id"], (None, None))
-        if part is None or before is None:
-            continue
-        now = seen(found, api.clock, before)
+    for part, before, now in _as_they_are(api, job, earlier):
         if now.completed > before.completed or (now.running and now.status != "finalizing"):
             part.learn(now)
             job.attempts.pop()
@@ -218,6 +214,19 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
                 f" ({now.status}, {now.completed} of {now.total} answered); the plan was withdrawn, nothing was sent",
                 f"{next_command('run_batch.py', job.request_file())} waits for it and fetches what it answered",
             )
+
+
+def _as_they_are(api: Api, job: Job, earlier: dict[str, tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch, Batch]]:
+    """Batches as they were known, and as they are now; those that the server knows no more are left out."""
+    pages = 1 + len(earlier) // PAGE_LIMIT
+    listed = {found["id"]: found for found in api.batches(pages, search=job.requests.sha256)} if earlier else {}
+    for batch_id, (part, before) in earlier.items():
+        found = listed.get(batch_id)
+        if found is None:  # it was submitted by hand, or by another job: it bears other tags, or none
+            with contextlib.suppress(NotFound):
+                found = batch_of(api, part, batch_id)
+        if found is not None:
+            yield part, before, seen(found, api.clock, before)
 
 
 def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:

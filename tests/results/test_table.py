@@ -209,7 +209,7 @@ def test_vectors_are_arrays_and_counted(server: LocalServer) -> None:
     made(rows(2), "{text}", "--endpoint", "/v1/embeddings", model="echo-embed")
     ran = delivered("--output", "out.jsonl")
     assert [len(row["answer"]) for row in json_lines(Path("out.jsonl"))] == [8, 8]
-    assert "vectors: 2 of 8 numbers" in ran.err
+    assert "2 vectors of 8 numbers" in ran.err
     delivered("--output", "out.parquet")
     assert pyarrow.parquet.read_table("out.parquet").schema.field("answer").type == pyarrow.list_(pyarrow.float64())
 

@@ -55,7 +55,7 @@ def _tell_answers(summary: Summary) -> None:
     if tally:
         say(f"answers: {', '.join(f'{count} {safe(answer, 60)}' for answer, count in tally.items())}")
     for numbers, count in sorted(summary.vectors.items()):
-        say(f"vectors: {count} of {numbers} numbers")
+        say(f"{plural(count, 'vector')} of {numbers} numbers")
 
 
 def tell_cost(spent: Spent | None, estimated: Decimal | None) -> None:

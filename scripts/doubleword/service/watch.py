@@ -176,6 +176,8 @@ def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
             if api.clock.monotonic() + pause > deadline:
                 if not learnt:
                     raise last_error
+                if deadline - api.clock.monotonic() >= 1:  # 0 s given is one look, which needs no word
+                    say(f"the next look, {pause:.0f} s from now, would come after the time given: stopped waiting")
                 return
             api.clock.sleep(pause)
 

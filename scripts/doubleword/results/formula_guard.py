@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_SIGN = "[-=+@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"  # full-width and small forms, too
+_SIGNS = "-=+@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b"  # full-width and small forms, too
+_SIGN = f"[{_SIGNS}]"
 # What programs skip before a formula, or do not show: white space, control characters, marks of width and direction.
 _SKIPPED = "[\\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 _FORMULA = re.compile(f"[\t\r\n]|{_SKIPPED}*{_SIGN}")
@@ -13,7 +14,8 @@ _BULLETED = re.compile(r"\s*- [^(!|=]*")  # calls nothing, names no other sheet 
 
 # Read with another delimiter than it was written with, a cell falls apart, and the rest of it may be a formula. One in
 # quotes does so, too, where it is not the first of its line: its quotes are only characters then.
-_LATER = re.compile(rf"[^\w=+\-@]{_SIGN}")
+# The sign stands first, and what is before it is looked at then: texts are long, and signs are few.
+_LATER = re.compile(rf"{_SIGN}(?<=[^\w=+\-@].)")
 _ENDS = ";,\t\r\n"  # of cells, in the tables that spreadsheets open
 _WITHIN = re.compile(f"([{_ENDS}])((?![{_ENDS}]){_SKIPPED})*({_SIGN}[^{_ENDS}]*)")
 _OPERAND, _PLACE = r"\$?\w[\w.$]*", r"\$?[A-Za-z]{1,3}\$?\d{1,7}"
@@ -31,7 +33,12 @@ _RUNS = re.compile(
 
 def enclosed(cell: str) -> str:
     """A cell that is to be quoted whatever the delimiter is; "" for one that need not be."""
-    return '"' + cell.replace('"', '""') + '"' if _LATER.search(cell, cell[:1] == "'") else ""
+    return '"' + cell.replace('"', '""') + '"' if _has_later(cell, cell[:1] == "'") else ""
+
+
+def _has_later(cell: str, start: int) -> bool:
+    """Whether from there on a sign stands behind a character that may end a cell."""
+    return any(map(cell.__contains__, _SIGNS)) and _LATER.search(cell, start + 1) is not None
 
 
 def guarded(cell: str, delimiter: str = "") -> str:
@@ -40,7 +47,7 @@ def guarded(cell: str, delimiter: str = "") -> str:
     Numbers and bulleted texts stay as they are.
     """
     starts, first = _FORMULA.match(cell), len(cell) - len(cell.lstrip())
-    if _LATER.search(cell, first + 1):
+    if _has_later(cell, first + 1):
         cell = cell[:first] + _WITHIN.sub(lambda found: _within(found, delimiter), cell[first:])
     if not starts or _NUMBER.fullmatch(cell) or _BULLETED.fullmatch(cell):
         return cell

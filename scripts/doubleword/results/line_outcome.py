@@ -95,7 +95,7 @@ class Looked:
     def outcomes(self) -> Iterator[Outcome]:
         """What the lines say, in their order."""
         for place in self._places:
-            yield from (Outcome(custom_id, self._spool, *others) for custom_id, *others in _read(place))
+            yield from map(Outcome._make, ((found[0], self._spool, *found[1:]) for found in _read(place)))
         yield from self._latest
 
 

@@ -113,8 +113,9 @@ class Summary:
 
     def count(self, covered: Covered) -> None:
         self.requests += 1
-        self.retryable += covered.promising
         outcome = covered.outcome
+        if outcome is None or outcome.kind:
+            self.retryable += covered.promising
         if outcome is None:
             self.missing[covered.missing] = self.missing.get(covered.missing, 0) + 1
             return
@@ -255,11 +256,11 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
         answered: set[str] = set()
         failed: dict[str, Outcome] = {}
         output, errors = spool_files(job, batch)
-        for spool in (output, errors):
+        for spool, answers in ((output, True), (errors, False)):
             for outcome in outcomes.read(spool, expected):
                 if outcome.custom_id not in known:
                     unexpected.add(outcome.custom_id)
-                elif spool == output:
+                elif answers:
                     came.append(outcome)
                     answered.add(outcome.custom_id)
                 else:
@@ -328,7 +329,7 @@ def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
             hashed = Hashed(good)
             for covered in cover(job, summary):
                 raw = spools.line(covered.outcome) if covered.outcome else b""
-                if covered.outcome and covered.outcome.is_result:
+                if not covered.kind:
                     hashed.write(raw)
                     continue
                 line = _error_line(covered, outcomes.error_of(raw, expected) if covered.outcome else None, batch_ids)
@@ -356,19 +357,28 @@ class _Spools:
 
     def __init__(self) -> None:
         self._open: dict[Path, BinaryIO] = {}
+        self._latest: tuple[Path | None, int] = None, -1  # most lines are from the same spool as the one before
 
     def line(self, outcome: Outcome) -> bytes:
-        file = self._open.get(outcome.spool)
+        spool, handle = self._latest
+        if outcome.spool is not spool:
+            handle = self._handle(outcome.spool)
+        return read_at(handle, outcome.offset, outcome.length)
+
+    def _handle(self, spool: Path) -> int:
+        file = self._open.get(spool)
         if file is None:
             if len(self._open) >= self.OPEN:
                 self.close()
-            file = self._open[outcome.spool] = reading_own(outcome.spool)
-        return read_at(file.fileno(), outcome.offset, outcome.length)
+            file = self._open[spool] = reading_own(spool)
+        self._latest = spool, file.fileno()
+        return file.fileno()
 
     def close(self) -> None:
         for file in self._open.values():
             file.close()
         self._open.clear()
+        self._latest = None, -1
 
 
 def _error_line(covered: Covered, failed: outcomes.Failed | None, batch_ids: dict[Path, str]) -> dict[str, Any]:

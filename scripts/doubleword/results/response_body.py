@@ -81,7 +81,8 @@ def word(name: object) -> str:
 
 def _choices(body: dict[str, Any]) -> Said:
     choices = body["choices"]
-    choice = min(_dicts(choices), key=_index, default=None)
+    there = _dicts(choices)
+    choice = there[0] if len(there) == 1 else min(there, key=_index, default=None)
     if choice is None:
         return Said(failure=("no_answer", f"no choice in {safe(choices, 200)}"))
     finish = _text(choice.get("finish_reason"))

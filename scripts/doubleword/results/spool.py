@@ -148,12 +148,15 @@ class Spool:
             if end < 0:
                 return
             self._rest, block, self._skipped = _stand_in(self._rest, self._skipped), block[end:], 0
-        *whole, self._rest = (self._rest + block).split(b"\n")
+        block = self._rest + block
+        end = block.rfind(b"\n") + 1
+        self._rest = block[end:]
         if len(self._rest) > ANSWER_BYTES:
             self._rest, self._skipped = self._rest[:BEGINNING_BYTES], len(self._rest)
-        if not whole:
+        if not end:
             return
-        file.write(b"\n".join((*whole, b"")))
+        file.write(memoryview(block)[:end])
+        whole = block[: end - 1].split(b"\n")
         for raw in whole:
             self._look_at(raw)
         received(len(whole))

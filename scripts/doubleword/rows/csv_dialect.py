@@ -39,9 +39,9 @@ class Dialect:
 
     def quoted(self, cell: str) -> str:
         """A new cell as this table would write it."""
-        if not self.quotes_all and not any(c in cell for c in (self.delimiter, '"', "\n", "\r")):
-            return cell
-        return '"' + cell.replace('"', '""') + '"'
+        if self.quotes_all or self.delimiter in cell or '"' in cell or "\n" in cell or "\r" in cell:
+            return '"' + cell.replace('"', '""') + '"'
+        return cell
 
     def text(self, cells: list[str]) -> str:
         """A row of cells, quoted already, without its end. One empty cell is no blank line."""

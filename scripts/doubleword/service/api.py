@@ -70,7 +70,10 @@ YOUNG_SECONDS = 300.0  # what was made so lately may be unknown to a replica of 
 PAGE_LIMIT = 101  # the server's own cap; larger values are cut to it silently
 
 
-CONTENT_BLOCK_BYTES = 16 * 1024  # a body of known length that is cut loses the block that was being read
+CONTENT_BLOCK_BYTES = 256 * 1024  # at most: what is there is taken
+
+
+OLD_BLOCK_BYTES = 16 * 1024  # urllib3 1 waits until a block is full, and loses it where the body is cut
 
 
 CONTENT_LINE_BYTES = 300 * 1024 * 1024  # such a line has no end; what is kept of a shorter one is for who reads it
@@ -342,7 +345,7 @@ class Api:
         try:
             with stack:
                 require_plain_body(response)
-                for block in response.iter_content(CONTENT_BLOCK_BYTES):
+                for block in _as_received(response):
                     yield block
                     watch.until = min(watch.until + max(len(block), 1) / SLOWEST_BYTES_A_SECOND, self._latest())
                     last = block.rfind(b"\n")
@@ -355,6 +358,16 @@ class Api:
     def _latest(self) -> float:
         """When an exchange must be over, by time.monotonic()."""
         return time.monotonic() + self._seconds(math.inf)
+
+
+def _as_received(response: requests.Response) -> Iterator[bytes]:
+    """A body in blocks as they come in; of one that is cut, all that came before."""
+    read = getattr(response.raw, "read1", None)
+    if read is None:
+        yield from response.iter_content(OLD_BLOCK_BYTES)
+        return
+    while block := read(CONTENT_BLOCK_BYTES):
+        yield block
 
 
 def _timed(options: dict[str, Any]) -> dict[str, Any]:

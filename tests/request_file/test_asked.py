@@ -62,7 +62,9 @@ def test_a_choice_with_a_comma_or_quotes_is_quoted_as_in_csv() -> None:
     assert found == Expected(choices=("yes", "yes, but", 'say "no"'))
 
 
-@pytest.mark.parametrize("choices", ["", " ", ",", "a,,b", "a,", "a,b,a", "a\nb", '"a', 'a,"b"c'])
+@pytest.mark.parametrize(
+    "choices", ["ä,a\u0308", "a,a\u200b", "a,\u200b", "", " ", ",", "a,,b", "a,", "a,b,a", "a\nb", '"a', 'a,"b"c']
+)
 def test_choices_that_are_none_are_wrong_usage_with_the_flags_name(choices: str) -> None:
     assert "--choices" in refused("--choices", choices)
 

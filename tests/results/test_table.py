@@ -595,3 +595,17 @@ def test_shown_pictures_have_the_names_of_their_files(server: LocalServer) -> No
         "pictures/one.png https://example.com/x.png",
         "pictures/two.png pictures/three.gif",
     ]
+
+
+def test_the_answers_alone_can_be_had_when_the_source_has_changed(server: LocalServer) -> None:
+    """They are paid for: what was done to the rows since is no reason to keep them back."""
+    answer_with(server, lambda text: f"of {text}")
+    made(rows(2))
+    delivered()
+    Path("rows.csv").write_text("id,text\nother,rows\n")
+    refused = run("download", "r.jsonl", "--output", "out.csv")
+    assert (refused.code, "--columns custom_id,answer" in refused.err) == (3, True)
+    assert run("download", "r.jsonl", "--output", "out.csv", "--columns", "id,answer").code == 3
+    ran = run("download", "r.jsonl", "--output", "out.csv", "--columns", "custom_id,answer")
+    assert (ran.code, "has changed since" in ran.err) == (0, True)
+    assert Path("out.csv").read_text() == "custom_id,answer\nrow-000001,of t0\nrow-000002,of t1\n"

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..base.errors import BadInput, Failure, WrongUsage
 from ..base.text import safe
+from ..rows.headers import folded
 from . import rules
 from .answer_form import choice_format
 from .flag_files import json_file, named_schema
@@ -145,9 +146,10 @@ def _choices(written: str) -> tuple[str, ...]:
     except csv.Error as error:
         raise WrongUsage(f"{shown}: {safe(error)}; a choice with a comma or quotes is quoted as in CSV", way) from None
     words = [word.strip() for word in lines[0]] if lines else []
-    if not all(words) or not words:
+    if not all(map(folded, words)) or not words:
         raise WrongUsage(f"{shown}: {'an empty choice' if words else 'no choice'}; expected words between commas", way)
-    twice = sorted({word for word in words if words.count(word) > 1})
+    alike = [folded(word) for word in words]
+    twice = sorted({word for word in alike if alike.count(word) > 1})
     if twice:
         raise WrongUsage(f"{shown}: {', '.join(map(repr, twice))} twice; expected each choice once", way)
     return tuple(words)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ..base.json_text import NotJson, as_json, read_json
 from ..base.text import safe
 from ..request_file.answer_form import KEY, Expected
+from ..rows.headers import folded
 from .response_body import Said
 from .schema_fit import as_asked, misfit
 
@@ -80,16 +81,12 @@ def _chosen(said: Said, choices: tuple[str, ...]) -> Judged:
 
 def _folded(word: str) -> str:
     """A word without what cannot be seen: which case, which form of Unicode, which kind of space."""
-    return " ".join(_visible(unicodedata.normalize("NFKC", word)).split()).casefold()
-
-
-def _visible(text: str) -> str:
-    return "".join(c for c in text if unicodedata.category(c) != "Cf" and c not in "\0\ufe0f")
+    return folded(unicodedata.normalize("NFKC", word).replace("\ufe0f", "")).casefold()
 
 
 def _is_seen(text: str) -> bool:
     """Whether there is anything to see in a text: white space, marks of width and NUL are nothing."""
-    return bool(text.strip()) and (len(text) > SHOWN or bool(_visible(text).strip()))
+    return bool(text.strip()) and (len(text) > SHOWN or bool(folded(text.replace("\0", ""))))
 
 
 def _bare(word: str) -> str | Decimal:

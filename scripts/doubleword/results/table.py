@@ -122,9 +122,9 @@ def planned(job: Job, wanted: Wanted) -> Table:
     if wanted.output is None:
         raise AssertionError("there is no table without an output")
     _require_form(wanted.output)
-    source = None if job.record.source is None else located(job.record.source, job.folder.parent)
-    _require_free(job, wanted.output, source)
     expected = expected_answer.expected(job)
+    source = _source(job, wanted, expected)
+    _require_free(job, wanted.output, source)
     own, chosen = _source_columns(source), wanted.columns
     answer = _answer_columns(own, expected, wanted.answer_column, chosen)
     columns = (*own, *answer)
@@ -135,6 +135,21 @@ def planned(job: Job, wanted: Wanted) -> Table:
     made_from = Path(source.path) if source else job.request_file()
     prefix = job.record.options.id_prefix
     return Table(wanted.output, source, columns, every, expected, wanted.guard, prefix, made_from)
+
+
+def _source(job: Job, wanted: Wanted, expected: Expected | None) -> Source | None:
+    """The rows as they were when the requests were made; None where there are none, or none are asked for any more."""
+    if job.record.source is None:
+        return None
+    try:
+        return located(job.record.source, job.folder.parent)
+    except BadInput as error:
+        others = {wanted.answer_column, *ON_REQUEST, *(expected.columns if expected else ())}
+        if not wanted.columns or not others.issuperset(wanted.columns):
+            columns = f"--columns {columns_text(('custom_id', wanted.answer_column))}"
+            raise BadInput(error.what, f"{error.next_step}; or, for the answers alone, {columns}") from None
+        say(f"note: {error.what.partition(';')[0]}: the table has a row for each request")
+        return None
 
 
 def _require_form(out: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from local_server.app import LocalServer
+from local_server.settings import FailRule
 from support.running import run, write_requests
 
 
@@ -15,3 +18,22 @@ def test_a_run_that_was_over_its_limit_is_continued_by_the_same_run(server: Loca
     listed = run("list_batches", "--local", "--folder", ".").out
     assert "run_batch.py r.jsonl --max-cost 0.000001" in listed
     assert "--output out.csv" in listed
+
+
+def test_the_table_that_was_asked_for_is_the_same_from_whichever_folder(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.settings.max_retries = 0
+    server.settings.fail.append(FailRule.parse("number 2=500"))
+    top = Path.cwd()
+    Path("home/sub").mkdir(parents=True)
+    monkeypatch.chdir("home/sub")
+    write_requests(Path("../r.jsonl"), 3)
+    assert run("run_batch", "../r.jsonl", "--output", "out.csv").code == 9
+    places = {"home": ("r.jsonl", "sub/out.csv"), ".": ("home/r.jsonl", "home/sub/out.csv")}
+    for folder, (path, table) in places.items():
+        monkeypatch.chdir(top / folder)
+        planned = run("retry_failed", path, "--json")
+        assert planned.facts["next"].endswith(f"run_batch.py {path} --output {table}")
+    (top / "home").rename("moved")
+    assert run("retry_failed", "moved/r.jsonl", "--json").facts["next"].endswith("--output moved/sub/out.csv")

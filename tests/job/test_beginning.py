@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -176,3 +177,23 @@ def test_a_request_file_that_is_submitted_between_the_check_and_the_rename_stays
     assert ran == [0, 0]
     assert (refused.code, "was already uploaded with other content" in refused.err) == (ExitCode.BAD_INPUT, True)
     assert Path("r.jsonl").read_bytes() == before
+
+
+def test_a_job_whose_names_were_written_in_another_form_on_the_way_goes_on(server: LocalServer) -> None:
+    del server
+    composed, apart = "r\u00e9sum\u00e9", "re\u0301sume\u0301"
+    assert run("upload", write_requests(Path(f"{composed}.jsonl"), 3)).code == 0
+    Path(f"{composed}.jsonl").rename(f"{apart}.jsonl")
+    Path(f"{composed}.job").rename(f"{apart}.job")
+    done = run("run_batch", f"{apart}.jsonl")
+    assert done.code == 0, done.err
+    assert done.lines == [f"{apart}.results.jsonl"]
+    for path in [*Path().glob("r*")]:
+        path.rename(normalize("NFC", path.name))
+    assert run("download", f"{composed}.jsonl").code == 0
+    for path in [*Path().glob("r*")]:
+        path.rename(normalize("NFD", path.name))
+    assert run("download", f"{apart}.job").code == 0
+    Path(f"{apart}.job").rename("other.job")
+    Path(f"{apart}.jsonl").rename("other.jsonl")
+    assert run("run_batch", "other.jsonl").code == 3

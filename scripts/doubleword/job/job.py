@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from ..base.errors import BadInput, Clock, NotFound
 from ..base.files import open_own, own_folder, read_own, sync_folder, whole_file
@@ -82,7 +83,9 @@ class Job:
         """The job's request file, or the one that an attempt sends."""
         if attempt is not None and attempt.request_file:
             return self.folder / attempt.request_file
-        return self.folder.with_name(self.requests.name)
+        name = self.requests.name
+        here = self.folder.name.removesuffix(".job") + (".jsonl" if name.endswith(".jsonl") else "")
+        return self.folder.with_name(here if _one_name(here, name) else name)
 
     # --- reading and making ---
 
@@ -129,7 +132,7 @@ class Job:
             own = {path.name, *(attempt.request_file for attempt in record.attempts)}
             if request_file.name not in own:
                 raise _in_a_job_folder(request_file)
-        elif request_file != folder and request_file.name != record.requests.name:
+        elif request_file != folder and not _one_name(request_file.name, record.requests.name):
             raise BadInput(
                 f"{safe(folder.name)} belongs to {safe(record.requests.name)}, not to {safe(request_file.name)}",
                 "give one of the two files another name",
@@ -252,17 +255,44 @@ class Job:
             self.save()
 
     def remember_table(self, flags: dict[str, Any]) -> None:
-        """Notes the flags of a table, which belong together: those of an earlier one go. The lock must be held."""
+        """Notes the flags of a table, which belong together: those of an earlier one go. The lock must be held.
+
+        Its path moves with the job's folder, and the next command may be run in another one than this.
+        """
+        if flags.get("output"):
+            flags = flags | {"output": self._path_kept(flags["output"])}
         options = dataclasses.replace(self.record.options, **flags)
         if options != self.record.options:
             self.record.options = options
             self.save()
+
+    def _path_kept(self, path: str) -> str:
+        """A path that was given, as the record has it: a relative one is from the request file's folder on."""
+        if os.path.isabs(path):
+            return path
+        place = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        with contextlib.suppress(ValueError):  # another drive
+            return os.path.relpath(place, os.path.realpath(self.folder.parent))
+        return os.path.abspath(path)
+
+    @property
+    def table_path(self) -> str | None:
+        """The path of the table that was asked for, from the current folder on unless it was given whole."""
+        kept = self.record.options.output
+        if kept is None or os.path.isabs(kept):
+            return kept
+        path = os.path.normpath(os.path.join(os.path.realpath(self.folder.parent), kept))
+        with contextlib.suppress(ValueError, OSError):  # another drive, no current folder
+            return os.path.relpath(path, os.path.realpath(os.curdir))
+        return path
 
     def remembered(self, *names: str) -> list[str]:
         """Flags the user gave before, for the next command: a cost limit or a table must not get lost on the way."""
         words: list[str] = []
         for name in names:
             value = getattr(self.record.options, name)
+            if value and name == "output":
+                value = self.table_path
             if value and (name, value) != ("completion_window", "24h"):  # what every command does anyway
                 flag = f"--{name.replace('_', '-')}"
                 if value is not True and value.startswith("-"):  # it would be taken for a flag
@@ -416,6 +446,11 @@ def _with_journal(record: Record, found: Iterable[journal.Entry]) -> bool:
         attempt.parts[place] = from_dict(Part, told, "record.journal")
         changed = True
     return changed
+
+
+def _one_name(one: str, other: str) -> bool:
+    """Whether two names are the same; some systems, archives and shares write accents in another form."""
+    return one == other or normalize("NFC", one) == normalize("NFC", other)
 
 
 def _file_in(request_file: Path, folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 from ..base.errors import BadInput, Clock
 from ..base.files import digest, state_of
@@ -60,7 +61,7 @@ def remove(job: Job, *paths: Path) -> None:
 
 
 def _name(job: Job, path: Path) -> str:
-    return os.path.relpath(path, job.folder.parent)
+    return normalize("NFC", os.path.relpath(path, job.folder.parent))  # the form of accents may change on the way
 
 
 def _is_still(path: Path, written: Written) -> bool:

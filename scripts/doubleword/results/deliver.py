@@ -211,6 +211,6 @@ def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
         )
         job.save()
         job.remember_table(wanted.remembered())
-    earlier = job.record.options.output
+    earlier = job.table_path
     if earlier and not wanted.output and Path(earlier).exists():
         say(f"{safe(earlier)} is of an earlier download, which this renews: {command('download.py', job)}")

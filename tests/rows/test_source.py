@@ -243,6 +243,8 @@ def test_a_cell_may_be_a_picture_or_name_one_below_the_source(cell: Any) -> None
         ("0123456789abcdef" * 4, "there is no file"),
         ("iVBORw0KGgo" + "A" * 300, "is no whole base64"),
         ("UklGR" + "A" * 399, "is no PNG"),
+        ("A" * 400, "is no PNG"),  # longer than the name of any file
+        (f"{'A' * 300}/{'b' * 299}", "is no PNG"),
         ("a\0b", "is no path"),
         (b"%PDF-1.4", "but a PDF"),
         ({"other": 1}, "is no path, web address or base64"),

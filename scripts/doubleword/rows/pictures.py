@@ -63,7 +63,7 @@ def _encoded(written: str, folder: Path) -> str | None:
     if bare.startswith(_BASE64) and len(bare) > 16 and "." not in bare:
         return bare
     # A hash without an ending is a name of a file, too.
-    return bare if len(bare) > 64 and _LETTERS.fullmatch(bare) and not (folder / written[:1024]).exists() else None
+    return bare if len(bare) > 64 and _LETTERS.fullmatch(bare) and not os.path.exists(folder / written[:1024]) else None
 
 
 def _path(written: str, folder: Path) -> Path:

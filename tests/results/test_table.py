@@ -583,7 +583,7 @@ def test_shown_pictures_have_the_names_of_their_files(server: LocalServer) -> No
     flags = ["--model", "canned", "--prompt", "What is it?", "--json"]
     assert run("create_batch_file", "p.jsonl", "--input", "pictures", *flags).code == 0
     shown = delivered("--show", "3", "--json", name="p.jsonl").facts["shown"]
-    assert [pair["prompt"] for pair in shown] == ["one.png", "three.gif", "two.png"]
+    assert [pair["prompt"] for pair in shown] == [f"(an image: {name})" for name in ("one.png", "three.gif", "two.png")]
 
     Path("rows.csv").write_text(
         "id,a,b\n1,pictures/one.png,https://example.com/x.png\n2,pictures/two.png,pictures/three.gif\n"
@@ -592,8 +592,8 @@ def test_shown_pictures_have_the_names_of_their_files(server: LocalServer) -> No
     assert run("create_batch_file", "q.jsonl", "--input", "rows.csv", *columns, *flags).code == 0
     shown = delivered("--show", "3", "--json", name="q.jsonl").facts["shown"]
     assert [pair["prompt"] for pair in shown] == [
-        "pictures/one.png https://example.com/x.png",
-        "pictures/two.png pictures/three.gif",
+        "(an image: pictures/one.png) (an image: https://example.com/x.png)",
+        "(an image: pictures/two.png) (an image: pictures/three.gif)",
     ]
 
 

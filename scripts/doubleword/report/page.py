@@ -11,10 +11,11 @@ from string import Template as Slots
 from ..base.files import whole_file
 from ..base.text import utc
 from ..job.next_step import next_step
+from ..results.prompt_text import ROW_CELLS
 from . import ran
 from .charts import Html, columns, frequency, joined, number, outcome_bar, percent, tag
 from .counts import ROW_VALUES, Histogram, Tally
-from .prompts import ROW_CELLS, Piece, Template
+from .prompts import Piece, Template
 from .ran import KIND_NAMES, advice, kind_name, verdict
 from .read import Report
 from .same_prompts import Repeated

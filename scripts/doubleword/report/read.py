@@ -23,10 +23,11 @@ from ..request_file.answer_form import Expected
 from ..request_file.lines import lines
 from ..results import expected_answer, line_outcome
 from ..results.answer import split_thinking
+from ..results.prompt_text import Cells, asked
 from ..results.response_body import Said, as_text
 from . import prompts
 from .counts import Answers, Histogram
-from .prompts import Cells, Template
+from .prompts import Template
 from .same_prompts import Repeats
 from .sample import Rows, clean
 
@@ -115,7 +116,7 @@ def read(job: Job, now: float) -> Report:
     bodies = prompts.spread(requests)
     first = bodies[0] if bodies else {}
     cells = Cells(job)
-    prompt, before = prompts.template_of(requests, cells, [prompts.asked(body) for body in bodies])
+    prompt, before = prompts.template_of(requests, cells, [asked(body) for body in bodies])
     report = Report(
         job=job,
         made_at=now,
@@ -251,7 +252,7 @@ def _described(said: Said, value: Any) -> str:
 
 
 def _shown_prompt(report: Report, row: _Row) -> tuple[str, bool]:
-    text = prompts.asked(fields(fields(read_json(row.raw)).get("body"))).prompt
+    text = asked(fields(fields(read_json(row.raw)).get("body"))).prompt
     return report.prompt.cut(report.cells.with_names(without_key(text), row.cells))
 
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
-from ..base.errors import BadInput
-from ..base.json_text import read_json
+from ..base.json_text import fields, read_json
 from ..base.text import safe
 from ..job.job import Job
 from ..request_file.lines import request_lines
-from ..rows.cell_text import text, value
-from ..rows.moved import located
+from ..rows.cell_text import text
+from .prompt_text import IMAGE, Cells, asked
 from .summary_text import OPEN
-from .table_answers import Answer
+from .table_answers import Answer, requested
 
 SHOWN_CHARACTERS = 300
-IMAGE = "(an image)"
-_FILE = re.compile(r"(?i)(?!.*://)[^\n]{1,300}\.(png|jpe?g|gif|webp)")
 COMPARED = 40  # prompts from which it is told what all have in common
 
 
@@ -51,25 +47,14 @@ def pairs(job: Job, answers: Iterable[Answer], count: int, of: int, partial: boo
 
 def _with_names(job: Job, prompts: list[str], rows: list[int]) -> list[str]:
     """The same prompts with the names of the files that their pictures were made of, where the rows still say them."""
-    if job.record.source is None or job.record.options.id_prefix is not None:
-        return prompts
-    names: dict[int, list[str]] = {}
-    try:
-        source = located(job.record.source, job.folder.parent)
-        for number, row in enumerate(source.read(requests_only=True)):
-            if number in rows:
-                cells = (text(value(row.cells, column)) for column in source.used)
-                names[number] = [cell for cell in cells if _FILE.fullmatch(cell)]
-            if number == rows[-1]:
-                break
-    except (BadInput, OSError):
-        return prompts
-    return [_named(prompt, names.get(row, [])) for prompt, row in zip(prompts, rows, strict=True)]
-
-
-def _named(prompt: str, names: list[str]) -> str:
-    left = iter(names if prompt.count(IMAGE) == len(names) else [])
-    return re.sub(re.escape(IMAGE), lambda found: next(left, found[0]), prompt)
+    cells, named = Cells(job), dict(zip(rows, prompts, strict=True))
+    for number, custom_id in enumerate(requested(job)):
+        row = cells.of(custom_id)
+        if number in named:
+            named[number] = cells.with_names(named[number], row)
+        if number == rows[-1]:
+            break
+    return list(named.values())
 
 
 def _pair(answer: Answer, prompt: str, start: int, end: int) -> dict[str, str]:
@@ -96,7 +81,7 @@ def _common(prompts: list[str]) -> tuple[int, int]:
         return 0, 0
     start = _prefix(prompts)
     end = _prefix([prompt[len(start) :][::-1] for prompt in prompts])[::-1]
-    cuts = [found.end() for found in re.finditer(r"[:.?!]\s+|\n", start)]
+    cuts = [found.end() for found in re.finditer(r"(?<!\(an image)[:.?!]\s+|\n", start)]
     return (cuts[-1] if cuts else 0), (len(end) - end.index("\n") if "\n" in end else 0)
 
 
@@ -112,24 +97,4 @@ def _prompt(raw: bytes) -> str:
         request = read_json(raw)
     except ValueError:
         return ""
-    return prompt_of(request.get("body") or {}) if isinstance(request, dict) else ""
-
-
-def prompt_of(body: dict[str, Any]) -> str:
-    """The last message of a request, or its input or prompt, as text."""
-    messages = body.get("messages")
-    last = messages[-1] if isinstance(messages, list) and messages else body.get("input", body.get("prompt", ""))
-    content = last.get("content") if isinstance(last, dict) else last
-    if isinstance(content, list):
-        return " ".join(_part(part) for part in content)
-    return str(content)
-
-
-def _part(part: Any) -> str:
-    if not isinstance(part, dict):
-        return str(part)
-    image = part.get("image_url")
-    address = image.get("url") if isinstance(image, dict) else image
-    if isinstance(address, str) and not address.startswith("data:"):
-        return address
-    return str(part.get("text", IMAGE))
+    return asked(fields(fields(request).get("body"))).prompt

@@ -8,6 +8,7 @@ import pytest
 
 from local_server.app import LocalServer
 from local_server.settings import FailRule
+from support.oracle import LocalOracle
 from support.running import run, write_requests
 
 
@@ -37,3 +38,15 @@ def test_the_table_that_was_asked_for_is_the_same_from_whichever_folder(
         assert planned.facts["next"].endswith(f"run_batch.py {path} --output {table}")
     (top / "home").rename("moved")
     assert run("retry_failed", "moved/r.jsonl", "--json").facts["next"].endswith("--output moved/sub/out.csv")
+
+
+@pytest.mark.parametrize("table", ["R.Results.jsonl", "R.JSONL", "r.JOB/t.csv"])
+def test_a_table_whose_name_is_the_jobs_own_but_for_its_case_is_refused_before_anything_is_paid(
+    server: LocalServer, table: str
+) -> None:
+    requests = write_requests(Path("r.jsonl"), 1)
+    Path("r.JOB").mkdir()
+    refused = run("run_batch", requests, "--output", table)
+    assert (refused.code, refused.out) == (2, ""), refused.err
+    assert "a file of the job" in refused.err
+    assert LocalOracle(server.database).batches() == []

@@ -107,6 +107,8 @@ def test_without_a_price_the_cost_cannot_be_estimated_and_a_limit_stops_it(troub
     assert (refused.code, refused.out) == (4, "")
     assert "cannot be estimated" in refused.err
     assert trouble.proxy.requests("submit") == []
+    trouble.strike()
+    assert trouble.run("run_batch", priced(), "--max-cost", "1000000").code == 0, "a price was found since"
 
 
 def test_a_model_without_a_price_is_never_shown_as_free(trouble: Trouble) -> None:

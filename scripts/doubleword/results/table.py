@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from ..base.console import say
 from ..base.errors import BadInput, WrongUsage
@@ -166,13 +167,19 @@ def _require_form(out: Path) -> None:
 
 
 def _require_free(job: Job, out: Path, source: Source | None) -> None:
-    place = out.resolve()
+    place = _spelled(out)
     taken = [job.request_file(), *(job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial"))]
-    ours = job.folder.resolve() in place.parents or any(path.resolve() == place for path in taken)
+    ours = _spelled(job.folder) in place.parents or any(_spelled(path) == place for path in taken)
     if ours or (source is not None and source.holds(out)):
         raise WrongUsage(f"--output {safe(out)} would replace the source or a file of the job", "give it another name")
     if not out.parent.is_dir():
         raise BadInput(f"--output {safe(out)}: there is no folder {safe(out.parent)}", f"mkdir -p {safe(out.parent)}")
+
+
+def _spelled(path: Path) -> Path:
+    """A path as it is where large and small letters, or forms of accents, are the same: what is one there is refused
+    everywhere, since it would be found out only after the answers are paid."""
+    return Path(normalize("NFC", str(path.resolve())).casefold())
 
 
 def _source_columns(source: Source | None) -> list[Column]:

@@ -18,15 +18,17 @@ MOST_USD = 1_000_000_000  # more is no estimate, and too long to be shown
 
 
 def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
-    """Records the server's cost guess for an uploaded part, as its decimal text."""
+    """Records the server's cost guess for an uploaded part, as its decimal text; what was none is asked for anew."""
     file_id = part.uploaded
-    if window in part.estimates or file_id is None or part.upload is None:
+    if _amount(part.estimates.get(window, "")) is not None or file_id is None or part.upload is None:
         return
     found = api.estimate(file_id, window)
     if found.get("file_id") not in (None, file_id):
         raise Unclear("cost estimate: the answer is about another file", "the same command again later")
-    part.estimates = {**part.estimates, window: safe(found.get("total_estimated_cost", ""), 40)}
-    job.save(part)
+    told = safe(found.get("total_estimated_cost", ""), 40)
+    if told != part.estimates.get(window):
+        part.estimates = {**part.estimates, window: told}
+        job.save(part)
 
 
 def usd(text: str | None) -> Decimal | None:
@@ -47,18 +49,24 @@ def usd(text: str | None) -> Decimal | None:
 def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
     """The sum of the estimates in USD, in the window that a part was sent with, else in `window`.
 
-    None if one is missing or is "0", which means that the model has no price.
+    None if one is missing or is none.
     """
     total = Decimal(0)
     for part in parts:
-        try:
-            cost = Decimal(part.estimates[part.window(window)])
-        except (KeyError, InvalidOperation):
-            return None
-        if not cost.is_finite() or not 0 < cost < MOST_USD:
+        cost = _amount(part.estimates.get(part.window(window), ""))
+        if cost is None:
             return None
         total += cost
     return total if parts else None
+
+
+def _amount(estimate: str) -> Decimal | None:
+    """An estimate in USD; None for "0", which means that the model has no price, and for what is no amount."""
+    try:
+        cost = Decimal(estimate)
+    except InvalidOperation:
+        return None
+    return cost if cost.is_finite() and 0 < cost < MOST_USD else None
 
 
 def estimated_now(api: Api, parts: Sequence[Part], window: str) -> Decimal | None:

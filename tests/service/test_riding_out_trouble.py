@@ -169,6 +169,20 @@ def test_a_young_batch_that_the_replica_does_not_know_yet_is_waited_for(trouble:
     assert (polled.code, polled.out) == (0, "completed\n"), polled.err
 
 
+@pytest.mark.parametrize(("seconds", "code"), [(2, 0), (70, 6)])
+def test_a_young_file_whose_estimate_the_replica_does_not_know_yet_is_no_unknown_id(
+    trouble: Trouble, seconds: float, code: int
+) -> None:
+    trouble.strike(Fault("hidden", "upload"), hidden=hidden_for(seconds))
+
+    uploaded = trouble.run("upload", requests_of(), "--json")
+
+    assert uploaded.code == code, uploaded.err
+    trouble.clock.ahead += 60
+    assert trouble.run("run_batch", "r.jsonl").code == 0
+    assert len(trouble.oracle.batches()) == 1
+
+
 def test_an_old_batch_that_the_server_does_not_know_is_exit_5(trouble: Trouble) -> None:
     trouble.submit(requests_of())
     trouble.clock.ahead += 10 * MINUTE

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+from collections import Counter
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -29,14 +30,41 @@ from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Row, Source, describe
 
 quick = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
+class Counts(Counter[str]):
+    """What a test has read so far, as the end of the run shows it."""
+
+    node: pytest.Item
+
+    def show(self) -> None:
+        figures = ", ".join(f"{self[what]:,} {what}" for what in ("files", "refused", "rows", "cells", "left out"))
+        self.node.user_properties[:] = [("figures", f"{self.node.name}: {figures}")]
+
+
+counts = Counts()
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest) -> None:
+    counts.clear()
+    counts.node = request.node
+
+
 def read(path: Path, **options: Any) -> tuple[Source, list[Row], Tally]:
+    counts["files"] += 1
+    counts["refused"] += 1
+    counts.show()
     source, tally = describe(path, **options), Tally()
     found = list(source.read(tally=tally))
     assert tally.rows == len(found)
+    counts["refused"] -= 1
+    counts["rows"] += len(found)
+    counts["cells"] += sum(len(row.cells) for row in found)
+    counts["left out"] += sum(tally.left_out.values())
+    counts.show()
     return source, found, tally
 
 
@@ -128,12 +156,14 @@ def test_a_tab_file_written_by_a_spreadsheet_keeps_its_line_ends_within_cells(
     csv.writer(made, dialect="excel-tab", quoting=csv.QUOTE_ALL).writerows([names, *rows])
     Path("t.tsv").write_text(made.getvalue(), "utf-8", newline="")
     try:
-        _, found, _ = read(Path("t.tsv"))
+        _, found, tally = read(Path("t.tsv"))
     except BadInput as error:
         assert "line " in error.what  # noqa: PT017
         return
-    if len(names) > 1 and not any("\r" in cell or "\n" in cell for row in rows for cell in row):
-        assert [list(row.cells.values()) for row in found] == rows
+    if [list(row.cells.values()) for row in found] != rows:
+        # Line ends within quotes are guessed at, which is said; in one column every line is a row.
+        assert tally.notes() or len(names) == 1
+        assert any("\r" in cell or "\n" in cell for row in rows for cell in row)
 
 
 json_cells = st.recursive(
@@ -246,7 +276,7 @@ sheet_cells = (
 
 
 @given(rows=st.lists(st.lists(sheet_cells, min_size=3, max_size=3), min_size=1, max_size=5), above=st.integers(0, 2))
-@settings(quick, max_examples=25)
+@settings(quick, max_examples=60)
 def test_a_workbook_is_the_same_by_either_package_and_its_empty_rows_are_counted(
     rows: list[list[Any]], above: int
 ) -> None:

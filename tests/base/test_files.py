@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from doubleword.base import files, lock
+from doubleword.base import files, lock, own_files
 from doubleword.base.errors import BadInput, Temporary
-from doubleword.base.files import open_own, own_folder, require_writable, whole_file
+from doubleword.base.files import require_writable, whole_file
+from doubleword.base.own_files import open_own, own_folder
 from doubleword.base.text import next_command
 from support.running import SCRIPTS, FastClock, run, write_requests
 
@@ -314,6 +315,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> Msvcrt:
     monkeypatch.setitem(sys.modules, "msvcrt", played)
     monkeypatch.setattr(files, "PLAIN", 0)
     monkeypatch.setattr(lock, "PLAIN", 0)
+    monkeypatch.setattr(own_files, "PLAIN", 0)
     for name in ("fchmod", "fchown", "geteuid", "getegid"):
         monkeypatch.delattr(os, name)
     monkeypatch.setattr(files, "is_windows", lambda: True)

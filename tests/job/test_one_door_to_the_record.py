@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -210,10 +210,10 @@ def test_what_is_written_for_n_parts_grows_as_n(monkeypatch: pytest.MonkeyPatch)
         whole(job)
         written += RECORD.stat().st_size
 
-    def counted_line(self: journal.Journal, value: dict[str, Any]) -> None:
+    def counted_line(self: journal.Journal, file: BinaryIO, value: journal.Entry) -> None:
         nonlocal written
         before = self.size
-        line(self, value)
+        line(self, file, value)
         written += self.size - before
 
     monkeypatch.setattr(Job, "_write_whole", counted_whole)

@@ -1,7 +1,8 @@
 """Plain files: read with care, written whole.
 
-Everything a script writes goes through `whole_file` (or `append_to`, for a spool): no name that somebody could guess
-is opened for writing, no link is followed and no pipe is waited on, and nobody else can read what is not finished.
+Everything a script writes goes through `whole_file` (what it appends to, through `own_files`): no name that somebody
+could guess is opened for writing, no link is followed and no pipe is waited on, and nobody else can read what is not
+finished.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ import os
 import re
 import secrets
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Queue
 from typing import BinaryIO
 
 from .errors import BadInput
@@ -52,7 +51,7 @@ def whole_file(
     made from, so that what is private stays so (never more than the umask gives). Raises BadInput where it is plain
     at the start that it cannot be written, OSError with its path for what the disk says later.
     """
-    mode = _mode(path, mode_of)
+    mode = permissions(path, mode_of)
     file, temporary = _temporary(path)
     try:
         with file:
@@ -97,7 +96,7 @@ def put(path: Path, blocks: Iterable[bytes], mode_of: Path | None = None) -> int
     return size
 
 
-def _mode(path: Path, mode_of: Path | None) -> int:
+def permissions(path: Path, mode_of: Path | None) -> int:
     """The permissions that `path` will have. Raises BadInput if it cannot be written at all."""
     try:
         found = os.lstat(path)  # also the first to hear that a name is too long
@@ -132,7 +131,7 @@ def require_plain(path: Path, found: os.stat_result | None = None) -> None:
 
 def require_writable(path: Path) -> None:
     """Raises what writing `path` would raise, as far as that can be found out without touching it."""
-    _mode(path, None)
+    permissions(path, None)
     file, temporary = _temporary(path)
     file.close()
     temporary.unlink()
@@ -248,68 +247,6 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def own_folder(path: Path, mode_of: Path | None = None) -> Path:
-    """Makes a folder of the job's own, no more open than `mode_of`. Raises BadInput if a link or a file is there."""
-    mode = 0o777
-    with suppress(OSError):
-        readable = os.stat(mode_of).st_mode & 0o066 if mode_of else 0o066
-        mode = 0o700 | readable | (readable & 0o044) >> 2  # who may read may look into the folder
-    try:
-        os.mkdir(path, mode)
-        return path
-    except FileExistsError:  # perhaps made by another copy this very moment
-        found = os.lstat(path)
-    if not stat.S_ISDIR(found.st_mode):
-        kind = "a link" if stat.S_ISLNK(found.st_mode) else "a file"
-        raise BadInput(f"{safe(path)} is {kind}; the job keeps a folder there", "move it away")
-    return path
-
-
-def open_own(path: Path, mode_of: Path | None = None) -> BinaryIO:
-    """Opens a file of the job's own for reading and appending, such as a spool: made if it is not there, never through
-    a link or into a pipe. Raises BadInput if something else stands under its name."""
-    mode = 0o600 if mode_of is None else _mode(path, mode_of)
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | PLAIN, mode)
-    except OSError:
-        require_plain(path)
-        raise
-    require_one_name(handle, path)
-    return os.fdopen(handle, "ab+")
-
-
-def reading_own(path: Path) -> BinaryIO:
-    """Opens a file of the job's own, under the conditions of `open_own`. Raises FileNotFoundError, too."""
-    try:
-        handle = os.open(path, os.O_RDONLY | PLAIN)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        require_plain(path)
-        raise
-    require_one_name(handle, path)
-    return os.fdopen(handle, "rb", buffering=BLOCK_BYTES)
-
-
-def read_own(path: Path, at_most: int) -> bytes:
-    """All bytes of such a file, if they are not more."""
-    with reading_own(path) as file:
-        content = file.read(at_most + 1)
-    if len(content) > at_most:
-        raise BadInput(f"{safe(path)} is larger than {at_most // 1_000_000} MB; the job's own is not", "move it away")
-    return content
-
-
-def require_one_name(handle: int, path: Path) -> None:
-    """Closes the handle and raises BadInput if it is no plain file, or one that has another name elsewhere, too."""
-    found = os.fstat(handle)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
-        return
-    os.close(handle)
-    what = "has another name, too" if stat.S_ISREG(found.st_mode) else "is no plain file"
-    raise BadInput(f"{safe(path)} {what}; the job does not write to it", "move it away")
-
-
 # The server takes bodies of 10 MiB once unescaped; \u escapes make a line at most three times as long.
 LINE_BYTES = 32 * 1024 * 1024
 
@@ -339,43 +276,6 @@ def state_of(path: Path) -> list[int]:
     except FileNotFoundError:
         raise BadInput(f"there is no file {safe(path)}", "check the path") from None
     return [found.st_size, found.st_mtime_ns]
-
-
-class Hashed:
-    """Writes to a file, in blocks, and hashes them on another core meanwhile: that takes longer than the writing."""
-
-    BEHIND = 4  # blocks that wait for being hashed, at most
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._hash = file, hashlib.sha256()
-        self._held, self._size = list[bytes](), 0
-        self._blocks: Queue[bytes] = Queue(self.BEHIND)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while block := self._blocks.get():
-            self._hash.update(block)
-
-    def write(self, line: bytes) -> None:
-        self._held.append(line)
-        self._size += len(line)
-        if self._size >= BLOCK_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        block = b"".join(self._held)
-        self._held, self._size = [], 0
-        self._file.write(block)
-        if block:
-            self._blocks.put(block)
-
-    def digest(self) -> str:
-        """Of all that was written, which is in the file then; nothing more can be."""
-        self._flush()
-        self._blocks.put(b"")
-        self._thread.join()
-        return self._hash.hexdigest()
 
 
 def read_at(handle: int, start: int, length: int) -> bytes:

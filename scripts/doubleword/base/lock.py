@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import BadInput, Clock, Temporary
-from .files import PLAIN, require_one_name, require_plain
+from .files import PLAIN, require_plain
+from .own_files import require_one_name
 from .text import safe
 
 LOCK_WAIT_SECONDS = 10.0

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock
-from ..base.files import digest, own_folder, state_of, whole_file
+from ..base.files import digest, state_of, whole_file
+from ..base.own_files import own_folder
 from ..base.text import safe
 from ..request_file import check, from_rows
 from ..request_file.body import Asked, composed

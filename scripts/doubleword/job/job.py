@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 from ..base.errors import BadInput, Clock, NotFound
-from ..base.files import open_own, own_folder, read_own, sync_folder, whole_file
+from ..base.files import sync_folder, whole_file
 from ..base.json_text import read_json
 from ..base.lock import lock
+from ..base.own_files import open_own, own_folder, read_own
 from ..base.text import next_command, safe
 from . import journal
 from .journal import Journal

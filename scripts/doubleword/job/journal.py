@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..base.files import open_own, read_own, sync, sync_folder
+from ..base.files import sync, sync_folder
 from ..base.json_text import read_json, written
+from ..base.own_files import open_own, read_own
 
 JOURNAL_BYTES = 1 << 30  # it is folded into the record long before
 
@@ -57,19 +58,17 @@ class Journal:
 
     def add(self, entry: Entry, record: str) -> None:
         """Appends one entry to the record of that hash; it is on disk when this returns."""
-        if self._file is None:
-            self._begin(record)
-        self._write(entry)
+        self._write(self._file or self._begin(record), entry)
 
-    def _begin(self, record: str) -> None:
+    def _begin(self, record: str) -> BinaryIO:
         self._path.unlink(missing_ok=True)  # of another record, or folded into this one: `entries` no longer took it
         self._file = open_own(self._path)
-        self._write({"record": record})
+        self._write(self._file, {"record": record})
         sync_folder(self._path.parent)
+        return self._file
 
-    def _write(self, value: Entry) -> None:
-        assert self._file is not None
-        handle, line = self._file.fileno(), written(value) + b"\n"
+    def _write(self, file: BinaryIO, value: Entry) -> None:
+        handle, line = file.fileno(), written(value) + b"\n"
         left = line
         try:
             while left:

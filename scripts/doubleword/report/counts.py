@@ -74,7 +74,7 @@ class Histogram:
     LARGEST = 1e300  # beyond it a float's arithmetic ends
 
     def __init__(self) -> None:
-        self.count, self.sum = 0, 0.0
+        self.count = 0
         self.least, self.most = math.inf, -math.inf
         self._width = 0.0  # 0 as long as `_bins` holds the numbers themselves
         self._bins: dict[float, int] = {}
@@ -84,7 +84,6 @@ class Histogram:
         if not -self.LARGEST < number < self.LARGEST:
             return
         self.count += 1
-        self.sum += number
         self.least, self.most = min(self.least, number), max(self.most, number)
         place = math.floor(number / self._width) * self._width if self._width else number
         self._bins[place] = self._bins.get(place, 0) + 1

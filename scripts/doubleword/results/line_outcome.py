@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ..base.files import reading_own, state_of
+from ..base.files import state_of
 from ..base.json_text import count, read_json, words
+from ..base.own_files import reading_own
 from ..base.text import safe
 from ..request_file.answer_form import Expected
 from . import response_body

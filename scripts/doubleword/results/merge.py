@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock
-from ..base.files import Hashed, read_at, reading_own, state_of, sync_folder, whole_file
+from ..base.files import read_at, state_of, sync_folder, whole_file
+from ..base.own_files import reading_own
 from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job import outputs
@@ -26,6 +27,7 @@ from ..request_file.lines import Span, request_ids
 from . import expected_answer
 from . import line_outcome as outcomes
 from .answer import reasoning_of
+from .hashed import Hashed
 from .line_outcome import Outcome
 from .response_body import Said
 from .spool import TOO_LONG, distinct, ids_of, spool_files

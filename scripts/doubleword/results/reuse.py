@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
 from ..base.errors import BadInput, Clock, WrongUsage
-from ..base.files import digest, open_regular, own_folder, state_of, whole_file
+from ..base.files import digest, open_regular, state_of, whole_file
+from ..base.own_files import own_folder
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.outputs import why_not_ours

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..base.console import say
 from ..base.errors import BadInput
-from ..base.files import Hashed, whole_file
+from ..base.files import whole_file
 from ..base.text import safe
 from ..rows.cell_text import text
 from ..rows.csv_dialect import Dialect
@@ -18,6 +18,7 @@ from ..rows.left_out import Tally
 from ..rows.source import Source
 from .answer import parsed_text, split_thinking
 from .formula_guard import enclosed, guarded
+from .hashed import Hashed
 from .table import Column, Joined, Rows, Table
 
 MARK = b"\xef\xbb\xbf"

@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..base.errors import BadInput, Failure, WrongUsage
-from ..base.files import BLOCK_BYTES, own_folder, sync_folder, whole_file
+from ..base.files import BLOCK_BYTES, sync_folder, whole_file
 from ..base.files import digest as file_digest
+from ..base.own_files import own_folder
 from ..base.text import safe
 from .file_kind import START_BYTES, kind_of
 from .readers import FORMATS

@@ -81,11 +81,6 @@ def test_choices_and_a_schema_are_one_too_many() -> None:
     assert "set the same parameter" in refused("--choices", "a,b", "--set", "response_format={}")
 
 
-def test_what_is_expected_comes_back_from_a_record() -> None:
-    for expected in (Expected(choices=("a", "b")), Expected(schema=SCHEMA, columns=("mood", "why"))):
-        assert Expected.from_dict(json.loads(json.dumps(expected.to_dict()))) == expected
-
-
 @pytest.mark.parametrize(
     "given",
     [None, [], {}, {"response_format": {"type": "json_object"}}, {"response_format": 5}, {"text": {"format": 1}}],

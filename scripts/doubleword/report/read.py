@@ -19,9 +19,9 @@ from ..base.progress import Progress
 from ..base.text import safe, without_key
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..request_file.answer_form import Expected
+from ..request_file.answer_form import Expected, expected_in
 from ..request_file.lines import lines
-from ..results import expected_answer, line_outcome
+from ..results import line_outcome
 from ..results.answer import split_thinking
 from ..results.prompt_text import Cells, asked
 from ..results.response_body import Said, as_text
@@ -112,7 +112,7 @@ def read(job: Job, now: float) -> Report:
         results, errors = job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl"
     if not results.exists():
         raise BadInput(f"{safe(requests.name)}: no results have been downloaded yet", next_step(job) or "")
-    expected = expected_answer.expected(job)
+    expected = expected_in(job.request_file())
     bodies = prompts.spread(requests)
     first = bodies[0] if bodies else {}
     cells = Cells(job)

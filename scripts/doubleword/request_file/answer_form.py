@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+from ..base.console import say
+from ..base.files import state_of
+from ..base.json_text import read_json
+from .lines import lines
 
 # How a choice is asked for: strict structured output of one key. A model that only ever continues a grammar answers
 # with one of the words then, and so does one that merely reads the schema; a bare enum is refused by some services.
@@ -27,12 +35,6 @@ class Expected:
         if self.choices:
             return {"choices": list(self.choices)}
         return {"schema": self.schema, "columns": list(self.columns)}
-
-    @classmethod
-    def from_dict(cls, kept: dict[str, Any]) -> Expected:
-        if kept.get("choices"):
-            return cls(choices=tuple(kept["choices"]))
-        return cls(schema=kept["schema"], columns=tuple(kept["columns"]))
 
 
 def choice_format(choices: tuple[str, ...]) -> dict[str, Any]:
@@ -113,3 +115,54 @@ def referred(reference: str, root: dict[str, Any]) -> Any:
         else:
             target = target.get(key, True) if isinstance(target, dict) else True
     return target
+
+
+# --- of all requests: known of jobs made elsewhere, too ---
+
+_KEYS = (b'"response_format"', b'"format"')  # of chat completions, of responses
+
+
+def expected_in(path: Path) -> Expected | None:
+    """What the answers of a request file are held against; None for any text. One object while the file stays so."""
+    return _expected(path, *state_of(path)) if path.exists() else None
+
+
+@functools.lru_cache(maxsize=4)
+def _expected(path: Path, size: int, changed_ns: int) -> Expected | None:  # noqa: ARG001 - what the file was then
+    requests = (line.raw for line in lines(path) if not line.blank)
+    first = next(requests, b"")
+    found = expected_of(_body(first))
+    if found is None or not _differs(first, requests, found):
+        return found
+    say("the requests ask for answers of different forms: none is held against a schema")
+    return None
+
+
+def _differs(first: bytes, others: Iterator[bytes], found: Expected) -> bool:
+    """Whether another request asks for something else. Most say it in the same bytes: those are not parsed."""
+    same = _stands(first, found)
+    return any(not (same and same in raw) and expected_of(_body(raw)) != found for raw in others)
+
+
+def _stands(raw: bytes, found: Expected) -> bytes:
+    """The key and the value of a request line that say the form of its answer, as they stand there."""
+    text = raw.decode("utf-8", "replace")
+    for key in _KEYS:
+        start = text.find(key.decode())
+        value = text.find("{", start)
+        if start >= 0 and value >= 0:
+            try:
+                form, end = json.JSONDecoder().raw_decode(text, value)
+            except (ValueError, RecursionError):
+                continue
+            if found in (expected_of({"response_format": form}), expected_of({"text": {"format": form}})):
+                return text[start:end].encode()
+    return b""
+
+
+def _body(raw: bytes) -> Any:
+    try:
+        found = read_json(raw, exact=True)
+    except ValueError:
+        return None
+    return found.get("body") if isinstance(found, dict) else None

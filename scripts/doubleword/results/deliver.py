@@ -15,9 +15,10 @@ from ..job.job import Job
 from ..job.next_step import command, next_step
 from ..job.outputs import remove, replacing, require_ours
 from ..job.record import Downloaded
+from ..request_file.answer_form import expected_in
 from ..service import cost, watch
 from ..service.api import Api
-from . import expected_answer, merge, sample_pairs, spool, summary_text, table, table_answers, table_file
+from . import merge, sample_pairs, spool, summary_text, table, table_answers, table_file
 from .output_flags import Wanted as Wanted
 from .table import Table
 from .table_file import Written
@@ -179,7 +180,7 @@ def _write(
 
 def _pairs(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> list[dict[str, str]]:
     of = summary.results + sum(summary.errors.values()) if running else summary.requests
-    find = table_answers.in_order(*files, expected_answer.expected(job))
+    find = table_answers.in_order(*files, expected_in(job.request_file()))
     came = (found for custom_id in table_answers.requested(job) if (found := find(custom_id)) is not None)
     return sample_pairs.pairs(job, came, wanted.show, of, running)
 

@@ -23,8 +23,8 @@ from ..base.text import plural, safe
 from ..job import outputs
 from ..job.job import Job
 from ..job.record import Attempt, Part
+from ..request_file.answer_form import expected_in
 from ..request_file.lines import Span, request_ids
-from . import expected_answer
 from . import line_outcome as outcomes
 from .answer import reasoning_of
 from .hashed import Hashed
@@ -253,7 +253,7 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     known = set(ids)
     came: list[Outcome] = []
     unexpected: set[str] = set()
-    unread, expected = False, expected_answer.expected(job)
+    unread, expected = False, expected_in(job.request_file())
     for batch in part.batches:
         answered: set[str] = set()
         failed: dict[str, Outcome] = {}
@@ -281,7 +281,7 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
 def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:
     """(prompt, completion) tokens that the answers to some attempts used, by their own `usage`."""
     batches = [batch for attempt in attempts for part in attempt.parts for batch in part.batches]
-    expected = expected_answer.expected(job)
+    expected = expected_in(job.request_file())
     came = [found for batch in batches for spool in spool_files(job, batch) for found in outcomes.read(spool, expected)]
     return sum(found.prompt_tokens for found in came), sum(found.completion_tokens for found in came)
 
@@ -318,7 +318,7 @@ def _missing(part: Part) -> str:
 def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
     """Writes both files whole; the errors file only if there is one. Raises BadInput rather than replace a results
     file by one with fewer, or one that is not the job's."""
-    summary, spools, expected = Summary(), _Spools(), expected_answer.expected(job)
+    summary, spools, expected = Summary(), _Spools(), expected_in(job.request_file())
     batches = [batch for part in job.parts() for batch in part.batches]
     batch_ids = {path: batch.id for batch in batches for path in spool_files(job, batch)}
     kept, sha256 = job.folder / "errors.jsonl", ""

@@ -24,10 +24,11 @@ from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.outputs import why_not_ours
 from ..job.record import DELETED, Attempt, Batch, Fetched, Part, attempt_over_all
+from ..request_file.answer_form import expected_in
 from ..request_file.lines import Span, custom_id_of, lines, request_lines
 from ..request_file.repeats import Repeats
-from . import expected_answer, merge
 from . import line_outcome as outcomes
+from . import merge
 from .spool import is_settled, spool_files
 
 SAMPLE = 1000  # requests of each file that are compared, to tell whether a job in the folder would serve
@@ -130,7 +131,7 @@ def _is_results(path: Path) -> bool:
 def _from_files(requests: Path, results: Path) -> Iterator[Answer]:
     """Both files are in input order: one walk over them finds the request of every answer."""
     with open_regular(results) as file:
-        offset, raw, expected = 0, file.readline(), expected_answer.expected_in(requests)
+        offset, raw, expected = 0, file.readline(), expected_in(requests)
         named_once = _named_once(requests)
         for line in lines(requests):
             if line.blank or not raw:

@@ -31,7 +31,7 @@ from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import DELETED, Batch, Fetched, Part
-from ..request_file.answer_form import Expected
+from ..request_file.answer_form import Expected, expected_in
 from ..request_file.lines import Span, request_ids
 from ..request_file.parts import PART_REQUESTS
 from ..service.api import Api
@@ -39,7 +39,6 @@ from ..service.deleted import stop_unless_deleted
 from ..service.identity import another, batch_of, require_same_server
 from ..service.refusals import Cut
 from ..service.server_objects import seen
-from . import expected_answer
 from . import line_outcome as outcomes
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
@@ -303,7 +302,7 @@ def fetch(api: Api, job: Job, jobs: int = 2) -> None:
 def _fetch_all(api: Api, job: Job, jobs: int, learnt: list[Batch]) -> None:
     batches = [(part, batch) for part in job.submitted() for batch in part.batches]
     total = sum(batch.completed + batch.failed for _, batch in batches)
-    expected, stopping, mutex = expected_answer.expected(job), threading.Event(), threading.Lock()
+    expected, stopping, mutex = expected_in(job.request_file()), threading.Event(), threading.Lock()
 
     def received(lines: int) -> None:
         if stopping.is_set():

@@ -13,11 +13,10 @@ from ..base.console import say
 from ..base.errors import BadInput, WrongUsage
 from ..base.text import safe
 from ..job.job import Job
-from ..request_file.answer_form import Expected
+from ..request_file.answer_form import Expected, expected_in
 from ..rows.cell_text import value
 from ..rows.moved import located
 from ..rows.source import Row, Source
-from . import expected_answer
 from .output_flags import Wanted, columns_text
 from .table_answers import NOT_IN_JOB, Answer, Find
 
@@ -123,7 +122,7 @@ def planned(job: Job, wanted: Wanted) -> Table:
     if wanted.output is None:
         raise AssertionError("there is no table without an output")
     _require_form(wanted.output)
-    expected = expected_answer.expected(job)
+    expected = expected_in(job.request_file())
     source = _source(job, wanted, expected)
     _require_free(job, wanted.output, source)
     own, chosen = _source_columns(source), wanted.columns

@@ -36,7 +36,7 @@ class Trouble:
     def strike(self, *faults: Fault, **own_kinds: Effect) -> None:
         """From now on these faults happen; those of before are over."""
         self.proxy.kinds = KINDS | own_kinds
-        self.proxy.faults = list(faults)
+        self.proxy.strike(faults)
 
     def submit(self, requests: Path, *flags: str) -> None:
         """Uploads and submits without trouble."""

@@ -92,6 +92,11 @@ class Proxy:
 
     # --- trouble ---
 
+    def strike(self, faults: Sequence[Fault]) -> None:
+        """From now on these happen, counted from the next request on."""
+        with self._lock:
+            self.faults, self._seen = list(faults), {}
+
     def heal(self) -> None:
         """From now on nothing goes wrong. What is held back is still to come."""
         self.healed = True

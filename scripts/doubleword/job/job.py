@@ -287,21 +287,6 @@ class Job:
             return os.path.relpath(path, os.path.realpath(os.curdir))
         return path
 
-    def remembered(self, *names: str) -> list[str]:
-        """Flags the user gave before, for the next command: a cost limit or a table must not get lost on the way."""
-        words: list[str] = []
-        for name in names:
-            value = getattr(self.record.options, name)
-            if value and name == "output":
-                value = self.table_path
-            if value and (name, value) != ("completion_window", "24h"):  # what every command does anyway
-                flag = f"--{name.replace('_', '-')}"
-                if value is not True and value.startswith("-"):  # it would be taken for a flag
-                    words.append(f"{flag}={value}")
-                else:
-                    words += [flag, *([] if value is True else [value])]
-        return words
-
     # --- writing ---
 
     def save(self, part: Part | None = None) -> None:

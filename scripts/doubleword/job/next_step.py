@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..base.text import next_command
 from .job import Job
 
@@ -17,7 +19,22 @@ _OPTIONS = {
 
 def command(script: str, job: Job, *more: str) -> str:
     """A command line for this job, with the options that were given before."""
-    return next_command(script, job.request_file(), *more, *job.remembered(*_OPTIONS.get(script, ())))
+    return next_command(script, job.request_file(), *more, *_remembered(job, _OPTIONS.get(script, ())))
+
+
+def _remembered(job: Job, names: Sequence[str]) -> list[str]:
+    words: list[str] = []
+    for name in names:
+        value = getattr(job.record.options, name)
+        if value and name == "output":
+            value = job.table_path
+        if value and (name, value) != ("completion_window", "24h"):  # what every command does anyway
+            flag = f"--{name.replace('_', '-')}"
+            if value is not True and value.startswith("-"):  # it would be taken for a flag
+                words.append(f"{flag}={value}")
+            else:
+                words += [flag, *([] if value is True else [value])]
+    return words
 
 
 def next_step(job: Job, window: str | None = None) -> str | None:

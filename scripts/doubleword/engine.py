@@ -216,9 +216,15 @@ def plan_retry(api: Api, job: Job, wanted: retry.Wanted) -> Done:
         "kinds": plan.kinds,
         "left_out": plan.left_out,
         "cut": plan.cut,
-        "next": command("run_batch.py", job) if plan.path else None,
+        "next": command("run_batch.py", job) if plan.path else _fetched_since(job, plan),
     }
     return Done(code, [str(plan.path)] if plan.path else [], facts)
+
+
+def _fetched_since(job: Job, plan: retry.Plan) -> str | None:
+    """With nothing to send: the download, where there are more answers than the last one brought."""
+    done, answered = job.record.downloaded, job.requests.requests - sum(plan.left_out.values())
+    return None if done is not None and done.results >= answered else command("download.py", job)
 
 
 def _why_left_out(job: Job, kind: str, wanted: retry.Wanted) -> str:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import requests as http
+
+from doubleword.job.job import Job
 from local_server.app import LocalServer
+from local_server.settings import FailRule
 from support.jobs import cancelled_half_way, follow, made_from_rows
 from support.oracle import LocalOracle
 from support.running import FastClock, run, write_requests
@@ -59,3 +63,23 @@ def test_next_keeps_the_completion_window_and_a_csv_is_checked_before_anything_i
     assert uploaded.facts["next"].endswith("r.jsonl --completion-window 1h")
     assert run("run_batch", requests, "--output", "out.xlsx").code == 2
     assert oracle.batches() == []
+
+
+def test_a_plan_of_nothing_leads_to_answers_that_were_not_downloaded_yet(server: LocalServer) -> None:
+    server.settings.max_retries = 0
+    server.settings.fail.append(FailRule.parse("number 2=500"))
+    requests = write_requests(Path("r.jsonl"), 3)
+    assert run("run_batch", requests).code == 9
+    server.settings.fail.clear()
+    (part,) = Job.need(requests).submitted()
+    assert part.batch is not None
+    again = f"{server.base_url}/batches/{part.batch.id}/retry"
+    assert http.post(again, headers={"Authorization": f"Bearer {server.key}"}).status_code == 200
+    assert run("poll", requests).code == 0
+
+    planned = run("retry_failed", requests, "--json")
+
+    assert (planned.code, planned.facts["requests"]) == (0, 0), planned.err
+    done = follow(planned)
+    assert (done.code, done.facts["results"]) == (0, 3)
+    assert run("retry_failed", requests, "--json").facts["next"] is None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from measure import SCRIPTS, compare
 
-AT_MOST = 4.0
+AT_MOST = 3.0
 
 
 def main() -> int:

@@ -36,9 +36,7 @@ with contextlib.redirect_stdout(io.StringIO()):
 """
 FORMS = ("csv", "tsv", "jsonl", "parquet")
 SIZES = (200, 3000)
-# As measured, with some room: see above why 1.3 is not had.
-LIMITS = {200: {"csv": 1.8, "tsv": 2.0, "jsonl": 2.0, "parquet": 2.6}}
-LIMITS[3000] = {"csv": 2.9, "tsv": 3.2, "jsonl": 3.4, "parquet": 4.2}
+GOAL = 1.3  # not reached: see above why, and README for what is
 
 
 def prepare(folder: Path, size: int) -> Path:
@@ -91,7 +89,7 @@ def main(size: int) -> int:
             fine = compare(
                 f"download of {REQUESTS} answers, rows of {size} bytes, ratio to one without a table",
                 contenders,
-                LIMITS.get(size, {}),
+                dict.fromkeys(FORMS, GOAL),
             )
         shutil.rmtree(record.parent, ignore_errors=True)
         for made in (*folder.glob("out.*"), *folder.glob("bench.*"), folder / "rows.csv"):

@@ -149,7 +149,7 @@ def measure(folder: Path, requests: Path, record: Path, url: str) -> int:
             "ours: coverage, order, merge": (OUR_DOWNLOAD, [record]),
             "openai package, .content": (OPENAI_DOWNLOAD.replace("OUTPUT", OUTPUT), fetching),
         },
-        {"ours: coverage, order, merge": 5.0},  # each line is parsed whole, once; 2 is the goal
+        {"ours: coverage, order, merge": 2.0},  # the goal, not reached: each line is parsed whole, once
     )
     return 0 if fine else 1
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from measure import REQUESTS, SCRIPTS, bench_folder, compare, request_file, served
 from transfer import output_file
 
-AT_MOST = 1.7
+GOAL = 0.65  # not reached: README says what is
 OPENAI = """
 import openai, sys, time
 client = openai.OpenAI(base_url=sys.argv[2], api_key="k" * 20)
@@ -52,7 +52,7 @@ def main() -> int:
                     "openai package": (OPENAI, [requests, url]),
                     "run_batch.py": (OURS, [requests]),
                 },
-                {"run_batch.py": AT_MOST},
+                {"run_batch.py": GOAL},
             )
         shutil.rmtree(requests.with_suffix(".job"), ignore_errors=True)
     return 0 if fine else 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -208,18 +208,20 @@ def _standing(
         summary.requests += unnamed
         summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
     for part in brought:
-        _take(part, standing, summary)
+        # A part of the request file itself is most often all of a section: no second set of its ids is made then.
+        whole = part.ids is ids and len(standing) == len(ids)
+        members = standing.keys() if whole else {custom_id for custom_id in part.ids if custom_id in standing}
+        _take(part, members, standing, summary)
     return standing
 
 
-def _take(part: Brought, standing: dict[str, _Standing], summary: Summary) -> None:
-    """Takes what a part of an attempt brought in among what earlier ones did."""
-    members = {custom_id for custom_id in part.ids if custom_id in standing}
+def _take(part: Brought, members: Set[str], standing: dict[str, _Standing], summary: Summary) -> None:
+    """Takes what a part of an attempt brought for its members among what earlier ones did."""
     for custom_id in members:
         how = standing[custom_id]
         how.missing, how.attempt, how.tries = part.missing, part.attempt, how.tries + 1
     if part.missing in (UNREAD, "running"):  # the answer may be on its way: no older error stands meanwhile
-        for custom_id in members.difference(outcome.custom_id for outcome in part.outcomes):
+        for custom_id in members - {outcome.custom_id for outcome in part.outcomes}:
             older = standing[custom_id].outcome
             if older is not None and older.kind:
                 standing[custom_id].outcome = None

@@ -77,7 +77,7 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
         say(f"wrote {safe(path)}{'' if path.stat().st_size else ' (empty)'}")
     if written and written.guarded:
         cells = plural(written.guarded, "cell")
-        say(f"  {cells} a spreadsheet would run as a formula got a leading ' (--no-guard leaves them)")
+        say(f"  {cells} a spreadsheet would run as a formula got a ' before it (--no-guard leaves them)")
     if running:
         if written:
             say(f"  the table holds the {plural(written.rows, 'row')} answered so far alone")

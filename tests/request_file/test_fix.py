@@ -38,6 +38,21 @@ def test_every_change_is_told_by_its_line_and_id() -> None:
     assert [json.loads(line)["custom_id"] for line in made.splitlines()] == ["a", "7", "b"]
 
 
+def test_numbers_written_as_text_are_made_numbers_where_a_text_is_none() -> None:
+    content = chat_line("a", "hi", max_tokens="100", temperature="0.5", stop="9", top_p="7")
+    said, made = mended(content, ExitCode.BAD_INPUT)
+    body = json.loads(made)["body"]
+    assert (body["max_tokens"], body["temperature"], body["stop"], body["top_p"]) == (100, 0.5, "9", "7")
+    assert 'fix: line 1: a: body.max_tokens "100" made a number, 100' in said
+    assert "still has 1 problem" in said
+    assert "body.top_p" in said
+
+
+def test_who_made_the_file_is_to_be_told_of_a_request_that_was_removed() -> None:
+    said, _ = mended(chat_line("a", "hi") + chat_line("a", "hi"))
+    assert "fix: tell whoever made the file what was removed: perhaps another request was meant" in said
+
+
 def test_the_changes_are_in_the_json_object() -> None:
     Path("theirs.jsonl").write_text(chat_line("a", "hi") + "\n" + chat_line("b", "hi"))
     facts = run("create_batch_file", "theirs.jsonl", "--fix", "mended.jsonl", "--json").facts

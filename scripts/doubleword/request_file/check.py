@@ -96,6 +96,7 @@ class _Check:
             self.unwise[what] += 1
         for problem in problems:
             self.found(number, *problem)
+        self.report.mendable |= bool(problems and rules.numbers_as_text(request))
         custom_id = request.get("custom_id") if isinstance(request, dict) else None
         if not problems:
             expected = expected_of(request["body"])

@@ -22,6 +22,7 @@ from ..rows.text_file import lines as text_lines
 from .line_json import Unreadable, parse
 from .lines import Line, custom_id_of, lines
 from .repeats import Repeats
+from .rules import numbers_as_text
 from .verdict import require_request_file
 
 _WHAT = {
@@ -32,6 +33,7 @@ _WHAT = {
     "newline": "newline added at the end",
     "same": "identical duplicate lines removed",
     "number": "custom_id that was a whole number made text",
+    "text": "number that was written as text made a number",
 }
 SHOWN = 20  # changes of a kind that are named
 
@@ -58,7 +60,10 @@ class Mended:
     def said(self) -> str:
         """What was done, each change on a line of its own."""
         first = "; ".join(self.summary()) or "nothing to mend, a copy"
-        return "\n".join([first, *(f"fix: {change}" for change in self.changes)])
+        told = [*(f"fix: {change}" for change in self.changes)]
+        if self.counts["same"]:
+            told.append("fix: tell whoever made the file what was removed: perhaps another request was meant")
+        return "\n".join([first, *told])
 
     def before(self, problem: Problem) -> Problem:
         """A problem of the new file, with the lines of the old one, too."""
@@ -105,7 +110,7 @@ def mend(path: Path, out: Path) -> Mended:
             if not text:
                 done.removed.append(line.number)
                 continue
-            file.write(_with_text_id(text, line, done) + b"\n")
+            file.write(_with_types(text, line, done) + b"\n")
     return done
 
 
@@ -143,14 +148,22 @@ def _plain(line: Line, done: Mended) -> bytes:
     return text
 
 
-def _with_text_id(raw: bytes, line: Line, done: Mended) -> bytes:
-    """The line, its id made text if it was a whole number; whatever else is wrong with it stays as it is."""
+def _with_types(raw: bytes, line: Line, done: Mended) -> bytes:
+    """The line, its id made text if it was a whole number, and its parameters numbers if they were digits as text;
+    whatever else is wrong with it stays as it is."""
     try:
         request = parse(raw)
     except Unreadable:
         return raw
-    if not isinstance(request, dict) or type(request.get("custom_id")) is not int:
+    if not isinstance(request, dict):
         return raw
-    custom_id = str(request["custom_id"])
-    done.note("number", line, f'custom_id {custom_id} made text, "{custom_id}"')
-    return json.dumps(request | {"custom_id": custom_id}, ensure_ascii=False).encode()
+    changed = {}
+    if type(request.get("custom_id")) is int:
+        changed["custom_id"] = custom_id = str(request["custom_id"])
+        done.note("number", line, f'custom_id {custom_id} made text, "{custom_id}"')
+    numbers = numbers_as_text(request)
+    for key, value in numbers.items():
+        done.note("text", line, f'{safe(request.get("custom_id"), 64)}: body.{key} "{value}" made a number, {value}')
+    if numbers:
+        changed["body"] = request["body"] | numbers
+    return json.dumps(request | changed, ensure_ascii=False).encode() if changed else raw

@@ -91,6 +91,24 @@ _PARAMETERS: dict[str, Rule] = {
 }
 
 
+_DIGITS = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
+
+
+def numbers_as_text(request: Any) -> dict[str, int | float]:
+    """The parameters of a request that are a number written as text, where a number is right and a text is not."""
+    body = request.get("body") if request.__class__ is dict else None
+    found: dict[str, int | float] = {}
+    if not isinstance(body, dict):
+        return found
+    for key in _PARAMETERS.keys() & body.keys():
+        value, fits = body[key], _PARAMETERS[key][0]
+        if value.__class__ is str and not fits(value) and _DIGITS.fullmatch(value):
+            number = float(value) if "." in value else int(value)
+            if fits(number):
+                found[key] = number
+    return found
+
+
 # As the server: chat and responses steer reasoning in one way each, completions in none; messages and embeddings
 # are not looked at.
 _THINKING = ("chat_template_kwargs", "thinking", "thinking_token_budget")

@@ -11,16 +11,12 @@ import pytest
 
 from local_server.app import LocalServer
 from support.crash.child import Child
+from support.jobs import IDS, REQUESTS, RUN_BATCH, SUBMISSIONS, UPLOADS
 from support.oracle import LocalOracle
 from support.proxy.exchange import Drop, First, Moment
 from support.proxy.http_message import Request
 from support.proxy.proxy import Proxy
 from support.running import run, write_requests
-
-REQUESTS = 10
-IDS = [f"row-{n:06}" for n in range(1, REQUESTS + 1)]
-RUN_BATCH = ("run_batch", "r.jsonl", "--part-requests", "4", "--interval-seconds", "1")
-UPLOADS, SUBMISSIONS = ("POST", "/files"), ("POST", "/batches")
 
 
 @pytest.fixture(autouse=True)

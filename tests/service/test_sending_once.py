@@ -13,16 +13,12 @@ from doubleword.job.job import Job
 from doubleword.job.record_json import to_dict
 from local_server.app import LocalServer
 from support.crash.child import Child
+from support.jobs import IDS, REQUESTS, RUN_BATCH, SUBMISSIONS, UPLOADS
 from support.oracle import LocalOracle
 from support.proxy.exchange import At, Drop, First, Instead, Moment, drop
 from support.proxy.http_message import Answer, Request, text
 from support.proxy.proxy import Proxy
 from support.running import FastClock, Ran, run, write_requests
-
-REQUESTS = 10
-IDS = [f"row-{n:06}" for n in range(1, REQUESTS + 1)]
-RUN_BATCH = ("run_batch", "r.jsonl", "--part-requests", "4", "--interval-seconds", "1")
-UPLOADS, SUBMISSIONS = ("POST", "/files"), ("POST", "/batches")
 
 
 @pytest.fixture(autouse=True)

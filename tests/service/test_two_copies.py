@@ -19,15 +19,13 @@ from doubleword.job.outputs import require_ours
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.crash.child import Child
-from support.jobs import cancelled_half_way
+from support.jobs import IDS, REQUESTS, cancelled_half_way
 from support.oracle import LocalOracle
 from support.proxy.exchange import First, Moment
 from support.proxy.http_message import Request
 from support.proxy.proxy import Proxy
 from support.running import SCRIPTS, Ran, run, write_requests
 
-REQUESTS = 10
-IDS = [f"row-{n:06}" for n in range(1, REQUESTS + 1)]
 RUN_BATCH = ("run_batch", "r.jsonl", "--part-requests", "4", "--interval-seconds", "0.2")
 
 

@@ -11,6 +11,12 @@ from pathlib import Path
 from local_server.app import LocalServer
 from support.running import Ran, run, write_requests
 
+# A job of ten requests in three parts, `r.jsonl`, as `write_requests` makes it, and the calls that make it cost.
+REQUESTS = 10
+IDS = [f"row-{n:06}" for n in range(1, REQUESTS + 1)]
+RUN_BATCH = ("run_batch", "r.jsonl", "--part-requests", "4", "--interval-seconds", "1")
+UPLOADS, SUBMISSIONS = ("POST", "/files"), ("POST", "/batches")
+
 
 def cancelled_half_way(server: LocalServer, requests: Path) -> str:
     """A job of 60 requests, cancelled after some of them and planned anew; the batch id. For `portioned_server`.

@@ -25,8 +25,6 @@ FORMATS = {
     ".xlsm": "excel",
 }
 
-TEXTS = ("csv", "tsv", "jsonl", "json", "lines")
-
 
 def _plain_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, written in lines(form):

@@ -15,7 +15,7 @@ from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
 from . import csv_dialect, csv_rows, excel_rows, folder, parquet_rows, readers
 from .cell_text import Unreadable, is_empty, text, value
-from .csv_dialect import Dialect, RawRow
+from .csv_dialect import Dialect
 from .detect import form_of
 from .form import Form
 from .headers import meant, refuse_near
@@ -244,14 +244,6 @@ class Source(Form):
     def dialect(self) -> Dialect:
         """Of a CSV or TSV: how it is written."""
         return csv_dialect.dialect_of(self)
-
-    def raw_rows(self) -> Iterator[RawRow]:
-        """Of a CSV or TSV: every record as it stands in the file, the header and blank lines, too.
-
-        Those with cells are the header and then the rows of `read`, one for one. Encoded by `dialect` with its mark
-        before them they are the file, byte for byte; cells added to a row are quoted by `dialect.quoted`.
-        """
-        return csv_dialect.raw_rows(self)
 
 
 def describe(

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import requests as http
 
+from doubleword.job.job import Job
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.faults.fixture import MakeTrouble
@@ -131,3 +133,28 @@ def test_the_batch_that_answered_is_seen_behind_many_that_did_not(server: LocalS
     assert (refused.code, refused.out) == (4, ""), refused.err
     assert "1 of 1 answered" in refused.err
     assert len(oracle.batches()) == 6
+
+
+def test_a_restored_record_takes_its_own_batch_over_even_with_again(server: LocalServer, oracle: LocalOracle) -> None:
+    """The file that it knows was torn up since; the stop names --again."""
+    requests = write_requests(Path("r.jsonl"), 3)
+    (file_id,) = run("upload", requests).lines
+    shutil.copytree("r.job", "backup")
+    headers = {"Authorization": f"Bearer {server.key}"}
+    assert http.delete(f"{server.base_url}/files/{file_id}", headers=headers).status_code == 200
+    job = Job.need(requests)
+    with job.locked(FastClock()):
+        job.latest.parts[0].upload = None
+        job.save()
+    assert run("run_batch", requests).code == 0
+    shutil.rmtree("r.job")
+    shutil.move("backup", "r.job")
+
+    clock = FastClock()
+    clock.ahead += 1000
+    assert run("create_batch", requests, clock=clock).code == 5
+    again = run("create_batch", requests, "--again", clock=clock)
+
+    assert again.code == 0, again.err
+    assert "took over" in again.err
+    assert len(oracle.batches()) == 1

@@ -112,10 +112,11 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
         )
 
 
-def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
+def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> bool:
     """Looks for a batch with this part's content: from a lost record, another machine, or another job.
 
-    One of this job's own is taken; another job's only if `adopt`. Raises NotAllowed for another job's otherwise.
+    One of this job's own is taken, whatever the `choice`: its record was restored or copied. Another job's is with
+    "adopt"; with "again" it is passed over. Raises NotAllowed for another job's otherwise.
     """
     known = known_batches(job)
     found = [
@@ -124,7 +125,9 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, adopt: bool) -> bool:
         if batch["id"] not in known and _was_paid(batch, api.clock)
     ]
     own = [batch for batch in found if metadata_of(batch).get("dwb_job") == job.id]
-    if not own and found and not adopt:
+    if choice == "again":
+        found = own
+    if not own and found and choice is None:
         other = seen(_furthest_first(api, found)[0], api.clock)
         again = next_command("create_batch.py", job.request_file())
         raise NotAllowed(

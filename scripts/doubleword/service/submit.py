@@ -62,11 +62,11 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
             settle(api, job, part)
         if part.batch:
             return
+        if take_from_elsewhere(api, job, part, choice):
+            return
         if choice == "again":
             part.again = True
             job.save(part)
-        elif take_from_elsewhere(api, job, part, adopt=choice == "adopt"):
-            return
         upload_part(api, job, attempt, part)
         _send(api, job, attempt, part, window)
         if part.batch:
@@ -231,7 +231,7 @@ def _as_they_are(api: Api, job: Job, earlier: dict[str, tuple[Part, Batch]]) -> 
 
 def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:
     """Takes over what there is, and sends nothing. Raises NotFound if there is nothing."""
-    found = [part for part in waiting if take_from_elsewhere(api, job, part, adopt=True)]
+    found = [part for part in waiting if take_from_elsewhere(api, job, part, "adopt")]
     if not found:
         try:
             require_not_elsewhere(api, job)

@@ -95,12 +95,6 @@ class RealServer:
         """Give a user exactly so many credits; below 0 is possible."""
         self.admin.set_balance(email, dollars)
 
-    def upstream_stats(self) -> dict[str, Any]:
-        """What reached the mock model: `{requests, inflight, most_inflight, by_status}`."""
-        with urllib.request.urlopen(f"{self.upstream_url}/_stats", timeout=10) as answer:
-            stats: dict[str, Any] = json.load(answer)
-        return stats
-
     def oracle(self) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection to the server's own database: what it knows, not what it says."""
         return self._postgres().connect()
@@ -132,13 +126,8 @@ class RealServer:
             self._start_server()
         self._provision()
 
-    def restart(self) -> None:
-        """The server goes away and comes back on the same port; Postgres and the model stay."""
-        self.stop_server()
-        self._start_server()
-
     def stop_server(self) -> None:
-        """An outage: only the server ends. `start()` or `restart()` ends the outage."""
+        """An outage: only the server ends. `start()` ends the outage."""
         self._stop("server")
 
     def stop(self) -> None:

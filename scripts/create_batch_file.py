@@ -142,7 +142,8 @@ def _asked(args: Namespace) -> "Asked":
         settings=tuple(args.set or ()),
     )
     about = prompts, system, args.template, tuple(args.image_column or ())
-    return body.judged(body.Asked(args.endpoint, args.model, *about, parameters))
+    model = args.model and (args.model.strip() or args.model)
+    return body.judged(body.Asked(args.endpoint, model, *about, parameters))
 
 
 def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) -> int:

@@ -501,6 +501,11 @@ def test_no_model_is_wrong_usage() -> None:
     assert "--model" in ran.err
 
 
+def test_spaces_around_the_name_of_a_model_are_none_of_it() -> None:
+    assert {body["model"] for body in bodies(model=" M\n")} == {"M"}
+    assert create(input=table(), prompt="{text}", model=" ").code == ExitCode.USAGE
+
+
 def test_an_unknown_name_in_the_template_is_refused_with_the_headers() -> None:
     ran = create(input=table(), prompt="{review}")
     assert (ran.code, ran.out) == (ExitCode.BAD_INPUT, "")

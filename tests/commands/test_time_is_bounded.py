@@ -92,6 +92,23 @@ def test_when_the_time_is_over_each_run_still_gets_on_by_a_part_at_least(trouble
     assert 8 in codes
 
 
+def test_runs_with_too_little_time_for_all_parts_come_to_the_end_all_the_same(trouble: Trouble) -> None:
+    requests = write_requests(Path("r.jsonl"), 3)
+    trouble.submit(requests, "--part-requests", "1")
+    assert trouble.run("poll", requests).code == 0
+
+    def slow(exchange: Exchange) -> None:
+        trouble.clock.ahead += SHORT_SECONDS
+        exchange.send(exchange.forward())
+
+    trouble.strike(Fault("slow", "any", times=ALWAYS), slow=slow)
+    codes = [
+        trouble.run("run_batch", requests, "--timeout-seconds", str(SHORT_SECONDS), "--jobs", "1").code
+        for _ in range(5)
+    ]
+    assert codes[-1] == 0, codes
+
+
 def test_a_429_is_waited_for_without_the_jobs_lock(make_trouble: MakeTrouble) -> None:
     """Part 1 runs and costs while part 2 waits for room: a cancel stops both at once."""
     trouble = make_trouble(population_delay=1e9)

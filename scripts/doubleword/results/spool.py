@@ -311,13 +311,14 @@ def _fetch_all(api: Api, job: Job, jobs: int, learnt: list[Batch]) -> None:
             progress.add(lines)
 
     def one(part: Part, batch: Batch) -> Batch:
-        if learnt and api.clock.monotonic() > api.deadline:  # each command gets on by one at least
+        if learnt and not _is_whole(batch) and api.clock.monotonic() > api.deadline:
             raise TimeIsOver("the time is over before all answers were fetched", "the same command again goes on")
         return _fetch_batch(api, job, part, batch, expected, received)
 
     pool = ThreadPoolExecutor(jobs)
     with Progress("download", total, "lines") as progress:
-        found = [pool.submit(one, part, batch) for part, batch in batches]
+        # First what is not whole yet: each command gets on by one at least, and so comes to the end.
+        found = [pool.submit(one, *held) for held in sorted(batches, key=lambda held: _is_whole(held[1]))]
         try:
             for done in as_completed(found):
                 learnt.append(done.result())
@@ -391,6 +392,10 @@ def _fetch_into(
     return current
 
 
+def _is_whole(batch: Batch) -> bool:
+    return batch.fetched is not None and batch.fetched.whole
+
+
 def _fetched(part: Part, batch: Batch, output: Spool, errors: Spool) -> Fetched:
     """What lies in the spools of a batch."""
     results, failures = output.counted(batch.completed), errors.counted(batch.failed)
@@ -439,7 +444,7 @@ def _look(api: Api, job: Job, part: Part, batch: Batch) -> tuple[Batch, bool]:
 def _after_cancel(api: Api, job: Job, part: Part, batch: Batch) -> Batch:
     """Waits until a cancelled batch no longer grows."""
     since = batch.cancelled_seconds
-    if batch.status != "cancelled" or since is None or (batch.fetched and batch.fetched.whole):
+    if batch.status != "cancelled" or since is None or _is_whole(batch):
         return batch
     if since > CANCEL_LONG_AGO_SECONDS:
         return batch

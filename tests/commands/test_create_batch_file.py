@@ -502,7 +502,7 @@ def test_no_model_is_wrong_usage() -> None:
 
 
 def test_spaces_around_the_name_of_a_model_are_none_of_it() -> None:
-    assert {body["model"] for body in bodies(model=" M\n")} == {"M"}
+    assert {body["model"] for body in bodies(input=table(), prompt="{text}", model=" M\n")} == {"M"}
     assert create(input=table(), prompt="{text}", model=" ").code == ExitCode.USAGE
 
 

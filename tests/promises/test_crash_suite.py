@@ -18,6 +18,7 @@ from support.crash.scenes import SCENES, WRITERS, CreateBatch, RunBatch, Scene
 from support.proxy.proxy import Proxy
 
 FIRST, EVERY = 11, 41  # the default run takes points 11, 52, 93, ...: seconds, not minutes
+SHARES = 4  # every fourth point each: the sweep of run_batch.py took as long as all other tests together
 LEAST_OF_RUN_BATCH = 25
 MOST = 2000  # a script that takes so many steps for three parts does not end
 
@@ -76,13 +77,15 @@ def test_a_kill_at_some_points_leaves_nothing_twice_lost_or_torn(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("share", range(1, SHARES + 1))
+@pytest.mark.parametrize("kill", [at_step, at_moment])
 @pytest.mark.parametrize("kind", SCENES)
 def test_a_kill_at_any_point_leaves_nothing_twice_lost_or_torn(
-    kind: type[Scene], server: LocalServer, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
-    counts = {kill.__name__: sweep(kind, kill, server, tmp_path, 1, 1) for kill in (at_step, at_moment)}
-    steps, moments = counts["at_step"], counts["at_moment"]
-    record_property("figures", f"{kind.__name__} ({kind.command[0]}): killed at {steps} steps and {moments} moments")
-    assert counts["at_step"] > 0
-    if kind is RunBatch:
-        assert min(counts.values()) >= LEAST_OF_RUN_BATCH
+    kind: type[Scene], kill: Kill, share: int, server: LocalServer, tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    points = sweep(kind, kill, server, tmp_path, share, SHARES)
+    if share == 1:
+        record_property("figures", f"{kind.__name__} ({kind.command[0]}): {points} points to be killed {kill.__name__}")
+    assert points > 0 or kill is at_moment
+    assert points >= LEAST_OF_RUN_BATCH or kind is not RunBatch

@@ -59,7 +59,7 @@ def test_one_deleted_batch_holds_up_neither_the_others_nor_their_cancelling(serv
 
 
 def test_a_retry_after_the_batch_was_deleted_on_the_server_is_planned(make_trouble: MakeTrouble) -> None:
-    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")])
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")], purge_interval=1e9)
     requests = write_requests(Path("r.jsonl"), 4)
     trouble.submit(requests)
     assert trouble.run("poll", requests).code == 0

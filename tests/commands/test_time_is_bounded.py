@@ -130,3 +130,11 @@ def test_a_429_is_waited_for_without_the_jobs_lock(make_trouble: MakeTrouble) ->
     assert "was cancelled" in done.err
     (batch,) = trouble.oracle.batches()
     assert batch.cancelled
+
+
+def test_a_run_that_found_no_room_for_anything_is_exit_6_not_8(trouble: Trouble) -> None:
+    requests = write_requests(Path("r.jsonl"), 2)
+    trouble.strike(Fault("429_absurd", "submit", times=ALWAYS, value=2.0))
+    done = trouble.run("run_batch", requests, "--timeout-seconds", "300")
+    assert done.code == 6, done.err
+    assert "Insufficient capacity" in done.err

@@ -242,3 +242,23 @@ def test_a_yes_for_another_reason_sends_no_part_on_another_account(
     monkeypatch.setenv("DOUBLEWORD_API_KEY", KEY)
     assert trouble.run("create_batch", requests).code == 0
     assert len(trouble.oracle.batches()) == 2
+
+
+def test_after_a_yes_what_a_deleted_batch_had_counted_and_nobody_holds_can_be_planned(
+    make_trouble: MakeTrouble,
+) -> None:
+    trouble = make_trouble(population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    trouble.strike(
+        Fault("wrong_counts", "batch", times=ALWAYS, value=1.0),
+        Fault("wrong_counts", "list_batches", times=ALWAYS, value=1.0),
+    )
+    assert trouble.run("poll", requests, "--once").code == 8
+    trouble.strike()
+    delete_all(trouble)
+    assert trouble.run("poll", requests).code == 5
+    assert trouble.run("create_batch", requests, "--again").code == 0
+    planned = trouble.run("retry_failed", requests)
+    assert planned.code == 0, planned.err
+    assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 4

@@ -83,3 +83,19 @@ def test_a_plan_of_nothing_leads_to_answers_that_were_not_downloaded_yet(server:
     done = follow(planned)
     assert (done.code, done.facts["results"]) == (0, 3)
     assert run("retry_failed", requests, "--json").facts["next"] is None
+
+
+def test_next_after_a_cancel_leads_to_what_was_answered_and_to_nothing_that_pays(portioned_server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 60)
+    assert run("run_batch", requests, "--timeout-seconds", "0").code == 8
+    while run("poll", requests, "--once", "--json").facts["completed"] == 0:
+        pass
+    portioned_server.settings.claim_size = 0
+    done, seen = run("cancel_batch", requests, "--json"), []
+    while done.facts["next"]:
+        seen.append(Path(shlex.split(done.facts["next"])[1]).name)
+        assert len(seen) < 6
+        done = follow(done)
+    assert "download.py" in seen
+    assert set(seen) <= {"poll.py", "download.py"}
+    assert len(Job.need(requests).attempts) == 1  # nothing was planned, let alone sent

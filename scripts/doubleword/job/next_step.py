@@ -45,16 +45,14 @@ def next_step(job: Job, window: str | None = None) -> str | None:
         if job.record.options.output:  # run_batch.py was stopped on its way to a table: it goes on to there
             return command("run_batch.py", job, *more)
         return command("create_batch.py" if all(part.uploaded for part in waiting) else "upload.py", job, *more)
-    if not submitted and waiting:
-        return command("cancel_batch.py", job, "--resume")
     if not job.ended:
         # Whoever comes after wants the answers; but no rest of a trial may be paid for by the way.
         return command("poll.py" if job.has_rest else "run_batch.py", job)
-    if job.has_rest and job.latest.cancelled_at is not None:
-        return command("cancel_batch.py", job, "--resume")
-    if job.has_rest:
+    cancelled = job.latest.cancelled_at is not None
+    if job.has_rest and not cancelled:
         return command("run_batch.py", job)
     done = job.record.downloaded
-    if done is None or done.batches != len(submitted) or "unread" in done.missing:
+    if submitted and (done is None or done.batches != len(submitted) or "unread" in done.missing):
         return command("download.py", job)
-    return command("retry_failed.py", job) if done.retryable else None
+    # After a cancel nothing is named that leads to paying for the rest: whoever follows `next` would undo it unasked.
+    return command("retry_failed.py", job) if done and done.retryable and not cancelled else None

@@ -24,9 +24,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command import parser, run
+from doubleword.base.command_line import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, ExitCode, Failure
+from doubleword.base.failures import Clock, ExitCode, Failure
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -36,17 +36,17 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     args = flags.parse_args(arguments)
 
     from doubleword.base.console import say
-    from doubleword.base.errors import WrongUsage
+    from doubleword.base.failures import WrongUsage
     from doubleword.base.text import next_command, safe
     from doubleword.job.job import Job
     from doubleword.job.next_step import next_step
-    from doubleword.service import by_id, cancel
+    from doubleword.service import cancel, raw_id
     from doubleword.service.api import Api
 
     lines: list[cancel.Cancelled] = []
     failed: list[Failure] = []
     if args.resume:
-        if len(args.target) != 1 or by_id.id_in(args.target[0]):
+        if len(args.target) != 1 or raw_id.id_in(args.target[0]):
             raise WrongUsage("--resume takes one request file", "")
         job = Job.need(Path(args.target[0]))
         with job.locked(clock):
@@ -58,9 +58,9 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     else:
         api, jobs = Api(clock), []
         for target in args.target:  # what can be cancelled is, and then it is said what could not
-            raw = by_id.id_in(target)
+            raw = raw_id.id_in(target)
             try:
-                job = by_id.watched(api, raw) if raw else Job.need(Path(target))
+                job = raw_id.watched(api, raw) if raw else Job.need(Path(target))
                 lines += cancel.cancel(api, job)
                 jobs.append(job)
             except Failure as failure:

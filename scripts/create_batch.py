@@ -25,9 +25,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command import parser, run
+from doubleword.base.command_line import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock
+from doubleword.base.failures import Clock
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
@@ -44,13 +44,13 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword import engine
     from doubleword.job import begin
     from doubleword.job.job import Job
-    from doubleword.service import by_id, cost
+    from doubleword.service import cost, raw_id
     from doubleword.service.api import Api
 
     limit, path, api = cost.usd(args.max_cost), Path(args.requests), Api(clock)
-    raw = by_id.id_in(args.requests)
+    raw = raw_id.id_in(args.requests)
     if raw:
-        job = by_id.job_of_file(api, raw)
+        job = raw_id.job_of_file(api, raw)
     else:
         job = begin.prepare(path, clock) if args.adopt else Job.need(path)
     choice = "adopt" if args.adopt else "again" if args.again else None

@@ -32,9 +32,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command import given, parser, run
+from doubleword.base.command_line import given, parser, run
 from doubleword.base.console import answer, say
-from doubleword.base.errors import TYPE_CHECKING, Clock, ExitCode
+from doubleword.base.failures import TYPE_CHECKING, Clock, ExitCode
 from doubleword.base.text import next_command, safe
 from doubleword.request_file.flags import ENDPOINTS, require_sense, texts
 

@@ -29,9 +29,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command import parser, run
+from doubleword.base.command_line import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, WrongUsage
+from doubleword.base.failures import Clock, WrongUsage
 from doubleword.base.text import whole_number
 
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.job.job import Job
     from doubleword.results import from_batch
     from doubleword.results.output_flags import Wanted, columns_of
-    from doubleword.service import by_id
+    from doubleword.service import raw_id
     from doubleword.service.api import Api
 
     wanted = Wanted(
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     if (args.source is None) != (args.id_column is None) or (args.id_prefix and not args.source):
         raise WrongUsage("--source and --id-column go together, with or without --id-prefix")
     api = Api(clock)
-    raw = by_id.id_in(args.requests)
+    raw = raw_id.id_in(args.requests)
     job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
     if args.source:
         from_batch.join_source(job, clock, args.source, args.id_column, args.id_prefix or "", wanted)

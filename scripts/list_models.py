@@ -21,9 +21,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 
 from collections.abc import Sequence
 
-from doubleword.base.command import parser, run
+from doubleword.base.command_line import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.failures import Clock, ExitCode
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:

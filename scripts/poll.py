@@ -26,9 +26,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 
 from collections.abc import Sequence
 
-from doubleword.base.command import parser, run
+from doubleword.base.command_line import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock
+from doubleword.base.failures import Clock
 from doubleword.base.text import seconds
 
 

@@ -26,9 +26,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command import parser, run
+from doubleword.base.command_line import parser, run
 from doubleword.base.console import answer, say
-from doubleword.base.errors import Clock, ExitCode, WrongUsage
+from doubleword.base.failures import Clock, ExitCode, WrongUsage
 from doubleword.base.text import safe
 
 
@@ -44,21 +44,21 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     from doubleword.job import outputs
     from doubleword.job.job import Job
+    from doubleword.report import job_files, text
     from doubleword.report import page as pages
-    from doubleword.report import read, text
 
     requests = Path(args.requests)
     if not requests.exists():
-        from doubleword.service import by_id
+        from doubleword.service import raw_id
 
-        requests = by_id.recorded(args.requests, "batch") if by_id.id_in(args.requests) else requests
+        requests = raw_id.recorded(args.requests, "batch") if raw_id.id_in(args.requests) else requests
     job = Job.need(requests)
     page = None if args.text else args.output or job.beside("report.html")
     if page is not None:
         if page.suffix.lower() not in (".html", ".htm"):
             raise WrongUsage(f"--output {safe(page)}: the name of a page ends in .html", "--output report.html")
         outputs.require_ours(job, page)
-    made = read.read(job, clock.now())
+    made = job_files.read(job, clock.now())
     if page is not None:
         pages.write(made, page, lambda whole: outputs.replacing(job, clock, page, whole))
         say(f"wrote {safe(page)}: open it in a browser")

@@ -29,9 +29,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command import parser, run
+from doubleword.base.command_line import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock
+from doubleword.base.failures import Clock
 from doubleword.base.text import whole_number
 
 
@@ -51,10 +51,10 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword import engine
     from doubleword.job.job import Job
     from doubleword.results import retry
-    from doubleword.service import by_id
+    from doubleword.service import raw_id
     from doubleword.service.api import Api
 
-    raw = by_id.id_in(args.requests)
+    raw = raw_id.id_in(args.requests)
     job = retry.job_of_raw(raw, clock) if raw else Job.need(Path(args.requests))
     wanted = retry.Wanted(args.only, args.include_permanent, args.max_attempts, args.max_tokens)
     done = engine.plan_retry(Api(clock), job, wanted)

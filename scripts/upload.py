@@ -25,9 +25,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command import parser, run
+from doubleword.base.command_line import parser, run
 from doubleword.base.console import answer
-from doubleword.base.errors import Clock
+from doubleword.base.failures import Clock
 from doubleword.base.text import whole_number
 
 
@@ -42,12 +42,12 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     from doubleword import engine
     from doubleword.job import begin
-    from doubleword.service import by_id
+    from doubleword.service import raw_id
     from doubleword.service.api import Api
 
-    raw = by_id.id_in(args.requests)
+    raw = raw_id.id_in(args.requests)
     if raw:
-        job = by_id.job_of_file(Api(clock), raw)
+        job = raw_id.job_of_file(Api(clock), raw)
     else:
         job = begin.prepare(Path(args.requests), clock, args.part_requests, args.part_bytes)
     done = engine.upload(Api(clock), job, engine.Terms(args.completion_window, jobs=args.jobs))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .base.console import say
-from .base.errors import ExitCode, NotFound, Temporary
+from .base.failures import ExitCode, NotFound, Temporary
 from .base.text import next_command, plural, safe
 from .job.job import Job
 from .job.next_step import command, next_step
@@ -24,7 +24,7 @@ from .results import retry
 from .results.merge import INPUT_DELETED, UNREAD, Summary, tokens_of
 from .results.output_flags import Wanted
 from .results.spool import TimeIsOver
-from .service import by_id, cost, identity, stuck, watch
+from .service import cost, identity, raw_id, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads
 from .service.api import Api
@@ -141,7 +141,7 @@ def wait(api: Api, targets: Sequence[str], interval: float, deadline: float, onc
 
     `targets`: request files, or raw batch ids, of which nothing is written down.
     """
-    jobs = [by_id.watched(api, raw) if (raw := by_id.id_in(target)) else Job.need(Path(target)) for target in targets]
+    jobs = [raw_id.watched(api, raw) if (raw := raw_id.id_in(target)) else Job.need(Path(target)) for target in targets]
     for job in jobs:
         if not job.submitted():
             raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")

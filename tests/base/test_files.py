@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from doubleword.base import files, lock, own_files
-from doubleword.base.errors import BadInput, Temporary
+from doubleword.base.failures import BadInput, Temporary
 from doubleword.base.files import require_writable, whole_file
 from doubleword.base.own_files import open_own, own_folder
 from doubleword.base.text import next_command
@@ -264,7 +264,7 @@ def test_a_folder_that_may_be_written_but_not_read_is_enough() -> None:
 def test_a_lock_is_held_by_one_and_dropped_by_a_killed_process() -> None:
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
-        "from doubleword.base.errors import Clock; from doubleword.base.lock import lock\n"
+        "from doubleword.base.failures import Clock; from doubleword.base.lock import lock\n"
         "with lock(Path('lock'), Clock()): print('on', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(SCRIPTS)], stdout=subprocess.PIPE)

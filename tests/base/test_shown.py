@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from doubleword.base import console
-from doubleword.base.errors import BadInput
+from doubleword.base.failures import BadInput
 from doubleword.base.problem import Problem
 from doubleword.base.text import safe
 

@@ -25,7 +25,7 @@ BUILD = """
 import sys, time
 from pathlib import Path
 started, cpu = time.perf_counter(), time.process_time()
-from doubleword.base import command
+from doubleword.base import command_line
 from doubleword.request_file import line_json
 if sys.argv[3] == "json":
     line_json.orjson = None
@@ -33,7 +33,7 @@ import create_batch_file
 out = Path(sys.argv[2])
 for old in (out, out.with_suffix(".job") / "record.json"):
     old.unlink(missing_ok=True)
-code = command.outcome(create_batch_file.main, [
+code = command_line.outcome(create_batch_file.main, [
     str(out), "--input", sys.argv[1], "--model", "some/model-30b", "--system", "Be brief.", "--prompt", sys.argv[4],
     "--max-tokens", "20", "--temperature", "0", "--quiet"])
 assert code == 0, code

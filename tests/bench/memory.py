@@ -26,7 +26,7 @@ import sys
 from doubleword.base import console
 console.set_voice(as_json=False, quiet=True)
 from pathlib import Path
-from doubleword.base.errors import Clock
+from doubleword.base.failures import Clock
 from doubleword.job.begin import prepare
 text, folder = Path(sys.argv[1]).open("rb").readline(), Path(sys.argv[2])
 folder.mkdir()

@@ -30,7 +30,7 @@ text = json.loads(record.read_text())
 text["attempts"][0]["parts"][0]["batch"]["fetched"] = None
 record.write_text(json.dumps(text))
 import download
-from doubleword.base.command import outcome
+from doubleword.base.command_line import outcome
 with contextlib.redirect_stdout(io.StringIO()):
     assert outcome(download.main, [str(record), "--quiet", *sys.argv[2:]]) == 0
 """
@@ -42,7 +42,7 @@ GOAL = 1.3  # not reached: see above why, and README for what is
 def prepare(folder: Path, size: int) -> Path:
     """The rows, their requests, what the server would send, and the record of a batch that has ended."""
     sys.path.insert(0, str(SCRIPTS))
-    from doubleword.base.errors import Clock
+    from doubleword.base.failures import Clock
     from doubleword.job.job import Job
     from doubleword.service.server_objects import seen
 

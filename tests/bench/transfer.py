@@ -35,7 +35,7 @@ OUR_UPLOAD = """
 import sys
 from pathlib import Path
 from doubleword.service.api import Api
-from doubleword.base.errors import Clock
+from doubleword.base.failures import Clock
 from doubleword.request_file.parts import PartBody
 path, _, size, sha256 = sys.argv[1:5]
 Api(Clock()).upload("x.jsonl", PartBody(Path(path), 0, int(size), sha256, lambda sent: None))
@@ -64,7 +64,7 @@ text["attempts"][0]["parts"][0]["batch"]["fetched"] = None
 record.write_text(json.dumps(text))
 import contextlib, io
 import download
-from doubleword.base.command import outcome
+from doubleword.base.command_line import outcome
 with contextlib.redirect_stdout(io.StringIO()):
     assert outcome(download.main, [str(record), "--quiet"]) == 0
 """
@@ -101,7 +101,7 @@ def output_file(folder: Path) -> Path:
 
 def record_for(requests: Path) -> Path:
     """A record of one part whose batch has ended."""
-    from doubleword.base.errors import Clock
+    from doubleword.base.failures import Clock
     from doubleword.job.begin import begin
     from doubleword.job.job import Job
     from doubleword.job.record import Options

@@ -34,7 +34,7 @@ requests = Path(sys.argv[1])
 shutil.rmtree(requests.with_suffix(".job"), ignore_errors=True)
 requests.with_suffix(".results.jsonl").unlink(missing_ok=True)
 import run_batch
-from doubleword.base.command import outcome
+from doubleword.base.command_line import outcome
 with contextlib.redirect_stdout(io.StringIO()):
     assert outcome(run_batch.main, [str(requests), "--quiet", "--interval-seconds", "1"]) == 0
 """

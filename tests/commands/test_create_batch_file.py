@@ -17,12 +17,12 @@ from typing import Any
 import openpyxl
 import pytest
 
-from doubleword.base.errors import Clock, ExitCode
+from doubleword.base.failures import Clock, ExitCode
 from doubleword.base.files import digest
 from doubleword.job.job import Job
 from doubleword.job.record import Upload
 from doubleword.rows import source as sources
-from doubleword.rows.moved import located
+from doubleword.rows.source_moved import located
 from support.pictures import GIF, PNG
 from support.running import COMMANDS, SCRIPTS, Ran, chat_line, run, run_process
 

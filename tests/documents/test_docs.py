@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from documents import shipped
-from doubleword.base.errors import EXIT_CODES, VERSION, ExitCode
+from doubleword.base.failures import EXIT_CODES, VERSION, ExitCode
 from local_server.app import LocalServer
 from local_server.settings import REHEARSAL_PRICE, ModelSpec
 from support.documents import DOCUMENTS, ROOT, blocks, commands

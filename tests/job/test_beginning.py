@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 import pytest
 
-from doubleword.base.errors import ExitCode
+from doubleword.base.failures import ExitCode
 from doubleword.base.own_files import own_folder
 from doubleword.job.job import Job
 from local_server.app import LocalServer

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from doubleword.base.errors import Clock
+from doubleword.base.failures import Clock
 from real_server.oracle import RealOracle
 from real_server.server import RealServer
 from support.crash.child import Child

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from doubleword.base.errors import Clock
+from doubleword.base.failures import Clock
 from real_server.case import LOOK, Case, ids, quick
 from support.proxy.exchange import First, Instead, Moment
 from support.proxy.http_message import Answer, Request, text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from doubleword.base.errors import ExitCode
+from doubleword.base.failures import ExitCode
 from doubleword.request_file.answer_form import Expected, choice_format, expected_of
 from support.pictures import PNG
 from support.running import Ran, chat_line, run

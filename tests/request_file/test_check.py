@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword.base.errors import BadInput
+from doubleword.base.failures import BadInput
 from doubleword.request_file import line_json, lines, repeats
 from doubleword.request_file.check import check
 from doubleword.request_file.parts import PART_BYTES, PART_REQUESTS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from doubleword.base.errors import ExitCode
+from doubleword.base.failures import ExitCode
 from local_server.app import LocalServer
 from support.running import chat_line, run
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleword.base.errors import BadInput
+from doubleword.base.failures import BadInput
 from doubleword.request_file.template import Line, Template, encode
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from doubleword.base.errors import BadInput, WrongUsage
+from doubleword.base.failures import BadInput, WrongUsage
 from doubleword.job import begin
 from doubleword.job.job import Job
 from doubleword.results import reuse

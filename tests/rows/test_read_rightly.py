@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from doubleword.base.errors import BadInput, Failure, WrongUsage
+from doubleword.base.failures import BadInput, Failure, WrongUsage
 from doubleword.rows.cell_text import text, value
 from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Source, describe

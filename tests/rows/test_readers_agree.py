@@ -23,7 +23,7 @@ import python_calamine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword.base.errors import BadInput
+from doubleword.base.failures import BadInput
 from doubleword.rows.cell_text import text
 from doubleword.rows.excel_rows import _Workbook
 from doubleword.rows.left_out import Tally

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword.base.errors import BadInput, WrongUsage
-from doubleword.rows.moved import located
-from doubleword.rows.pictures import image_address
+from doubleword.base.failures import BadInput, WrongUsage
+from doubleword.rows.image_cells import image_address
 from doubleword.rows.source import Row, Source, describe
+from doubleword.rows.source_moved import located
 from doubleword.rows.stdin import kept_stdin
 from support.pictures import GIF, JPEG, PNG, WEBP
 
@@ -183,10 +183,10 @@ def test_an_image_that_is_none_or_too_large_or_missing_is_refused(monkeypatch: p
     with pytest.raises(BadInput, match="no file"):
         image_address("b.png", Path())
     Path("b.png").write_bytes(PNG)
-    monkeypatch.setattr("doubleword.rows.pictures.IMAGE_BYTES", len(PNG) - 1)
+    monkeypatch.setattr("doubleword.rows.image_cells.IMAGE_BYTES", len(PNG) - 1)
     with pytest.raises(BadInput, match="more than"):
         image_address("b.png", Path())
-    monkeypatch.setattr("doubleword.rows.pictures.IMAGE_BYTES", len(PNG))
+    monkeypatch.setattr("doubleword.rows.image_cells.IMAGE_BYTES", len(PNG))
     assert image_address("b.png", Path()).startswith("data:image/png")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword.base.errors import BadInput
+from doubleword.base.failures import BadInput
 from doubleword.rows.csv_records import records
 from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Source, describe

@@ -19,7 +19,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from doubleword.base.errors import Clock, Failure, NotFound, Temporary, WrongUsage
+from doubleword.base.failures import Clock, Failure, NotFound, Temporary, WrongUsage
 from doubleword.base.json_text import NotJson, read_json, written
 from doubleword.service import api as transport
 from doubleword.service.api import Api

@@ -13,7 +13,7 @@ import requests
 from doubleword.job.begin import prepare
 from doubleword.job.job import Job
 from doubleword.job.record import Part
-from doubleword.service import by_id
+from doubleword.service import raw_id
 from local_server.app import LocalServer
 from support.faults.fixture import MakeTrouble
 from support.faults.fixture import make_trouble as make_trouble
@@ -195,7 +195,7 @@ def test_an_input_that_does_not_end_is_not_fetched_for_ever(
 ) -> None:
     trouble = make_trouble()
     file_id = uploaded_elsewhere(trouble.server, chat_line("a", "x"))
-    monkeypatch.setattr(by_id, "PART_BYTES", 1_000_000)
+    monkeypatch.setattr(raw_id, "PART_BYTES", 1_000_000)
 
     def long(exchange: Exchange) -> None:
         exchange.send(exchange.forward().with_body(chat_line("a", "x" * 1000).encode() * 5000))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from doubleword.base.errors import BadInput
+from doubleword.base.failures import BadInput
 from doubleword.job.job import Job
 from doubleword.job.outputs import require_ours
 from local_server.app import LocalServer

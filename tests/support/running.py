@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from doubleword.base.command import outcome
-from doubleword.base.errors import Clock
+from doubleword.base.command_line import outcome
+from doubleword.base.failures import Clock
 from support.jumping_time import JumpingTime
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 
 TYPE_CHECKING = False
-from .errors import BadInput, Failure
+from .failures import BadInput, Failure
 from .text import ACTS, NO_TEXT, escaped
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import BadInput
+from .failures import BadInput
 from .text import is_windows, safe
 
 # Flags that a system does not have are 0: Windows has neither links under O_NOFOLLOW nor pipes in folders.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import BadInput, Clock, Temporary
+from .failures import BadInput, Clock, Temporary
 from .files import PLAIN, require_plain
 from .own_files import require_one_name
 from .text import safe

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import BadInput
+from .failures import BadInput
 from .files import BLOCK_BYTES, PLAIN, permissions, require_plain
 from .text import safe
 

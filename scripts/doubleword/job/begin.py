@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock
+from ..base.failures import BadInput, Clock
 from ..base.files import digest, state_of, whole_file
 from ..base.own_files import own_folder
 from ..base.text import safe

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock
+from ..base.failures import BadInput, Clock
 from ..base.lock import lock
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
-from ..base.errors import BadInput, Clock, NotFound
+from ..base.failures import BadInput, Clock, NotFound
 from ..base.files import sync_folder, whole_file
 from ..base.json_text import read_json
 from ..base.lock import lock

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from unicodedata import normalize
 
-from ..base.errors import BadInput, Clock
+from ..base.failures import BadInput, Clock
 from ..base.files import digest, state_of
 from ..base.text import safe
 from .job import Job

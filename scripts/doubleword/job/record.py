@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base.errors import Clock
+from ..base.failures import Clock
 from ..base.files import state_of
 from ..request_file.lines import Span
 from ..rows.source import Source

@@ -12,14 +12,14 @@ from ..base.files import whole_file
 from ..base.text import utc
 from ..job.next_step import next_step
 from ..results.prompt_text import ROW_CELLS
-from . import ran
+from . import what_ran
 from .charts import Html, columns, frequency, joined, number, outcome_bar, percent, tag
 from .counts import ROW_VALUES, Histogram, Tally
+from .job_files import Report
 from .prompts import Piece, Template
-from .ran import KIND_NAMES, advice, kind_name, verdict
-from .read import Report
 from .same_prompts import Repeated
 from .sample import clean, in_script
+from .what_ran import KIND_NAMES, advice, kind_name, verdict
 
 FILES = Path(__file__).parent
 PROMPT_CHARACTERS = 8_000
@@ -82,7 +82,7 @@ def _head(report: Report) -> Html:
     return joined(
         tag(
             "header",
-            tag("p", ran.kicker(report), class_="kicker"),
+            tag("p", what_ran.kicker(report), class_="kicker"),
             tag("h1", _name(report)),
             tag("p", verdict(report), class_="verdict"),
         ),
@@ -91,7 +91,7 @@ def _head(report: Report) -> Html:
 
 
 def _ran(report: Report) -> Html:
-    facts: list[tuple[str, object]] = [*ran.facts(report)]
+    facts: list[tuple[str, object]] = [*what_ran.facts(report)]
     turns = report.body.get("messages")
     earlier = "Earlier turns" if isinstance(turns, list) and len(turns) > 2 else "System prompt"
     prompts = [
@@ -99,7 +99,7 @@ def _ran(report: Report) -> Html:
         for title, template in ((earlier, report.before), ("Prompt", report.prompt))
         if any(piece.text or piece.is_hole for piece in template.pieces)
     ]
-    attempts = ran.attempts(report)
+    attempts = what_ran.attempts(report)
     return _section("What ran", _facts(facts), *prompts, _table(attempts) if attempts else "")
 
 
@@ -184,12 +184,12 @@ def _work(report: Report) -> Html:
     if report.completion.most > 0:
         remark = _spread(report.completion, "tokens")
         charts.append(columns("Completion tokens of an answer", report.completion.bars(), remark))
-    if report.times.most - report.times.least >= SHORTEST_SECONDS and ran.believable(report):
+    if report.times.most - report.times.least >= SHORTEST_SECONDS and what_ran.believable(report):
         done, growing = 0, list[tuple[float, float, int]]()
         for start, end, count in report.times.bars():
             done += count
             growing.append((start, end, done))
-        written = ran.clock_of(report.times.least, report.times.most)
+        written = what_ran.clock_of(report.times.least, report.times.most)
         remark = f"from {utc(report.times.least)} to {utc(report.times.most)}"
         charts.append(columns("Answers made so far, over time", growing, remark, written))
     return _section("Tokens and time", tag("div", *charts, class_="charts")) if charts else Html("")

@@ -7,11 +7,11 @@ from typing import Any
 
 from ..base.text import next_command, plural, safe
 from ..job.next_step import next_step
-from . import ran
+from . import what_ran
 from .charts import number, percent
 from .counts import Bar, Histogram, Tally
-from .ran import KIND_NAMES, kind_name, verdict
-from .read import Report
+from .job_files import Report
+from .what_ran import KIND_NAMES, kind_name, verdict
 
 # Shares of the 40 lines: 2 of head, 9 of what ran, 8 of errors, 14 of answers, 5 of repeated prompts, 2 of the end.
 FACTS, ERRORS, ANSWERS, REPEATED = 9, 6, 12, 3
@@ -21,7 +21,7 @@ WIDTH = 160
 def lines(report: Report) -> list[str]:
     """The report, cleaned for a terminal."""
     counts = [f"{getattr(report.counts, kind):,} {name}" for kind, name in KIND_NAMES.items() if kind != "waiting"]
-    facts = [f"  {name}: {value}" for name, value in ran.facts(report)]
+    facts = [f"  {name}: {value}" for name, value in what_ran.facts(report)]
     found = [f"{report.job.request_file().name}: {verdict(report)}", f"  {', '.join(counts)}", *facts[:FACTS]]
     found += _errors(report) + _answers(report)[: ANSWERS + 2] + _repeats(report)
     page = next_command("report.py", report.job.request_file())

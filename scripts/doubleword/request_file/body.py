@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput, WrongUsage
+from ..base.failures import BadInput, WrongUsage
 from ..base.text import safe
 from ..rows.headers import shown
 from ..rows.source import Source

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import open_regular, state_of, whole_file
 from ..base.problem import Problem
 from ..base.progress import Progress

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import open_regular
 from ..base.text import safe
 from ..rows.file_kind import START_BYTES, encoding_of, kind_of, not_text

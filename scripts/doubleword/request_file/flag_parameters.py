@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput, Failure, WrongUsage
+from ..base.failures import BadInput, Failure, WrongUsage
 from ..base.text import safe
 from ..rows.headers import folded
 from . import rules

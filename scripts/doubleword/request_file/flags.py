@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import WrongUsage
+from ..base.failures import WrongUsage
 from ..base.text import NO_TEXT, safe
 
 ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses", "messages")

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.problem import Problem
 from ..base.progress import Progress
 from ..base.text import NO_TEXT, plural, safe

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput, WrongUsage
+from ..base.failures import BadInput, WrongUsage
 from ..rows.cell_text import Unreadable, as_object, is_empty, text, value
-from ..rows.pictures import image_address
+from ..rows.image_cells import image_address
 from .rules import CHAT, RESPONSES
 from .template import Fill
 

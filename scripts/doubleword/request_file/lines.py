@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import LINE_BYTES, open_regular
 from ..base.json_text import read_json
 from ..base.text import safe

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
 from .lines import BOM, Line, Span

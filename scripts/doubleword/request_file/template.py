@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.text import safe
 from ..rows.cell_text import is_empty, is_text, text, value
 from ..rows.headers import shown

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.problem import Problem
 from ..base.text import next_command, plural, safe

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say, to_people
-from ..base.errors import Clock, NotFound, WrongUsage
+from ..base.failures import Clock, NotFound, WrongUsage
 from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock, Failure, NotFound, WrongUsage
+from ..base.failures import BadInput, Clock, Failure, NotFound, WrongUsage
 from ..base.files import put
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Record, Upload
 from ..rows.source import describe
 from ..service.api import Api
-from ..service.by_id import fetch_input, job_of_input, recorded, watched
+from ..service.raw_id import fetch_input, job_of_input, recorded, watched
 from ..service.server_objects import metadata_of, seen
 from .deliver import require_writable
 from .line_outcome import read

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock
+from ..base.failures import BadInput, Clock
 from ..base.files import read_at, state_of, sync_folder, whole_file
 from ..base.own_files import reading_own
 from ..base.progress import Progress

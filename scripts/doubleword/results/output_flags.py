@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import WrongUsage
+from ..base.failures import WrongUsage
 from ..base.text import safe
 
 ANSWER_COLUMN = "answer"

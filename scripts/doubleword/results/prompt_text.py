@@ -6,13 +6,13 @@ import json
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ..base.errors import Failure
+from ..base.failures import Failure
 from ..base.json_text import fields, read_json
 from ..job.job import Job
 from ..rows.cell_text import text as cell_text
 from ..rows.cell_text import value
-from ..rows.moved import located
 from ..rows.source import Source
+from ..rows.source_moved import located
 
 ROW_CELLS = 4  # columns of the source that a row of the page keeps
 IMAGE = "(an image)"

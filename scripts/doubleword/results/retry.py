@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound, Temporary, WrongUsage
+from ..base.failures import BadInput, Clock, ExitCode, Failure, NotFound, Temporary, WrongUsage
 from ..base.files import digest, whole_file
 from ..base.text import plural, safe
 from ..job.job import Job

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock, WrongUsage
+from ..base.failures import BadInput, Clock, WrongUsage
 from ..base.files import digest, open_regular, state_of, whole_file
 from ..base.own_files import own_folder
 from ..base.text import next_command, plural, safe

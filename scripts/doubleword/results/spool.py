@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock, ExitCode, Failure, NotFound
+from ..base.failures import BadInput, Clock, ExitCode, Failure, NotFound
 from ..base.files import state_of, sync
 from ..base.json_text import read_json, written
 from ..base.lock import lock

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from ..base.console import say
-from ..base.errors import BadInput, WrongUsage
+from ..base.failures import BadInput, WrongUsage
 from ..base.text import safe
 from ..job.job import Job
 from ..request_file.answer_form import Expected, expected_in
 from ..rows.cell_text import value
-from ..rows.moved import located
 from ..rows.source import Row, Source
+from ..rows.source_moved import located
 from .output_flags import Wanted, columns_text
 from .table_answers import NOT_IN_JOB, Answer, Find
 

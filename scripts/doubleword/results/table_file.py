@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import whole_file
 from ..base.text import safe
 from ..rows.cell_text import text

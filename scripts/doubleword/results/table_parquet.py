@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import whole_file
 from ..base.json_text import fields
 from ..base.text import safe

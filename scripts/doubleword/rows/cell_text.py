@@ -8,7 +8,7 @@ from decimal import Decimal
 from math import isfinite, isinf
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.json_text import NotJson, as_json, read_json
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from ..base.errors import BadInput, WrongUsage
+from ..base.failures import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.json_text import NotJson, read_json
 from ..base.text import safe

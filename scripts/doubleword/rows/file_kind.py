@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.text import safe
 
 START_BYTES = 4096  # enough for every sign below

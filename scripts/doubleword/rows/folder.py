@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
 from ..base.text import plural, safe
 from .cell_text import Unreadable

@@ -7,7 +7,7 @@ import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.text import safe
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, LINE_BYTES
 from ..base.json_text import exactly
 from ..base.text import safe

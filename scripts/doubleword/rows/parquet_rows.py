@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.text import safe
 from .form import Form
 from .left_out import Tally

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
 from . import csv_dialect, csv_rows, excel_rows, folder, parquet_rows, readers

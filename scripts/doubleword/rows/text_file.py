@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..base.errors import BadInput, WrongUsage
+from ..base.failures import BadInput, WrongUsage
 from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
 from ..base.problem import Problem
 from ..base.text import NO_TEXT, safe

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock, Failure
+from ..base.failures import BadInput, Clock, Failure
 from ..base.json_text import moment
 from ..base.text import next_command, safe, utc
 from ..job.job import Job

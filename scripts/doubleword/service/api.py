@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock, NotAllowed, NotFound, Temporary
+from ..base.failures import BadInput, Clock, NotAllowed, NotFound, Temporary
 from ..base.text import safe
 from .base_url import base_url, is_local
 from .exchange import Line, Watch, require_plain_body

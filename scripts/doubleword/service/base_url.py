@@ -7,7 +7,7 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from ..base.errors import WrongUsage
+from ..base.failures import WrongUsage
 from ..base.text import safe
 from .refusals import DEFAULT_BASE_URL
 

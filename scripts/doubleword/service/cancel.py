@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, NamedTuple
 
-from ..base.errors import Failure, NotFound, Temporary
+from ..base.failures import Failure, NotFound, Temporary
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Batch, Part

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 from ..base.console import say
-from ..base.errors import Failure, NotAllowed, Temporary, WrongUsage
+from ..base.failures import Failure, NotAllowed, Temporary, WrongUsage
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.record import Part

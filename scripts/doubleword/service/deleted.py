@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..base.console import say
-from ..base.errors import NotFound
+from ..base.failures import NotFound
 from ..base.text import next_command, safe
 from ..job.job import Job
 from ..job.record import DELETED, Batch, Part, Upload

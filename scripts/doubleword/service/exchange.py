@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..base.errors import VERSION, Failure, NotAllowed, Temporary, WrongUsage
+from ..base.failures import VERSION, Failure, NotAllowed, Temporary, WrongUsage
 from ..base.text import safe
 from .base_url import is_local
 from .refusals import (

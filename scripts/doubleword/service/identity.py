@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..base.console import say
-from ..base.errors import NotFound
+from ..base.failures import NotFound
 from ..base.text import next_command, safe
 from ..job.job import Job
 from ..job.record import DELETED, Part, Upload

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import Clock, NotAllowed, Temporary
+from ..base.failures import Clock, NotAllowed, Temporary
 from ..base.json_text import moment, words
 from ..base.text import next_command, safe
 from ..job.job import Job

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..base.errors import BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, WrongUsage
+from ..base.failures import BadInput, Clock, Failure, NotAllowed, NotFound, Temporary, WrongUsage
 from ..base.json_text import read_json
 from ..base.text import safe
 

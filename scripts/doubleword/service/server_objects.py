@@ -18,7 +18,7 @@ from .refusals import Unclear
 if TYPE_CHECKING:
     import requests
 
-    from ..base.errors import Clock
+    from ..base.failures import Clock
 
 JSON_BYTES = 8 * 1024 * 1024  # a page of 101 batches takes a tenth of it
 

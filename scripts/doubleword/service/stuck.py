@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..base.console import say
-from ..base.errors import NotAllowed, Temporary
+from ..base.failures import NotAllowed, Temporary
 from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Batch, Part

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..base.console import say
-from ..base.errors import BadInput, Failure, NotAllowed, NotFound, Temporary
+from ..base.failures import BadInput, Failure, NotAllowed, NotFound, Temporary
 from ..base.files import digest, state_of
 from ..base.text import next_command, plural, safe, utc
 from ..job import content_lock

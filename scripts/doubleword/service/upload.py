@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from ..base.console import say
-from ..base.errors import BadInput, Failure, NotAllowed, NotFound, Temporary, WrongUsage
+from ..base.failures import BadInput, Failure, NotAllowed, NotFound, Temporary, WrongUsage
 from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job

@@ -11,7 +11,7 @@ import random
 from typing import Any, NamedTuple
 
 from ..base.console import say
-from ..base.errors import NotFound, Temporary
+from ..base.failures import NotFound, Temporary
 from ..base.progress import Progress
 from ..base.text import plural
 from ..job.job import Job

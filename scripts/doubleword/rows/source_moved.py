@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import digest as file_digest
 from ..base.text import safe
 from . import folder

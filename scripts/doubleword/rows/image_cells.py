@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import open_regular
 from ..base.text import safe
 from .cell_text import as_object, text

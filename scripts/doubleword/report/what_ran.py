@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from ..base.text import plural, utc
 from .charts import percent
 from .counts import Histogram
-from .read import Report
+from .job_files import Report
 
 ASKING = frozenset({"model", "messages", "input", "prompt", "system", "instructions"})
 VALUE_CHARACTERS = 400

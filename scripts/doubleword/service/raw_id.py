@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..base.console import say
-from ..base.errors import BadInput, Clock
+from ..base.failures import BadInput, Clock
 from ..base.files import BLOCK_BYTES, put
 from ..base.text import safe
 from ..job.job import Job

@@ -16,7 +16,7 @@ from pathlib import Path
 
 TYPE_CHECKING = False
 from . import console
-from .errors import EXIT_CODES, VERSION, BadInput, Clock, ExitCode, Failure, WrongUsage, _Interrupted
+from .failures import EXIT_CODES, VERSION, BadInput, Clock, ExitCode, Failure, WrongUsage, _Interrupted
 from .text import next_command, safe, without_key
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..base.errors import BadInput
+from ..base.failures import BadInput
 from ..base.files import open_regular
 from ..base.json_text import fields, moment, read_json, written
 from ..base.progress import Progress

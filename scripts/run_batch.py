@@ -53,15 +53,16 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     flags.add_argument("--jobs", type=whole_number, default=2, metavar="N", help="parts sent or fetched at once (2)")
     args = flags.parse_args(arguments)
 
-    from doubleword import engine
+    from doubleword import whole_job
     from doubleword.base.text import next_command
+    from doubleword.engine import Terms
     from doubleword.job import begin
     from doubleword.results.output_flags import Wanted, columns_of
     from doubleword.service import cost
     from doubleword.service.api import Api
 
     deadline = clock.monotonic() + args.timeout_seconds
-    terms = engine.Terms(args.completion_window, cost.usd(args.max_cost), jobs=args.jobs)
+    terms = Terms(args.completion_window, cost.usd(args.max_cost), jobs=args.jobs)
     wanted = Wanted(
         output=args.output,
         columns=columns_of(args.columns),
@@ -72,10 +73,10 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         jobs=args.jobs,
     )
     job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
-    waiting = engine.Waiting(args.interval_seconds, deadline, next_command("run_batch.py", *arguments))
+    waiting = whole_job.Waiting(args.interval_seconds, deadline, next_command("run_batch.py", *arguments))
     # 0 is one look: what it has to upload first is not broken off.
     api = Api(clock, deadline if args.timeout_seconds else clock.monotonic() + 1500)
-    done = engine.run(api, job, terms, wanted, waiting, args.trial)
+    done = whole_job.run(api, job, terms, wanted, waiting, args.trial)
     answer(done.lines, done.facts)
     return done.code
 

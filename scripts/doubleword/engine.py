@@ -1,7 +1,6 @@
-"""The four stages of a job: upload, submit, wait, deliver. The scripts are its stages, run_batch.py is all of them.
+"""The four stages of a job: upload, submit, wait, deliver. The scripts are its stages; all of them are `whole_job`.
 
-What a stage did is `Done`: the exit code, the lines for stdout, and the facts of --json, the same keys every time. The
-one rule for exit codes is `exit_code`.
+What a stage did is `Done`: the exit code, the lines for stdout, and the facts of --json, the same keys every time.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ from typing import Any, NamedTuple
 from .base.console import say
 from .base.failures import ExitCode, NotFound, Temporary
 from .base.text import next_command, plural, safe
+from .exit_code import exit_code
 from .job.job import Job
 from .job.next_step import command, next_step
-from .job.record import Attempt
 from .results import deliver as delivery
 from .results import retry
-from .results.merge import INPUT_DELETED, UNREAD, Summary, tokens_of
+from .results.merge import INPUT_DELETED, UNREAD
 from .results.output_flags import Wanted
-from .results.spool import TimeIsOver
 from .service import cost, identity, raw_id, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads
@@ -49,26 +47,12 @@ class Terms:
     jobs: int = 2  # parts uploaded at once
 
 
-def exit_code(jobs: Sequence[Job], summary: Summary | None = None) -> ExitCode:
-    """What a command that waited, or one that delivered (`summary`), ends with."""
-    if not all(job.ended for job in jobs):
-        return ExitCode.STILL_RUNNING
-    if any(job.to_submit or (summary is not None and job.has_rest) for job in jobs):
-        return ExitCode.STILL_RUNNING
-    if summary is None:
-        whole = all(watch.status_word(job) == "completed" for job in jobs)
-        return ExitCode.DONE if whole else ExitCode.NOT_COMPLETED
-    if not summary.results and not summary.errors:
-        return ExitCode.NOT_COMPLETED
-    return ExitCode.INCOMPLETE if summary.incomplete else ExitCode.DONE
-
-
 # --- upload and submit ---------------------------------------------------------------------------
 
 
 def upload(api: Api, job: Job, terms: Terms) -> Done:
     """Uploads what is not there yet and shows the estimate for a window. Free; changes nothing else about the job."""
-    _plan_rest(api, job)
+    plan_rest(api, job)
     with job.locked(api.clock):
         if not all(part.uploaded for part in job.unsubmitted()):
             identity.require_known(api, job)  # else one part would lie under another key than the others
@@ -90,7 +74,7 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
 def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Done:
     """Submits each uploaded part once. Spends money."""
     if not replace_stuck:
-        _plan_rest(api, job)
+        plan_rest(api, job)
     with job.locked(api.clock):
         if job.unsubmitted():
             submission.require_not_cancelled(job)
@@ -98,7 +82,7 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
             stuck.replace(api, job)
         elif terms.choice is None and any(not part.upload for part in job.unsubmitted()):
             raise NotFound("not every part of this job has been uploaded", command("upload.py", job))
-    busy = _submit_all(api, job, terms, api.clock.monotonic() + RETRY_AFTER_CAP_SECONDS)
+    busy = submit_all(api, job, terms, api.clock.monotonic() + RETRY_AFTER_CAP_SECONDS)
     if busy is not None:
         raise busy
     ids = [part.batch.id for part in job.latest.parts if part.batch]
@@ -133,6 +117,45 @@ def _sent_facts(job: Job, terms: Terms) -> dict[str, Any]:
     }
 
 
+def plan_rest(api: Api, job: Job) -> bool:
+    """After a trial, or where earlier jobs gave answers: plans what is in no attempt; whether there was any."""
+    if not job.has_rest or job.unsubmitted():
+        return False
+    plan = retry.planned(api, job, lambda: retry.plan_rest(job))
+    again = {kind: count for kind, count in plan.kinds.items() if kind != "not_submitted"}
+    if again:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in again.items())
+        say(f"with the rest goes, once more, what failed in the trial: {kinds}")
+    return plan.path is not None
+
+
+CAPACITY_WAIT_SECONDS = 30.0  # what the server says in its body when it has no Retry-After
+
+
+def submit_all(api: Api, job: Job, terms: Terms, until: float, interval: float | None = None) -> Busy | None:
+    """Submits every part. Where the service has no room for more, what runs goes on, and the rest is tried again until
+    then, without the lock meanwhile; returns the refusal if some had no room.
+
+    `interval`: meanwhile what runs is looked at so often.
+    """
+    while True:
+        try:
+            with job.locked(api.clock):
+                terms = _agreed(job, terms)
+                submission.submit_parts(api, job, terms.window, terms.choice, terms.max_cost, terms.jobs)
+            return None
+        except Busy as error:
+            busy = error
+        resume = api.clock.monotonic() + (busy.retry_after or CAPACITY_WAIT_SECONDS)
+        if resume > until:
+            return busy
+        say(f"{busy.what}; trying again in {resume - api.clock.monotonic():.0f} s")
+        if interval is not None:
+            with contextlib.suppress(Temporary):  # an outage now is met again by the next try
+                watch.wait(api, job, interval, resume)
+        api.clock.sleep(max(0.0, resume - api.clock.monotonic()))
+
+
 # --- wait ----------------------------------------------------------------------------------------
 
 
@@ -150,7 +173,7 @@ def wait(api: Api, targets: Sequence[str], interval: float, deadline: float, onc
             say(watch.summary_line(job))
         else:
             watch.wait(api, job, watch.polite(api, interval), deadline)
-    first, words, reports = jobs[0], [watch.status_word(job) for job in jobs], _say_stuck(jobs)
+    first, words, reports = jobs[0], [watch.status_word(job) for job in jobs], say_stuck(jobs)
     waiting = sum(job.to_submit for job in jobs)
     after = next_step(first) if first.recorded else next_command("download.py", targets[0])
     if not waiting and not all(job.ended for job in jobs):
@@ -170,7 +193,7 @@ def wait(api: Api, targets: Sequence[str], interval: float, deadline: float, onc
     return Done(exit_code(jobs), [str(facts["status"])], facts)
 
 
-def _say_stuck(jobs: Sequence[Job]) -> list[str]:
+def say_stuck(jobs: Sequence[Job]) -> list[str]:
     reports = [text for job in jobs if (text := stuck.why(job))]
     for text in reports:
         say(text)
@@ -237,160 +260,3 @@ def _why_left_out(job: Job, kind: str, wanted: retry.Wanted) -> str:
     if wanted.only and kind not in wanted.only:
         return "not among --only"
     return f"refused for good: {command('retry_failed.py', job, '--include-permanent')} plans it all the same"
-
-
-# --- all of them ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """How long to wait: seconds between looks, the end by clock.monotonic(), and the command that goes on after it."""
-
-    interval: float
-    deadline: float
-    again: str
-
-
-def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int = 0) -> Done:
-    """Whatever is left of a job. With `trial`, so many requests first: they are shown, and the rest waits for a yes."""
-    done = _run(api, job, terms, wanted, waiting, trial)
-    return done._replace(facts={"trial": None, "rest": None, "rest_tokens": None} | done.facts)
-
-
-def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int) -> Done:
-    delivery.require_writable(job, wanted)  # before anything is paid
-    if wanted.output is not None:
-        with job.locked(api.clock):
-            job.remember_table(wanted.remembered())  # whoever comes after this command is told of the table
-    waiting = replace(waiting, interval=watch.polite(api, waiting.interval))
-    if trial:
-        _plan_trial(api, job, trial)
-    try:
-        running = _send_and_wait(api, job, terms, waiting)
-        if running is None and not trial and _plan_rest(api, job):
-            running = _send_and_wait(api, job, terms, waiting)
-        if running is not None:
-            return running
-        return _show_trial(api, job, terms, wanted, trial) if trial else deliver(api, job, wanted)
-    except TimeIsOver as over:
-        say(over.what)
-        return _still_running(job, waiting)
-
-
-def _plan_rest(api: Api, job: Job) -> bool:
-    """After a trial, or where earlier jobs gave answers: plans what is in no attempt; whether there was any."""
-    if not job.has_rest or job.unsubmitted():
-        return False
-    plan = retry.planned(api, job, lambda: retry.plan_rest(job))
-    again = {kind: count for kind, count in plan.kinds.items() if kind != "not_submitted"}
-    if again:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in again.items())
-        say(f"with the rest goes, once more, what failed in the trial: {kinds}")
-    return plan.path is not None
-
-
-def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done | None:
-    """Submits what is planned and waits for it; None when all of it has ended, else what there is to say."""
-    busy = _submit_all(api, job, terms, waiting.deadline, waiting.interval)
-    if busy is not None and job.ended:
-        raise busy
-    watch.wait(api, job, waiting.interval, waiting.deadline)
-    if exit_code([job]) is not ExitCode.STILL_RUNNING:
-        return None
-    _say_stuck([job])
-    return _still_running(job, waiting)
-
-
-def _still_running(job: Job, waiting: Waiting) -> Done:
-    say(watch.summary_line(job))
-    word = watch.status_word(job)
-    say(f"next: {waiting.again}")
-    facts = delivery.Delivered([], word).facts(job) | {"next": waiting.again}
-    return Done(ExitCode.STILL_RUNNING, [word], facts)
-
-
-CAPACITY_WAIT_SECONDS = 30.0  # what the server says in its body when it has no Retry-After
-
-
-def _submit_all(api: Api, job: Job, terms: Terms, until: float, interval: float | None = None) -> Busy | None:
-    """Submits every part. Where the service has no room for more, what runs goes on, and the rest is tried again until
-    then, without the lock meanwhile; returns the refusal if some had no room.
-
-    `interval`: meanwhile what runs is looked at so often.
-    """
-    while True:
-        try:
-            with job.locked(api.clock):
-                terms = _agreed(job, terms)
-                submission.submit_parts(api, job, terms.window, terms.choice, terms.max_cost, terms.jobs)
-            return None
-        except Busy as error:
-            busy = error
-        resume = api.clock.monotonic() + (busy.retry_after or CAPACITY_WAIT_SECONDS)
-        if resume > until:
-            return busy
-        say(f"{busy.what}; trying again in {resume - api.clock.monotonic():.0f} s")
-        if interval is not None:
-            with contextlib.suppress(Temporary):  # an outage now is met again by the next try
-                watch.wait(api, job, interval, resume)
-        api.clock.sleep(max(0.0, resume - api.clock.monotonic()))
-
-
-# --- a trial -------------------------------------------------------------------------------------
-
-
-def _plan_trial(api: Api, job: Job, count: int) -> None:
-    """Plans a trial, unless one is still on its way: then this goes on with that one."""
-    with job.locked(api.clock):
-        submission.require_not_cancelled(job)
-        latest = job.latest
-        going_on = latest.kind == "trial" and not latest.shown and any(p.submission or p.batch for p in latest.parts)
-        if not going_on:
-            retry.plan_trial(job, count)
-
-
-def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) -> Done:
-    """Shows the answers of a trial, and what the rest would use if it went on like that."""
-    shown = deliver(api, job, replace(wanted, partial=True, show=wanted.show or trial))
-    with job.locked(api.clock):
-        job.latest.shown = True
-        job.save()
-    if not job.has_rest:  # the trial was all of it
-        return shown
-    if not shown.facts["results"]:
-        say("nothing of the trial was answered: look at why before the rest is paid for")
-        code = ExitCode.INCOMPLETE if shown.facts["errors"] else ExitCode.NOT_COMPLETED
-        return Done(code, shown.lines, shown.facts | {"next": None})
-    trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
-    tried = sum(attempt.requests for attempt in trials)
-    left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
-    price, rest_price = _rest_price(api, job, trials, left, terms.window)
-    used = tokens_of(job, trials)
-    more = [count * left // max(1, tried) for count in used]
-    say(
-        f"trial: {plural(tried, 'request')} used {used[0]} prompt and {used[1]} completion tokens;"
-        f" at that rate the other {left} would use about {more[0]} and {more[1]}"
-    )
-    if price is not None and rest_price is not None:
-        say(f"the server's estimate for the trial is {price:.2g} USD: about {rest_price:.2g} USD for the rest")
-    rest = command("run_batch.py", job)
-    limit = terms.max_cost  # for the whole job, the trial included
-    covered = rest_price is not None and price is not None and limit is not None and price + rest_price <= limit
-    to_table = "" if job.record.options.output else " (--output TABLE.csv for the rows with their answers)"
-    say(f"next{'' if covered else ', after a yes'}: {rest}{to_table}")
-    facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
-    return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)
-
-
-def _rest_price(
-    api: Api, job: Job, trials: list[Attempt], left: int, window: str
-) -> tuple[Decimal | None, Decimal | None]:
-    """The server's estimates in USD for the trials and, from that, for so many others: it goes by their bytes."""
-    parts = [part for attempt in trials for part in attempt.parts]
-    price = cost.estimated_now(api, parts, window) or cost.estimated_cost(parts, window)
-    if price is None:
-        return None, None
-    tried, sizes = sum(part.requests for part in parts), [part.span.end - part.span.start for part in parts]
-    others = sum(span.end - span.start for span in job.requests.sections) - sum(sizes)
-    each = Decimal(max(0, others)) / max(1, job.requests.requests - tried)
-    return price, price * each * left / max(1, sum(sizes))

@@ -56,7 +56,7 @@ def test_after_a_trial_the_rest_is_estimated_as_its_upload_is(server: LocalServe
     texts = ["x" * 2000 if n % 10 == 9 else "short" for n in range(200)]
     Path("r.jsonl").write_text("".join(chat_line(f"k{n}", text, "canned") for n, text in enumerate(texts)))
     trial = run("run_batch", "r.jsonl", "--trial", "10")
-    said = re.search(r"about (\S+) USD for the rest", trial.err)
+    said = re.search(r"estimate for the trial is .*: about (\S+) USD for the rest", trial.err)
     assert said, trial.err
     upload = run("upload", "r.jsonl", "--json")
     assert float(said[1]) == pytest.approx(float(upload.facts["estimated_cost_usd"]), rel=0.25)

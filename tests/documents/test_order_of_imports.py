@@ -15,8 +15,9 @@ import pytest
 
 from support.documents import ROOT
 
-# From the bottom up: a room may import those before it. `commands` are scripts/*.py, `engine` is one file.
-ROOMS = ("base", "rows", "request_file", "job", "service", "results", "report", "engine", "commands")
+# From the bottom up: a room may import those before it. `commands` are scripts/*.py; the three before them a file each.
+FOLDERS = ("base", "rows", "request_file", "job", "service", "results", "report")
+ROOMS = (*FOLDERS, "exit_code", "engine", "whole_job", "commands")
 PACKAGE = "doubleword"
 
 
@@ -117,8 +118,14 @@ def test_an_arrow_that_goes_up_or_a_circle_is_found(tmp_path: Path, planted: str
     assert file.removesuffix(".py") in problem
 
 
-def test_the_picture_in_the_readme_has_the_rooms_from_the_top_down() -> None:
-    picture = re.findall(r"^(\w+)/ +\w[\w ]*$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
-    folders = {path.parent.name for path in (ROOT / "scripts" / PACKAGE).glob("*/__init__.py")}
-    assert picture == [name for name in reversed(ROOMS) if name in folders]
-    assert len(picture) == len(folders)
+def test_the_picture_in_the_readme_has_the_rooms_from_the_top_down_and_every_module_in_its_room() -> None:
+    picture = re.search(r"```text\n(whole_job\.py .*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert picture
+    drawn: dict[str, set[str]] = {}
+    for room_of, names in re.findall(r"^([\w/.]*) +(.+)$", picture[1], re.MULTILINE):
+        drawn[room_of or list(drawn)[-1]] = drawn.get(room_of or list(drawn)[-1], set()) | set(names.split())
+    package = ROOT / "scripts" / PACKAGE
+    files = [f"{name}.py" for name in reversed(ROOMS) if (package / f"{name}.py").exists()]
+    assert list(drawn) == [*files, *(f"{name}/" for name in reversed(FOLDERS))]
+    for name in FOLDERS:
+        assert drawn[f"{name}/"] == {path.stem for path in (package / name).glob("*.py")} - {"__init__"}

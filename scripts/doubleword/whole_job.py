@@ -1,0 +1,142 @@
+"""A whole job: whatever is left of it, stage by stage, and a trial first where that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from .base.console import say
+from .base.failures import ExitCode
+from .base.text import plural
+from .engine import Done, Terms, deliver, plan_rest, say_stuck, submit_all
+from .exit_code import exit_code
+from .job.job import Job
+from .job.next_step import command
+from .job.record import Attempt
+from .results import deliver as delivery
+from .results import retry
+from .results.merge import tokens_of
+from .results.output_flags import Wanted
+from .results.spool import TimeIsOver
+from .service import cost, watch
+from .service import submit as submission
+from .service.api import Api
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long to wait: seconds between looks, the end by clock.monotonic(), and the command that goes on after it."""
+
+    interval: float
+    deadline: float
+    again: str
+
+
+def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int = 0) -> Done:
+    """Whatever is left of a job. With `trial`, so many requests first: they are shown, and the rest waits for a yes."""
+    done = _run(api, job, terms, wanted, waiting, trial)
+    return done._replace(facts={"trial": None, "rest": None, "rest_tokens": None} | done.facts)
+
+
+def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int) -> Done:
+    delivery.require_writable(job, wanted)  # before anything is paid
+    if wanted.output is not None:
+        with job.locked(api.clock):
+            job.remember_table(wanted.remembered())  # whoever comes after this command is told of the table
+    waiting = replace(waiting, interval=watch.polite(api, waiting.interval))
+    if trial:
+        _plan_trial(api, job, trial)
+    try:
+        running = _send_and_wait(api, job, terms, waiting)
+        if running is None and not trial and plan_rest(api, job):
+            running = _send_and_wait(api, job, terms, waiting)
+        if running is not None:
+            return running
+        return _show_trial(api, job, terms, wanted, trial) if trial else deliver(api, job, wanted)
+    except TimeIsOver as over:
+        say(over.what)
+        return _still_running(job, waiting)
+
+
+def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done | None:
+    """Submits what is planned and waits for it; None when all of it has ended, else what there is to say."""
+    busy = submit_all(api, job, terms, waiting.deadline, waiting.interval)
+    if busy is not None and job.ended:
+        raise busy
+    watch.wait(api, job, waiting.interval, waiting.deadline)
+    if exit_code([job]) is not ExitCode.STILL_RUNNING:
+        return None
+    say_stuck([job])
+    return _still_running(job, waiting)
+
+
+def _still_running(job: Job, waiting: Waiting) -> Done:
+    say(watch.summary_line(job))
+    word = watch.status_word(job)
+    say(f"next: {waiting.again}")
+    facts = delivery.Delivered([], word).facts(job) | {"next": waiting.again}
+    return Done(ExitCode.STILL_RUNNING, [word], facts)
+
+
+# --- a trial -------------------------------------------------------------------------------------
+
+
+def _plan_trial(api: Api, job: Job, count: int) -> None:
+    """Plans a trial, unless one is still on its way: then this goes on with that one."""
+    with job.locked(api.clock):
+        submission.require_not_cancelled(job)
+        latest = job.latest
+        going_on = latest.kind == "trial" and not latest.shown and any(p.submission or p.batch for p in latest.parts)
+        if not going_on:
+            retry.plan_trial(job, count)
+
+
+def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) -> Done:
+    """Shows the answers of a trial, and what the rest would use if it went on like that."""
+    shown = deliver(api, job, replace(wanted, partial=True, show=wanted.show or trial))
+    with job.locked(api.clock):
+        job.latest.shown = True
+        job.save()
+    if not job.has_rest:  # the trial was all of it
+        return shown
+    if not shown.facts["results"]:
+        say("nothing of the trial was answered: look at why before the rest is paid for")
+        code = ExitCode.INCOMPLETE if shown.facts["errors"] else ExitCode.NOT_COMPLETED
+        return Done(code, shown.lines, shown.facts | {"next": None})
+    trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
+    tried = sum(attempt.requests for attempt in trials)
+    left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
+    price, rest_price = _rest_price(api, job, trials, left, terms.window)
+    used = tokens_of(job, trials)
+    more = [count * left // max(1, tried) for count in used]
+    say(
+        f"trial: {plural(tried, 'request')} used {used[0]} prompt and {used[1]} completion tokens;"
+        f" at that rate the other {left} would use about {more[0]} and {more[1]}"
+    )
+    if price is not None and rest_price is not None:
+        say(f"the server's estimate for the trial is {price:.2g} USD: about {rest_price:.2g} USD for the rest")
+    paid = shown.facts["cost_usd"]
+    if paid and price and rest_price:
+        paid_for_rest = Decimal(paid) * rest_price / price
+        say(f"the trial cost {Decimal(paid):.2g} USD: at that rate about {paid_for_rest:.2g} USD for the rest")
+    rest = command("run_batch.py", job)
+    limit = terms.max_cost  # for the whole job, the trial included
+    covered = rest_price is not None and price is not None and limit is not None and price + rest_price <= limit
+    to_table = "" if job.record.options.output else " (--output TABLE.csv for the rows with their answers)"
+    say(f"next{'' if covered else ', after a yes'}: {rest}{to_table}")
+    facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
+    return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)
+
+
+def _rest_price(
+    api: Api, job: Job, trials: list[Attempt], left: int, window: str
+) -> tuple[Decimal | None, Decimal | None]:
+    """The server's estimates in USD for the trials and, from that, for so many others: it goes by their bytes."""
+    parts = [part for attempt in trials for part in attempt.parts]
+    price = cost.estimated_now(api, parts, window) or cost.estimated_cost(parts, window)
+    if price is None:
+        return None, None
+    tried, sizes = sum(part.requests for part in parts), [part.span.end - part.span.start for part in parts]
+    others = sum(span.end - span.start for span in job.requests.sections) - sum(sizes)
+    each = Decimal(max(0, others)) / max(1, job.requests.requests - tried)
+    return price, price * each * left / max(1, sum(sizes))

@@ -228,7 +228,9 @@ def plan_retry(api: Api, job: Job, wanted: retry.Wanted) -> Done:
         say(
             f"{plural(plan.cut, 'answer')} cut short: {command('retry_failed.py', job, '--max-tokens', 'N')} plans them"
         )
-    if plan.path is None:
+    if plan.path:
+        say(f"next: {command('run_batch.py', job)}")
+    else:
         say("nothing is planned" if plan.left_out else "nothing to retry")
     code = ExitCode.INCOMPLETE if plan.path is None and plan.left_out else ExitCode.DONE
     facts = {

@@ -115,15 +115,16 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
     )
     if price is not None and rest_price is not None:
         say(f"the server's estimate for the trial is {price:.2g} USD: about {rest_price:.2g} USD for the rest")
-    paid = shown.facts["cost_usd"]
+    paid = Decimal(shown.facts["cost_usd"] or 0)
     if paid and price and rest_price:
-        paid_for_rest = Decimal(paid) * rest_price / price
-        say(f"the trial cost {Decimal(paid):.2g} USD: at that rate about {paid_for_rest:.2g} USD for the rest")
+        say(f"the trial cost {paid:.2g} USD: at that rate about {paid * rest_price / price:.2g} USD for the rest")
+        price, rest_price = max(price, paid), max(rest_price, paid * rest_price / price)
     rest = command("run_batch.py", job)
     limit = terms.max_cost  # for the whole job, the trial included
     covered = rest_price is not None and price is not None and limit is not None and price + rest_price <= limit
     to_table = "" if job.record.options.output else " (--output TABLE.csv for the rows with their answers)"
-    say(f"next{'' if covered else ', after a yes'}: {rest}{to_table}")
+    over = limit is not None and rest_price is not None and not covered
+    say(f"next{'' if covered else ', with a higher limit after a yes' if over else ', after a yes'}: {rest}{to_table}")
     facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
     return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)
 

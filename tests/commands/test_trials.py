@@ -255,3 +255,25 @@ def test_a_kill_while_another_trial_is_planned_leaves_a_plan_that_goes_on(
     assert run("run_batch", "r.jsonl").code == 0
     assert sent(server) == 20
     assert len(list(Path("r.job").glob("attempt-*"))) == 2
+
+
+def test_after_a_trial_that_was_billed_over_its_estimate_the_limit_is_held_against_the_bill(
+    server: LocalServer,
+) -> None:
+    usage = {"prompt_tokens": 4, "completion_tokens": 4000, "total_tokens": 4004}  # far more than the server guesses
+    message = {"role": "assistant", "content": "so"}
+    answer_with(
+        server, lambda text: {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+    )
+    Path("r.jsonl").write_text("".join(chat_line(f"k{n}", "short", "canned") for n in range(40)))
+    estimate = float(run("upload", "r.jsonl", "--json").facts["estimated_cost_usd"])
+    trial = run("run_batch", "r.jsonl", "--trial", "4", "--max-cost", f"{3 * estimate:.6f}")
+    assert trial.code == 8, trial.err
+    assert "the trial cost" in trial.err
+    assert "next, with a higher limit after a yes" in trial.err
+
+    refused = run("run_batch", "r.jsonl")
+
+    assert refused.code == 4, refused.err
+    assert "by what was billed so far" in refused.err
+    assert sent(server) == 4

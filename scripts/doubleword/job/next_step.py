@@ -54,5 +54,6 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     done = job.record.downloaded
     if submitted and (done is None or done.batches != len(submitted) or "unread" in done.missing):
         return command("download.py", job)
-    # After a cancel nothing is named that leads to paying for the rest: whoever follows `next` would undo it unasked.
-    return command("retry_failed.py", job) if done and done.retryable and not cancelled else None
+    # Not --resume after a cancel: whoever follows `next` word for word would undo it unasked.
+    stopped = cancelled and (waiting or job.has_rest)
+    return command("retry_failed.py", job) if done and done.retryable and not stopped else None

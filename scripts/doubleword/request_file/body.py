@@ -59,7 +59,10 @@ def judged(asked: Asked) -> Asked:
         made(asked.parameters, asked.url, complete=False)
         return asked
     if not (asked.model or "").strip():
-        raise WrongUsage("--model is missing", "list_models.py prints the models this key may use")
+        raise WrongUsage(
+            "--model is missing",
+            "list_models.py prints the models this key may use; without a key, ask the user for it",
+        )
     made(asked.parameters, asked.url)
     _question(asked, lambda text: text, prompts_only=False)
     return asked

@@ -64,7 +64,7 @@ def tell_cost(spent: Spent | None, estimated: Decimal | None) -> None:
         return
     beside = "" if estimated is None else f" (estimated {_usd(estimated)})"
     some = "" if spent.batches == spent.known else f", as far as is known: {spent.known} of {spent.batches} batches"
-    say(f"cost: {_usd(spent.usd)} USD{beside}{some}")
+    say(f"cost: {_usd(spent.usd)} USD so far, of all attempts{beside}{some}")
 
 
 def _usd(amount: Decimal) -> str:

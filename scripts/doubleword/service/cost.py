@@ -102,8 +102,11 @@ def announce(job: Job, parts: Sequence[Part], window: str) -> None:
     say(f"submitting {plural(requests, 'request')}, model {models}, window {window}, {cost}")
 
 
-def require_cost(job: Job, window: str, limit: Decimal) -> None:
-    """Raises NotAllowed if the estimate over all parts and attempts is over the limit, or cannot be made."""
+def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
+    """Raises NotAllowed if the estimate over all parts and attempts is over the limit, or cannot be made.
+
+    What has ended of this job was billed: where that was more than its estimate, all is taken to be so.
+    """
     # A part of an earlier attempt that was never submitted cost nothing; its requests are in a later one.
     # What was taken from an earlier job was paid for there.
     sent = [attempt for attempt in job.attempts if attempt.kind != "reused"]
@@ -116,15 +119,34 @@ def require_cost(job: Job, window: str, limit: Decimal) -> None:
             f"the cost cannot be estimated: the server gives no price; under --max-cost {limit} nothing is submitted",
             f"ask the user; after a yes, {lifted} lifts the limit",
         )
-    requests = sum(part.requests for part in parts)
-    if cost > limit:
+    requests, over = sum(part.requests for part in parts), _billed_over_estimate(api, parts, window)
+    if cost * over > limit:
+        cost *= over
         covers = int(limit * requests / cost)
+        rate = f" (by what was billed so far, {over:.2g} times its estimate)" if over > 1 else ""
         raise NotAllowed(
-            f"{cost_text(cost, requests)} is over --max-cost {limit}, which would cover about {covers} of"
+            f"{cost_text(cost, requests)}{rate} is over --max-cost {limit}, which would cover about {covers} of"
             f" {plural(requests, 'request')}; nothing was submitted",
             "ask the user: the same command with a higher limit, or a job of fewer rows"
             f" (create_batch_file.py --limit {covers})",
         )
+
+
+def _billed_over_estimate(api: Api, parts: Sequence[Part], window: str) -> Decimal:
+    """How many times its estimate the service billed for what has ended; at least 1, also where it says nothing."""
+    billed = estimated = Decimal(0)
+    until = api.clock.monotonic() + SPENT_SECONDS
+    for part in parts:
+        guess = estimated_cost([part], window)
+        left = until - api.clock.monotonic()
+        if part.batch and part.batch.ended and part.batch.completed and guess is not None and left > 0:
+            try:
+                bill = _billed(api, part.batch.id, left)
+            except Temporary:
+                break
+            if bill is not None:
+                billed, estimated = billed + bill, estimated + guess
+    return max(Decimal(1), billed / estimated) if estimated else Decimal(1)
 
 
 SPENT_SECONDS = 30.0  # for all batches

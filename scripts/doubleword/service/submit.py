@@ -282,7 +282,7 @@ def _send_all(api: Api, job: Job, window: str, choice: str | None, limit: Decima
         for part in job.parts():  # earlier attempts count, too; they may have run in the other window
             with contextlib.suppress(NotFound):
                 estimate_part(api, job, part, part.window(window))
-        require_cost(job, window, limit)
+        require_cost(api, job, window, limit)
     announce(job, waiting, window)
     many = len(job.latest.parts)
     with uploading(api, job, window, jobs, priced=limit is not None) as uploads:

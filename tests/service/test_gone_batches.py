@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests as http
 
+from doubleword.job.begin import prepare
 from local_server.app import LocalServer
 from local_server.settings import FailRule, User
 from support.faults.fixture import MakeTrouble, Trouble
@@ -222,6 +223,37 @@ def test_the_yes_to_a_stop_that_is_over_counts_no_more(
     assert of_another_key.run("poll", "r.jsonl", "--once").code == 8
     monkeypatch.setenv("DOUBLEWORD_API_KEY", STRANGER)
     assert of_another_key.run("create_batch", "r.jsonl", "--again").code == 5
+
+
+def test_a_strangers_batch_of_the_same_file_vouches_for_no_key(
+    make_trouble: MakeTrouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both submitted the same request file; the job took its batches over, so that no file of its own can be asked for.
+
+    The search finds the stranger's batches by the file's hash: they say nothing of ours.
+    """
+    trouble = make_trouble(population_delay=1e9, users=[User(KEY), User(STRANGER, email="somebody@example.com")])
+    requests = write_requests(Path("r.jsonl"), 4)
+    for key in (STRANGER, KEY):
+        shutil.rmtree("r.job", ignore_errors=True)
+        monkeypatch.setenv("DOUBLEWORD_API_KEY", key)
+        trouble.submit(requests, "--part-requests", "2")
+    shutil.rmtree("r.job")
+    prepare(requests, trouble.clock, part_requests=2)
+    adopted = trouble.run("create_batch", requests, "--adopt")
+    assert adopted.code == 0, adopted.err
+    parts = json.loads(Path("r.job/record.json").read_text())["attempts"][0]["parts"]
+    assert [bool(part.get("upload") or part.get("submission")) for part in parts] == [False, False]
+    trouble.clock.ahead += 600
+
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", STRANGER)
+    stopped = trouble.run("poll", requests, "--once")
+
+    assert stopped.code == 5, stopped.err
+    assert "another key or base URL?" in stopped.err
+    assert '"deleted"' not in Path("r.job/record.json").read_text()
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", KEY)
+    assert trouble.run("poll", requests, "--once").code == 8
 
 
 def test_a_yes_for_another_reason_sends_no_part_on_another_account(

@@ -13,7 +13,7 @@ from local_server.app import LocalServer
 from local_server.settings import REHEARSAL_PRICE, FailRule, ModelSpec
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
-from support.proxy.exchange import Fault
+from support.proxy.exchange import Exchange, Fault
 from support.proxy.http_message import Answer
 from support.running import chat_line, run, write_requests
 
@@ -173,3 +173,27 @@ def test_over_the_limit_is_said_with_how_many_requests_it_would_cover(server: Lo
     stopped = run("run_batch", "r.jsonl", "--max-cost", str(estimate / 4))
     assert stopped.code == 4
     assert "would cover about 10 of 40 requests" in stopped.err
+
+
+@pytest.mark.parametrize("seconds", [20.0, 1.0])
+def test_a_cost_for_which_there_was_no_time_is_not_told_by_halves(trouble: Trouble, seconds: float) -> None:
+    """Three batches: each answer is within its own time, and all together are in time or not."""
+    requests = priced()
+    trouble.submit(requests, "--part-requests", "2")
+    assert trouble.run("poll", requests).code == 0
+
+    def slow(exchange: Exchange) -> None:
+        answer = Answer(200, {"content-type": "application/json"}, b'{"total_cost": "0.25"}')
+        trouble.clock.ahead += seconds
+        exchange.send(answer)
+
+    trouble.strike(Fault("slow", "analytics", times=ALWAYS), slow=slow)
+    before = trouble.clock.monotonic()
+    done = trouble.run("download", requests, "--json")
+
+    assert done.code == 0, done.err
+    in_time = 3 * seconds < 30
+    assert done.facts["cost_usd"] == ("0.75" if in_time else None)
+    assert ("cost: " in done.err) is in_time
+    assert len(trouble.proxy.requests("analytics")) == (3 if in_time else 2)
+    assert trouble.clock.monotonic() - before < 30 + seconds

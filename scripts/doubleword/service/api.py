@@ -326,7 +326,7 @@ class Api:
     def analytics(self, batch_id: str, seconds: float) -> dict[str, Any]:
         """GET /batches/{id}/analytics, sent once, within so many seconds: {total_cost: "0.1" (USD), ...}."""
         path, doing = f"/batches/{_segment(batch_id)}/analytics", f"cost of batch {batch_id}"
-        return self._accepted("GET", path, doing, self._seconds(seconds))
+        return self._accepted("GET", path, doing, self._seconds(seconds, min(seconds, AT_LEAST_SECONDS)))
 
     def cancel(self, batch_id: str) -> dict[str, Any]:
         """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""

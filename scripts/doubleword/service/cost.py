@@ -161,20 +161,23 @@ class Spent(NamedTuple):
 
 
 def spent(api: Api, job: Job) -> Spent | None:
-    """What all attempts of a job cost, as the service says; None where it says nothing. Asks once for each batch.
+    """What all attempts of a job cost, as the service says; None where it says nothing, or not all of it in time.
 
-    Figures may come late, and there are none for a model without a price. Nothing here fails a download.
+    Asks once for each batch. Figures may come late, and there are none for a model without a price. Nothing here fails
+    a download.
     """
     batches = [batch for part in job.submitted() for batch in part.batches if batch.completed]
     total, known = Decimal(0), 0
     over = api.clock.monotonic() + SPENT_SECONDS
     for batch in batches:
         left = over - api.clock.monotonic()
-        if left < 0:
-            break
+        if left <= 0:
+            return None  # a sum that ends where the time did is no cost
         try:
             cost = _billed(api, batch.id, left)
         except Temporary:
+            if api.clock.monotonic() >= over:
+                return None
             break  # the answers are in hand: nobody waits for this
         if cost is not None:
             total, known = total + cost, known + 1

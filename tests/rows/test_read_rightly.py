@@ -125,7 +125,7 @@ def test_utf_16_without_a_mark_is_read_where_it_is_named() -> None:
     assert cells("a.csv", "a,b\n1,é\n".encode("utf-16-le"), encoding="utf-16-le") == [{"a": "1", "b": "é"}]
 
 
-@pytest.mark.parametrize("encoding", ["hex", "rot13", "zip", "undefined", "klingon", "punycode", ""])
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "zip", "undefined", "klingon", "punycode", "IDNA", ""])
 def test_what_is_no_encoding_of_texts_is_wrong_usage(encoding: str) -> None:
     with pytest.raises(WrongUsage, match="encoding"):
         describe(write("a.csv", "a\né\n"), encoding=encoding)
@@ -874,9 +874,11 @@ def test_parquet_times_that_cannot_be_written_are_numbers_and_those_of_unknown_z
     made = {
         "far": pyarrow.array([4 * 10**14]).cast(pyarrow.timestamp("s")),
         "zone": pyarrow.array([1_704_456_000]).cast(pyarrow.timestamp("s", "No/Where")),
+        "fine": pyarrow.array([1_704_456_000 * 10**9 + 1]).cast(pyarrow.timestamp("ns", "No/Where")),
     }
     pyarrow.parquet.write_table(pyarrow.table(made), "a.parquet")
     row = next(iter(describe(Path("a.parquet")).read())).cells
     assert text(row["far"]) == str(4 * 10**17)  # kept in milliseconds
     assert text(row["zone"]).startswith("2024-01-05T12:00:00")
     assert text(row["zone"]).endswith("Z")
+    assert text(row["fine"]) == "2024-01-05T12:00:00.000000001Z"

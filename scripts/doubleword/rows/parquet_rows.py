@@ -62,10 +62,13 @@ def _values(column: Any) -> list[Any]:
     if getattr(kind, "unit", None) != "ns":
         try:
             return column.to_pylist()  # type: ignore[no-any-return]
-        except (OverflowError, ValueError):
+        except _BEYOND_PYTHON:
             return [_value(cell) for cell in column]
     # Python's times end at the microsecond.
-    coarse = column.cast(_in_microseconds(pyarrow, kind), safe=False).to_pylist()
+    try:
+        coarse = column.cast(_in_microseconds(pyarrow, kind), safe=False).to_pylist()
+    except _BEYOND_PYTHON:
+        return [_value(cell) for cell in column]
     fine = column.cast(pyarrow.int64()).to_pylist()
     return [
         value if ns is None or ns % 1000 == 0 else _finer(value, ns % 1000)
@@ -73,12 +76,16 @@ def _values(column: Any) -> list[Any]:
     ]
 
 
+# A year that Python's times do not have; a zone that is not known here (zoneinfo's error and pytz's are KeyErrors).
+_BEYOND_PYTHON = (OverflowError, ValueError, KeyError)
+
+
 def _value(cell: Any) -> Any:
     """A cell; of a time beyond Python's years its text, as of other times, or at least its number."""
 
     try:
         return cell.as_py()
-    except (OverflowError, ValueError):
+    except _BEYOND_PYTHON:
         written = _written(cell)
         return getattr(cell, "value", None) if written is None or written.startswith("<") else written
 
@@ -91,7 +98,7 @@ def _written(cell: Any) -> str | None:
     for kind in (cell.type, *([pyarrow.timestamp(cell.type.unit, "UTC")] if zoned else [])):
         try:
             return str(cell.cast(kind).cast(pyarrow.string()).as_py()).replace(" ", "T", 1)
-        except (pyarrow.ArrowException, ValueError):
+        except (pyarrow.ArrowException, ValueError, KeyError):
             continue
     return None
 

@@ -27,7 +27,9 @@ def require_encoding(name: str) -> None:
     """Raises WrongUsage for a name that is no encoding of texts."""
     try:
         io.TextIOWrapper(io.BytesIO(), name)
-        b"a\xc3".decode(name, "replace")  # punycode raises even so
+        b"a\xc3".decode(name, "replace")  # "undefined" raises even so
+        if codecs.lookup(name).name in ("punycode", "idna"):  # of the names of hosts, not of texts
+            raise LookupError(name)
     except (LookupError, ValueError):
         raise WrongUsage(f"there is no encoding {safe(name)}", "for example --encoding cp1252") from None
 

@@ -104,6 +104,18 @@ def test_next_after_a_cancel_leads_to_what_was_answered(portioned_server: LocalS
     assert done.code == 9  # and whether the rest is planned is for the user to say
 
 
+def test_next_of_a_job_whose_answers_are_all_of_earlier_ones_is_the_download(server: LocalServer) -> None:
+    del server
+    made_from_rows("old.jsonl")
+    assert run("run_batch", "old.jsonl").code == 0
+    asked = ("--input", "rows.csv", "--model", "echo", "--prompt", "{text}", "--max-tokens", "50")
+    made = run("create_batch_file", "new.jsonl", *asked, "--reuse", "old.jsonl", "--json")
+    assert (made.code, made.facts["reused"]) == (0, 20), made
+    assert "download.py" in made.facts["next"]
+    done = follow(made)
+    assert (done.code, done.facts["results"], done.facts["next"]) == (0, 20, None)
+
+
 def test_next_after_a_cancelled_trial_does_not_undo_the_cancel(server: LocalServer) -> None:
     del server
     requests = write_requests(Path("r.jsonl"), 12)

@@ -52,7 +52,7 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     if job.has_rest and not cancelled:
         return command("run_batch.py", job)
     done = job.record.downloaded
-    if submitted and (done is None or done.batches != len(submitted) or "unread" in done.missing):
+    if (submitted or job.reused) and (done is None or done.batches != len(submitted) or "unread" in done.missing):
         return command("download.py", job)
     # Not --resume after a cancel: whoever follows `next` word for word would undo it unasked.
     stopped = cancelled and (waiting or job.has_rest)

@@ -152,7 +152,7 @@ def submit_all(api: Api, job: Job, terms: Terms, until: float, interval: float |
         say(f"{busy.what}; trying again in {resume - api.clock.monotonic():.0f} s")
         if interval is not None:
             with contextlib.suppress(Temporary):  # an outage now is met again by the next try
-                watch.wait(api, job, interval, resume)
+                watch.wait(api, job, interval, resume, last=False)
         api.clock.sleep(max(0.0, resume - api.clock.monotonic()))
 
 

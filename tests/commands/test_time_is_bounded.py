@@ -138,3 +138,16 @@ def test_a_run_that_found_no_room_for_anything_is_exit_6_not_8(trouble: Trouble)
     done = trouble.run("run_batch", requests, "--timeout-seconds", "300")
     assert done.code == 6, done.err
     assert "Insufficient capacity" in done.err
+
+
+def test_a_wait_that_stops_before_its_time_says_why_but_not_while_there_is_no_room(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=1e9)
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.strike(Fault("429_plain", "submit", nth=2, times=2))
+
+    done = trouble.run("run_batch", requests, "--part-requests", "2", "--timeout-seconds", "200")
+
+    assert done.code == 8, done.err
+    assert len(trouble.oracle.batches()) == 2
+    assert done.err.count("trying again in") == 2
+    assert done.err.count("stopped waiting") == 1

@@ -134,20 +134,22 @@ def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]], asked_at: float
     return changed
 
 
-def wait(api: Api, job: Job, interval: float, deadline: float) -> None:
+def wait(api: Api, job: Job, interval: float, deadline: float, last: bool = True) -> None:
     """Looks until every batch has ended, one is stuck, or `deadline` (by clock.monotonic()) has come.
+
+    `last`: nothing is waited for afterwards, so that a wait that stops before its time says why.
 
     Raises Temporary only if no status could be learnt in all that time.
     """
     patient = api.deadline, api.retries
     api.deadline, api.retries = deadline, 0  # a round is one try: the next round is the retry
     try:
-        _wait(api, job, interval, deadline)
+        _wait(api, job, interval, deadline, last)
     finally:
         api.deadline, api.retries = patient
 
 
-def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
+def _wait(api: Api, job: Job, interval: float, deadline: float, last: bool) -> None:
     learnt, failures, shown = False, 0, ""
     with Progress("wait", sum(part.requests for part in job.submitted()), "requests") as progress:
         finished = 0
@@ -176,7 +178,7 @@ def _wait(api: Api, job: Job, interval: float, deadline: float) -> None:
             if api.clock.monotonic() + pause > deadline:
                 if not learnt:
                     raise last_error
-                if deadline - api.clock.monotonic() >= 1:  # 0 s given is one look, which needs no word
+                if last and deadline - api.clock.monotonic() >= 1:  # 0 s given is one look, which needs no word
                     say(f"the next look, {pause:.0f} s from now, would come after the time given: stopped waiting")
                 return
             api.clock.sleep(pause)

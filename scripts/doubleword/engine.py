@@ -228,10 +228,11 @@ def plan_retry(api: Api, job: Job, wanted: retry.Wanted) -> Done:
         say(
             f"{plural(plan.cut, 'answer')} cut short: {command('retry_failed.py', job, '--max-tokens', 'N')} plans them"
         )
-    if plan.path:
-        say(f"next: {command('run_batch.py', job)}")
-    else:
+    after = command("run_batch.py", job) if plan.path else _fetched_since(job, plan)
+    if plan.path is None:
         say("nothing is planned" if plan.left_out else "nothing to retry")
+    if after:
+        say(f"next: {after}")
     code = ExitCode.INCOMPLETE if plan.path is None and plan.left_out else ExitCode.DONE
     facts = {
         "job": str(job.folder),
@@ -241,7 +242,7 @@ def plan_retry(api: Api, job: Job, wanted: retry.Wanted) -> Done:
         "kinds": plan.kinds,
         "left_out": plan.left_out,
         "cut": plan.cut,
-        "next": command("run_batch.py", job) if plan.path else _fetched_since(job, plan),
+        "next": after,
     }
     return Done(code, [str(plan.path)] if plan.path else [], facts)
 

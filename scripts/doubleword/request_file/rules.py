@@ -100,9 +100,9 @@ def numbers_as_text(request: Any) -> dict[str, int | float]:
     found: dict[str, int | float] = {}
     if not isinstance(body, dict):
         return found
-    for key in _PARAMETERS.keys() & body.keys():
-        value, fits = body[key], _PARAMETERS[key][0]
-        if value.__class__ is str and not fits(value) and _DIGITS.fullmatch(value):
+    for key, value in body.items():
+        fits, _ = _PARAMETERS.get(key, (None, ""))
+        if fits and value.__class__ is str and not fits(value) and _DIGITS.fullmatch(value):
             number = float(value) if "." in value else int(value)
             if fits(number):
                 found[key] = number

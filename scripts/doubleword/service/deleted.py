@@ -45,8 +45,7 @@ def count_as_ended(api: Api, job: Job) -> None:
     server does not know, counts as ended with what is held, so that retry_failed.py plans the rest.
 
     The yes is one to that only if the stop was told before, or if another batch vouches for key and URL: raises it
-    otherwise. What was made a moment ago may be
-    unknown to a lagging replica: that is Temporary.
+    otherwise. What was made a moment ago may be unknown to a lagging replica: that is Temporary.
     """
     agreed = job.told_unknown
     require_same_server(api, job)

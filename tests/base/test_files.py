@@ -314,7 +314,6 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> Msvcrt:
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", played)
     monkeypatch.setattr(files, "PLAIN", 0)
-    monkeypatch.setattr(lock, "PLAIN", 0)
     monkeypatch.setattr(own_files, "PLAIN", 0)
     for name in ("fchmod", "fchown", "geteuid", "getegid"):
         monkeypatch.delattr(os, name)

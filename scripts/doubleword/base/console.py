@@ -6,6 +6,7 @@ closed, full or gone does not stop the work. Foreign text is blotted and cut bef
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterable
@@ -67,27 +68,22 @@ def to_people(text: str) -> None:
 def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:  # started with it closed
         return
-    shown = _encodable(ACTS.sub(lambda found: escaped(found[0]), text), stream)
-    stream.write(shown + "\n")
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors=_as_json.__name__)
+    stream.write(ACTS.sub(lambda found: escaped(found[0]), text) + "\n")
     stream.flush()
 
 
-def _encodable(text: str, stream: TextIO) -> str:
-    """The text with what the stream's encoding cannot hold as JSON escapes. File names stay the bytes that they are."""
-    encoding, errors = getattr(stream, "encoding", None) or "utf-8", getattr(stream, "errors", None) or "strict"
-    try:
-        text.encode(encoding, errors)
-    except UnicodeError:
-        return "".join(c if _fits(c, encoding, errors) else escaped(c) for c in text)
-    return text
+def _as_json(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What an encoding cannot hold becomes a JSON escape. File names stay the bytes that they are."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    is_byte = "\udc80" <= character <= "\udcff"
+    return bytes([ord(character) - 0xDC00]) if is_byte else escaped(character), error.start + 1
 
 
-def _fits(character: str, encoding: str, errors: str) -> bool:
-    try:
-        character.encode(encoding, errors)
-    except UnicodeError:
-        return False
-    return True
+codecs.register_error(_as_json.__name__, _as_json)
 
 
 def _json(value: object) -> str:
@@ -141,13 +137,10 @@ def report(failure: Failure) -> None:
 
 
 def stand() -> None:
-    """Before anything is opened: takes the places of closed streams, and lets file names pass that are no text."""
+    """Takes the places of closed streams, before anything is opened."""
     for place in (0, 1, 2):
         try:
             os.fstat(place)
         except OSError:
             # Else a file of the job would get this number, and be written to by whoever takes it for a stream.
             os.open(os.devnull, os.O_RDWR)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="surrogateescape")

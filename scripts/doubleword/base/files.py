@@ -146,7 +146,10 @@ def _temporary(path: Path) -> tuple[BinaryIO, Path]:
             file = open(temporary, "wb", buffering=1 << 20, opener=_create)  # noqa: SIM115
         except OSError as error:  # the name that people know is that of the file
             raise type(error)(error.errno, error.strerror, str(path)) from None
-        if _held(file.fileno()) is not False and os.path.lexists(temporary):
+        taken = None
+        with suppress(OSError):  # no locks here
+            taken = flock(file.fileno())  # by which other copies know a file that is being written
+        if taken is not False and os.path.lexists(temporary):
             return file, temporary
         file.close()  # another copy took it for a leftover in this very moment
 
@@ -155,18 +158,18 @@ def _create(path: str, flags: int) -> int:  # noqa: ARG001 - as open() calls it
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
 
 
-def _held(handle: int) -> bool | None:
-    """Takes the lock by which other copies know a file that is being written; None where there are no locks."""
+def flock(handle: int) -> bool | None:
+    """Takes the lock on an open file: False if another copy has it, None on Windows, which has none of this kind.
+
+    Raises OSError where the file system has none."""
     try:
         import fcntl
-    except ImportError:  # Windows: a file that is open cannot be removed there
+    except ImportError:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        return None
     return True
 
 
@@ -189,7 +192,7 @@ def _remove_leftover(path: Path) -> None:
     try:
         found = os.fstat(handle)
         # Ours, a plain file with this one name: else it was planted.
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid() and _held(handle):
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid() and flock(handle):
             path.unlink()
     finally:
         os.close(handle)

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .failures import BadInput, Clock, Temporary
-from .files import PLAIN, require_plain
-from .own_files import require_one_name
+from .files import flock
+from .own_files import own_handle
 from .text import safe
 
 LOCK_WAIT_SECONDS = 10.0
@@ -22,7 +22,7 @@ def lock(path: Path, clock: Clock) -> Iterator[None]:
     """Holds an exclusive lock on a lock file; the system drops it when the process dies, however it dies."""
     deadline = clock.monotonic() + LOCK_WAIT_SECONDS
     while True:
-        handle = _open(path)
+        handle = own_handle(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if _try_lock(handle, path) and _same_file(handle, path):
                 with suppress(OSError):  # on a full disk the lock still holds; only its holder has no name
@@ -41,32 +41,15 @@ def lock(path: Path, clock: Clock) -> Iterator[None]:
         clock.sleep(0.2)
 
 
-def _open(path: Path) -> int:
-    """The lock file, made if it is not there. What was planted under its name is neither followed nor emptied."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | PLAIN, 0o666)
-    except OSError:
-        require_plain(path)
-        raise
-    require_one_name(handle, path)
-    return handle
-
-
 def _try_lock(handle: int, path: Path) -> bool:
     try:
-        import fcntl
-    except ImportError:
-        return _try_lock_byte(handle)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        taken = flock(handle)
     except OSError as error:
         raise BadInput(
             f"{safe(path.parent)} cannot lock files ({error.strerror}); without a lock a job could be paid twice",
             "move the job's files to a local disk",
         ) from None
-    return True
+    return _try_lock_byte(handle) if taken is None else taken
 
 
 def _try_lock_byte(handle: int) -> bool:

@@ -34,26 +34,27 @@ def open_own(path: Path, mode_of: Path | None = None) -> BinaryIO:
     """Opens a file of the job's own for reading and appending, such as a spool: made if it is not there, never through
     a link or into a pipe. Raises BadInput if something else stands under its name."""
     mode = 0o600 if mode_of is None else permissions(path, mode_of)
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | PLAIN, mode)
-    except OSError:
-        require_plain(path)
-        raise
-    require_one_name(handle, path)
-    return os.fdopen(handle, "ab+")
+    return os.fdopen(own_handle(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode), "ab+")
 
 
 def reading_own(path: Path) -> BinaryIO:
     """Opens a file of the job's own, under the conditions of `open_own`. Raises FileNotFoundError, too."""
+    return os.fdopen(own_handle(path, os.O_RDONLY), "rb", buffering=BLOCK_BYTES)
+
+
+def own_handle(path: Path, flags: int, mode: int = 0) -> int:
+    """The handle of a file of the job's own: a plain one, without another name elsewhere. Raises BadInput otherwise."""
     try:
-        handle = os.open(path, os.O_RDONLY | PLAIN)
-    except FileNotFoundError:
-        raise
+        handle = os.open(path, flags | PLAIN, mode)
     except OSError:
         require_plain(path)
         raise
-    require_one_name(handle, path)
-    return os.fdopen(handle, "rb", buffering=BLOCK_BYTES)
+    found = os.fstat(handle)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+        return handle
+    os.close(handle)
+    what = "has another name, too" if stat.S_ISREG(found.st_mode) else "is no plain file"
+    raise BadInput(f"{safe(path)} {what}; the job does not write to it", "move it away")
 
 
 def read_own(path: Path, at_most: int) -> bytes:
@@ -63,13 +64,3 @@ def read_own(path: Path, at_most: int) -> bytes:
     if len(content) > at_most:
         raise BadInput(f"{safe(path)} is larger than {at_most // 1_000_000} MB; the job's own is not", "move it away")
     return content
-
-
-def require_one_name(handle: int, path: Path) -> None:
-    """Closes the handle and raises BadInput if it is no plain file, or one that has another name elsewhere, too."""
-    found = os.fstat(handle)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
-        return
-    os.close(handle)
-    what = "has another name, too" if stat.S_ISREG(found.st_mode) else "is no plain file"
-    raise BadInput(f"{safe(path)} {what}; the job does not write to it", "move it away")

@@ -74,7 +74,7 @@ class Looked:
         self._spool, self._expected = spool, expected
         self._briefs: dict[str, str] = {}
         self._latest: list[Outcome] = []
-        self._places: list[int] = []  # in the file, of the others
+        self._places: list[tuple[int, int]] = []  # in the file, of the others
 
     def add(self, raw: bytes) -> Outcome:
         """Takes the next line, without its end."""
@@ -96,7 +96,7 @@ class Looked:
     def outcomes(self) -> Iterator[Outcome]:
         """What the lines say, in their order."""
         for place in self._places:
-            yield from map(Outcome._make, ((found[0], self._spool, *found[1:]) for found in _read(place)))
+            yield from map(Outcome._make, ((found[0], self._spool, *found[1:]) for found in _read(*place)))
         yield from self._latest
 
 
@@ -104,24 +104,23 @@ _file: BinaryIO | None = None
 _mutex = threading.Lock()
 
 
-def _write(some: list[tuple[Any, ...]], folder: Path) -> int:
-    """Where in the file without a name they stand; the first call makes it, in a folder that has room for answers."""
+def _write(some: list[tuple[Any, ...]], folder: Path) -> tuple[int, int]:
+    """(start, length) in the file without a name; the first call makes it, in a folder that has room for answers."""
     global _file
     with _mutex:
         if _file is None:
             _file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open to the end
             atexit.register(_file.close)
-        place = _file.seek(0, os.SEEK_END)
-        marshal.dump(some, _file)
-        return place
+        return _file.seek(0, os.SEEK_END), _file.write(marshal.dumps(some))
 
 
-def _read(place: int) -> list[tuple[Any, ...]]:
+def _read(start: int, length: int) -> list[tuple[Any, ...]]:
     with _mutex:
         assert _file is not None
-        _file.seek(place)
-        found: list[tuple[Any, ...]] = marshal.load(_file)  # noqa: S302 - nobody else can write to it
-        return found
+        _file.seek(start)
+        raw = _file.read(length)
+    found: list[tuple[Any, ...]] = marshal.loads(raw)  # noqa: S302 - nobody else can write to it
+    return found
 
 
 # What was looked at in this process is not looked at again: each with the state of the spool then.

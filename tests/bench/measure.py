@@ -58,7 +58,14 @@ def bench_folder() -> Iterator[Path]:
 @contextmanager
 def served(output: Path) -> Iterator[str]:
     """The base URL of a fast server whose batch answers with that file, in the environment of who is measured too."""
-    command = [sys.executable, str(Path(__file__).with_name("fast_server.py")), str(output), str(REQUESTS)]
+    with serving("fast_server.py", str(output), str(REQUESTS)) as url:
+        yield url
+
+
+@contextmanager
+def serving(program: str, *arguments: str) -> Iterator[str]:
+    """The base URL of a server of this folder, which says its port first; in the environment, too."""
+    command = [sys.executable, str(Path(__file__).with_name(program)), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -1,4 +1,4 @@
-"""5,000,000 rows: built, checked and cut into 100 parts, with the peak memory of each script.
+"""5,000,000 rows: built, checked, and run in 100 parts with a table of the answers; the peak memory of each script.
 
     python tests/bench/scale.py [ROWS]
 
@@ -8,15 +8,17 @@ At most 64 MiB and 16 bytes for each request are promised: 140 MiB for 5,000,000
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
-from measure import SCRIPTS, bench_folder
+from measure import SCRIPTS, bench_folder, serving
 
-ROWS = 5_000_000
+ROWS, PARTS = 5_000_000, 100
 PART_MEBIBYTES, BYTES_A_REQUEST = 64, 16
 
 
@@ -44,26 +46,19 @@ def main() -> int:
     with bench_folder() as folder:
         rows, requests = folder / "scale.csv", folder / "scale.jsonl"
         subprocess.run([sys.executable, __file__, "--rows", str(rows), str(count)], check=True)
-        made: list[str | Path] = [
-            "--input",
-            rows,
-            "--id-column",
-            "id",
-            "--model",
-            "m",
-            "--prompt",
-            "{text}",
-            "--max-tokens",
-            "5",
-        ]
-        build = SCRIPTS / "create_batch_file.py"
-        steps: dict[str, list[str | Path]] = {"build": made, "check": ["--check"]}
-        for name, flags in steps.items():
-            seconds, mebibytes = timed(build, requests, *flags)
+        made: list[str | Path] = ["--input", rows, "--id-column", "id", "--model", "m", "--prompt", "{text}"]
+        build, run = SCRIPTS / "create_batch_file.py", SCRIPTS / "run_batch.py"
+        cut = ["--part-requests", str(math.ceil(count / PARTS))]
+        steps: dict[str, list[str | Path]] = {
+            "build": [build, requests, *made, *cut],
+            "check": [build, requests, "--check", *cut],
+            "run": [run, requests, *cut, "--interval-seconds", "1", "--output", folder / "answers.csv"],
+        }
+        for name, command in steps.items():
+            with serving("parts_server.py") if name == "run" else nullcontext():
+                seconds, mebibytes = timed(*command)
             fine = fine and mebibytes <= limit
-            print(
-                f"{name}: {count} requests, {seconds:.0f} s, peak {mebibytes:.0f} MiB (at most {limit:.0f})", flush=True
-            )
+            print(f"{name}: {count} requests, {seconds:.0f} s, peak {mebibytes:.0f} MiB (at most {limit:.0f})")
         parts = json.loads((requests.with_name("scale.job") / "record.json").read_text())["attempts"][0]["parts"]
         print(f"{len(parts)} parts, {requests.stat().st_size / 1e6:.0f} MB")
     return 0 if fine else 1

@@ -179,6 +179,17 @@ def test_an_error_column_is_there_only_if_a_row_has_no_answer(server: LocalServe
     assert "1 of 2 requests answered, 0 failed, 0 missing, 0 cut short, 1 empty" in ran.err
 
 
+def test_short_and_long_answers_and_errors_each_stand_in_their_own_row(server: LocalServer) -> None:
+    said = ["yes", "long " * 40, "", " no\t", "yes", "two\nlines", "x" * 40, "x" * 41, "", "=1", "no"]
+    answer_with(server, lambda text: said[int(text[1:])])
+    made(rows(len(said)))
+    delivered("--output", "out.jsonl", code=9)
+    assert [row["answer"] or "" for row in json_lines(Path("out.jsonl"))] == said
+    assert delivered("--output", "out.csv", "--json", code=9).facts["answers"] == {}
+    found = [row[2] for row in csv.reader(Path("out.csv").read_bytes().decode().splitlines(keepends=True))][1:]
+    assert found == ["'=1" if text == "=1" else text for text in said]
+
+
 def test_rows_that_are_not_in_the_job_are_there_and_say_so(server: LocalServer) -> None:
     answer_with(server, str.upper)
     Path("rows.csv").write_text("id,text\n1,a\n2,\n3,c\n")

@@ -64,7 +64,7 @@ class Delivered(NamedTuple):
             "unexpected": found.unexpected,
             "cut": found.cut,
             "empty": found.empty,
-            "answers": found.tallied,
+            "answers": found.briefs.tally(),
             "vectors": {str(numbers): count for numbers, count in found.vectors.items()},
             "prompt_tokens": found.prompt_tokens,
             "completion_tokens": found.completion_tokens,
@@ -159,9 +159,15 @@ def _write_table(
     if not running and not wanted.columns:
         lacking = summary.errors or summary.missing or found.leaves_rows_out(table_answers.requested(job))
         found = found.with_errors() if lacking else found
-    how = table_answers.in_order if found.prefix is None else table_answers.by_id
+    expected, briefs = found.expected, () if found.needs_bodies else summary.briefs
+
+    def finder() -> table_answers.Find:
+        if found.prefix is not None:
+            return table_answers.by_id(*files, expected)
+        return table_answers.in_order(*files, expected, briefs)
+
     before: table_file.Before = lambda made, sha256: replacing(job, clock, found.path, made, sha256)  # noqa: E731
-    return _write(job, found, lambda: how(*files, found.expected), found.path, before, running)
+    return _write(job, found, finder, found.path, before, running)
 
 
 def _write(

@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     cut: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    brief: str = ""  # a short answer; "" for a long one, or where there are too many different ones
+    brief: str = ""  # an answer that is a short text, as it is; "" for others, or where too many differ
     numbers: int = 0  # of a vector
 
     @property
@@ -180,7 +180,7 @@ def _brief(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 2 * BRIEF:
         return ""
     text = value.strip()
-    return text if len(text) <= BRIEF and "\n" not in text else ""
+    return value if len(text) <= BRIEF and "\n" not in text else ""
 
 
 def _numbers(said: Said) -> int:

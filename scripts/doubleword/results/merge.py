@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +81,36 @@ class Covered(NamedTuple):
         return self.outcome.kind if self.outcome else self.missing
 
 
+class Briefs:
+    """The answer to each request that has a result, in their order, where it is a short text; "" for any other."""
+
+    MOST = 1 << 16  # different ones, so that two bytes are enough for each result
+
+    def __init__(self) -> None:
+        self._numbers, self._of = {"": 0}, array("H")
+
+    def add(self, brief: str) -> None:
+        number = self._numbers.get(brief)
+        if number is None and len(self._numbers) < self.MOST:
+            number = self._numbers[brief] = len(self._numbers)
+        self._of.append(number or 0)
+
+    def __iter__(self) -> Iterator[str]:
+        return map([*self._numbers].__getitem__, self._of)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every answer is a short text."""
+        return 0 not in self._of
+
+    def tally(self) -> dict[str, int]:
+        """How often each came, most often first; {} where some are others, or of more than TALLIED kinds."""
+        if not self.whole or len({brief.strip() for brief in self._numbers}) > TALLIED + 1:
+            return {}
+        found = Counter(brief.strip() for brief in self)
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
 @dataclass
 class Summary:
     """The counts of a merge. `results` + sum(`errors`) + sum(`missing`) is the number of requests."""
@@ -94,19 +126,12 @@ class Summary:
     cut: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    tally: dict[str, int] = field(default_factory=dict)  # of short answers, see `tallied`
+    briefs: Briefs = field(default_factory=Briefs)
     vectors: dict[int, int] = field(default_factory=dict)  # how many of how many numbers
 
     @property
     def empty(self) -> int:
         return self.errors.get("empty", 0)
-
-    @property
-    def tallied(self) -> dict[str, int]:
-        """How often each answer came, most often first; {} where some are long, or there are too many kinds."""
-        if sum(self.tally.values()) != self.results or len(self.tally) > TALLIED:
-            return {}
-        return dict(sorted(self.tally.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def incomplete(self) -> bool:
@@ -130,8 +155,7 @@ class Summary:
             self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
             return
         self.results += 1
-        if outcome.brief:
-            self.tally[outcome.brief] = self.tally.get(outcome.brief, 0) + 1
+        self.briefs.add(outcome.brief)
         if outcome.numbers:
             self.vectors[outcome.numbers] = self.vectors.get(outcome.numbers, 0) + 1
 

@@ -51,7 +51,7 @@ def _tell_open(summary: Summary) -> None:
 
 
 def _tell_answers(summary: Summary) -> None:
-    tally = summary.tallied
+    tally = summary.briefs.tally()
     if tally:
         say(f"answers: {', '.join(f'{count} {safe(answer, 60)}' for answer, count in tally.items())}")
     for numbers, count in sorted(summary.vectors.items()):

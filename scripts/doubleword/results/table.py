@@ -87,6 +87,11 @@ class Table:
         return replace(self, source=None)
 
     @property
+    def needs_bodies(self) -> bool:
+        """Whether a column holds what a result says besides its answer."""
+        return any(column.of == "request" and column.key not in ("custom_id", "error") for column in self.columns)
+
+    @property
     def keeps_form(self) -> bool:
         """Whether it is written as its source is: a TSV from a TSV, a CSV from a table without tabs."""
         ending = self.path.suffix.lower()

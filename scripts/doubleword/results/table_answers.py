@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,20 +34,28 @@ class Answer(NamedTuple):
 Find = Callable[[str], Answer | None]  # the answer of a custom_id; None where there is none to be had
 
 
-def in_order(results: Path, errors: Path, expected: Expected | None) -> Find:
-    """The answers, if they are asked for in the order of the request file: both files are in that order."""
-    good, bad = _lines(results), _lines(errors)
-    result, error = next(good, None), next(bad, None)
+def in_order(results: Path, errors: Path, expected: Expected | None, briefs: Iterable[str] = ()) -> Find:
+    """The answers, if they are asked for in the order of the request file: both files are in that order.
+
+    `briefs`: what the merge that wrote the results knows of them already; such a line is not parsed once more.
+    """
+    good, bad = _lines(results), (line_outcome.loads(line) for line in _lines(errors))
+    of_results = iter(briefs)
+    result, brief, error = next(good, b""), next(of_results, ""), next(bad, None)
 
     def find(custom_id: str) -> Answer | None:
-        nonlocal result, error
-        if result is not None and result["custom_id"] == custom_id:
-            found, result = _answer(result, expected), next(good, None)
-            return found
-        if error is not None and error["custom_id"] == custom_id:
-            found, error = _failure(error), next(bad, None)
-            return found
-        return None
+        nonlocal result, brief, error
+        line = None
+        if not brief or f'"custom_id":"{custom_id}"'.encode() not in result:
+            line = line_outcome.loads(result) if result else None
+            if line is None or line["custom_id"] != custom_id:
+                if error is None or error["custom_id"] != custom_id:
+                    return None
+                found, error = _failure(error), next(bad, None)
+                return found
+        found = Answer(custom_id, brief) if line is None else _answer(line, expected)
+        result, brief = next(good, b""), next(of_results, "")
+        return found
 
     return find
 
@@ -89,12 +97,11 @@ def _failure(line: dict[str, Any]) -> Answer:
     return Answer(line["custom_id"], None, f"{line['kind']}: {line['text']}", line_outcome.said_in(line))
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path) -> Iterator[bytes]:
     if not path.exists():  # no request failed
         return
     with path.open("rb") as file:
-        for line in file:
-            yield line_outcome.loads(line)
+        yield from file
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:

@@ -11,7 +11,7 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -165,25 +165,22 @@ def place(covered: Covered) -> str:
     return f"line {covered.line}, {safe(covered.custom_id, 64)}"
 
 
-class Brought(NamedTuple):
-    """What a part of an attempt brought: its outcomes, its custom_ids, why the others are missing, unexpected ids."""
+@dataclass
+class Brought:
+    """What a part of an attempt brought its members: an outcome for each custom_id that has one."""
 
     attempt: int
-    outcomes: list[Outcome]
-    ids: list[str]
-    missing: str
-    unexpected: int
+    members: set[str]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    cut: set[str] = field(default_factory=set)  # which had an answer that was cut short, whatever came after it
+    unexpected: set[str] = field(default_factory=set)
+    missing: str = ""  # why the others are
 
-
-class _Standing:
-    """How a request stands after the attempts so far."""
-
-    __slots__ = ("attempt", "missing", "outcome", "tries", "was_cut")
-
-    def __init__(self) -> None:
-        self.outcome: Outcome | None = None
-        self.missing = "not_submitted"
-        self.attempt, self.tries, self.was_cut = 1, 0, False
+    def take(self, outcome: Outcome) -> None:
+        if outcome.cut:
+            self.cut.add(outcome.custom_id)
+        if _stands(outcome, self.outcomes.get(outcome.custom_id)):
+            self.outcomes[outcome.custom_id] = outcome
 
 
 def cover(job: Job, summary: Summary) -> Iterator[Covered]:
@@ -207,57 +204,44 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
                 else:  # it sent the request file itself, section by section
                     brought.append(_brought(job, attempt, attempt.parts[index], ids))
                 key = attempt.attempt, index
-                summary.unexpected += 0 if key in counted else brought[-1].unexpected
+                summary.unexpected += 0 if key in counted else len(brought[-1].unexpected)
                 counted.add(key)
-            standing = _standing(section, span, ids, brought, summary)
+            _count_unnamed(section, span, ids, summary)
             for line, custom_id in zip(lines, ids, strict=True):
-                how = standing[custom_id]
-                told = how.attempt, how.outcome, how.missing, max(1, how.tries), how.was_cut
-                covered = Covered(section, line, custom_id, *told)
+                covered = _covered(section, line, custom_id, brought, summary)
                 summary.count(covered)
                 yield covered
             progress.add(span.requests)
 
 
-def _standing(
-    section: int, span: Span, ids: list[str], brought: list[Brought], summary: Summary
-) -> dict[str, _Standing]:
-    """How each request of a section stands, by its custom_id."""
-    standing = {custom_id: _Standing() for custom_id in ids}
-    if len(standing) < len(ids):  # a file made elsewhere; the server takes it
+def _count_unnamed(section: int, span: Span, ids: list[str], summary: Summary) -> None:
+    """Counts the requests of a section that no id of their own tells apart."""
+    twice = len(ids) - len(set(ids))
+    if twice:  # a file made elsewhere; the server takes it
         say(f"section {section}: ids occur more than once; which answer belongs to which line is unknown")
-        summary.unexpected += len(ids) - len(standing)
+        summary.unexpected += twice
     if len(ids) < span.requests:
         unnamed = span.requests - len(ids)
         summary.requests += unnamed
         summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
+
+
+def _covered(section: int, line: int, custom_id: str, brought: list[Brought], summary: Summary) -> Covered:
+    """How a request stands after the attempts so far."""
+    attempt, outcome, missing, tries, was_cut = 1, None, "not_submitted", 0, False
     for part in brought:
-        # A part of the request file itself is most often all of a section: no second set of its ids is made then.
-        whole = part.ids is ids and len(standing) == len(ids)
-        members = standing.keys() if whole else {custom_id for custom_id in part.ids if custom_id in standing}
-        _take(part, members, standing, summary)
-    return standing
-
-
-def _take(part: Brought, members: Set[str], standing: dict[str, _Standing], summary: Summary) -> None:
-    """Takes what a part of an attempt brought for its members among what earlier ones did."""
-    for custom_id in members:
-        how = standing[custom_id]
-        how.missing, how.attempt, how.tries = part.missing, part.attempt, how.tries + 1
-    if part.missing in (UNREAD, "running"):  # the answer may be on its way: no older error stands meanwhile
-        for custom_id in members - {outcome.custom_id for outcome in part.outcomes}:
-            older = standing[custom_id].outcome
-            if older is not None and older.kind:
-                standing[custom_id].outcome = None
-            elif older is not None and older.cut:
-                summary.unread += part.missing == UNREAD
-    for outcome in part.outcomes:
-        if outcome.custom_id not in members:
+        if custom_id not in part.members:
             continue
-        how = standing[outcome.custom_id]
-        how.was_cut |= outcome.cut
-        if _stands(outcome, how.outcome):
-            how.outcome = outcome
+        attempt, missing, tries = part.attempt, part.missing, tries + 1
+        was_cut = was_cut or custom_id in part.cut
+        found = part.outcomes.get(custom_id)
+        if found is not None:
+            outcome = found if _stands(found, outcome) else outcome
+        elif outcome is not None and missing in (UNREAD, "running"):
+            # The answer may be on its way: no older error stands meanwhile.
+            summary.unread += outcome.cut and outcome.is_result and missing == UNREAD
+            outcome = None if outcome.kind else outcome
+    return Covered(section, line, custom_id, attempt, outcome, missing, max(1, tries), was_cut)
 
 
 def _stands(new: Outcome, before: Outcome | None) -> bool:
@@ -276,9 +260,7 @@ def _brought_by_file(job: Job, number: int, index: int) -> Brought:
 
 
 def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
-    known = set(ids)
-    came: list[Outcome] = []
-    unexpected: set[str] = set()
+    brought = Brought(attempt.attempt, set(ids))
     unread, expected = False, expected_in(job.request_file())
     for batch in part.batches:
         answered: set[str] = set()
@@ -286,22 +268,23 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
         output, errors = spool_files(job, batch)
         for spool, answers in ((output, True), (errors, False)):
             for outcome in outcomes.read(spool, expected):
-                if outcome.custom_id not in known:
-                    unexpected.add(outcome.custom_id)
+                if outcome.custom_id not in brought.members:
+                    brought.unexpected.add(outcome.custom_id)
                 elif answers:
-                    came.append(outcome)
                     answered.add(outcome.custom_id)
+                    brought.take(outcome)
                 else:
                     failed[outcome.custom_id] = outcome
         held = len(answered)
         # Retried on the server: of more errors than it counts some are answers by now, which are still to come.
-        came += failed.values() if held >= batch.completed or len(failed) <= batch.failed else ()
-        if held < batch.completed and len(known) < len(ids):  # ids that occur twice: the lines are counted
+        for outcome in failed.values() if held >= batch.completed or len(failed) <= batch.failed else ():
+            brought.take(outcome)
+        if held < batch.completed and len(brought.members) < len(ids):  # ids that occur twice: the lines are counted
             held = len(distinct(output))
         # The server counts more answers than it handed out, which ones it does not say; or it cannot count.
         unread = unread or held < batch.completed or (batch.ended and not batch.counts_what_ran(part.requests))
-    missing = UNREAD if unread and part.ended else _missing(part)
-    return Brought(attempt.attempt, came, ids, missing, len(unexpected))
+    brought.missing = UNREAD if unread and part.ended else _missing(part)
+    return brought
 
 
 def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:

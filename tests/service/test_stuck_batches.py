@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
+from support.proxy.exchange import Exchange, Fault
 from support.running import Ran, json_lines, write_requests
 
 MINUTE = 60.0
@@ -119,4 +121,60 @@ def test_what_was_torn_up_with_its_answers_does_not_stop_the_other_parts(make_tr
     replaced = trouble.run("create_batch", requests, "--replace-stuck")
     assert replaced.code == 0, replaced.err
     assert trouble.run("create_batch", requests).code == 0
+    assert trouble.oracle.ran_together() == []
+
+
+def stuck_in_three(make_trouble: MakeTrouble) -> Trouble:
+    trouble = make_trouble(population_delay=FOREVER)
+    trouble.submit(requests_of(6), "--part-requests", "2")
+    assert trouble.run("poll", "r.jsonl").code == 8
+    trouble.clock.slept.clear()
+    return trouble
+
+
+def test_several_stuck_batches_are_waited_for_once(make_trouble: MakeTrouble) -> None:
+    trouble = stuck_in_three(make_trouble)
+    replaced = trouble.run("create_batch", "r.jsonl", "--replace-stuck")
+    assert replaced.code == 0, replaced.err
+    assert replaced.err.count("was torn up") == 3
+    assert trouble.clock.slept.count(30.0) == 1
+    assert [batch.cancelled for batch in trouble.oracle.batches()] == [True] * 3 + [False] * 3
+    assert trouble.oracle.ran_together() == []
+
+
+@pytest.mark.parametrize("fault", [Fault("403_before", "delete_file", nth=2), Fault("403_before", "batch", nth=5)])
+def test_what_was_deleted_before_a_failure_is_brought_to_its_end(make_trouble: MakeTrouble, fault: Fault) -> None:
+    """The second deletion is refused; or the second look after the wait, which comes after three others."""
+    trouble = stuck_in_three(make_trouble)
+    trouble.strike(fault)
+    refused = trouble.run("create_batch", "r.jsonl", "--replace-stuck")
+    assert refused.code == 4, refused.err
+    assert refused.err.count("was torn up") == (1 if fault.route == "delete_file" else 2)
+    trouble.strike()
+    for flags in (["--replace-stuck"], []):
+        trouble.run("create_batch", "r.jsonl", *flags)
+    assert trouble.oracle.ran_together() == []
+
+
+def test_a_batch_that_still_runs_after_its_file_was_deleted_is_torn_up_by_the_same_command(
+    make_trouble: MakeTrouble,
+) -> None:
+    """Whoever asks for the file then is told 404: that is no other key or base URL."""
+    trouble = make_trouble(population_delay=FOREVER)
+    trouble.submit(requests_of())
+    assert trouble.run("poll", "r.jsonl").code == 8
+
+    def still(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        batch = json.loads(answer.body) | {"status": "validating", "cancelled_at": None, "cancelling_at": None}
+        exchange.send(answer.with_body(json.dumps(batch).encode()))
+
+    trouble.strike(Fault("still", "batch", times=3), still=still)
+    early = trouble.run("create_batch", "r.jsonl", "--replace-stuck")
+    assert (early.code, "although its file was deleted" in early.err) == (6, True), early.err
+
+    replaced = trouble.run("create_batch", "r.jsonl", "--replace-stuck")
+
+    assert replaced.code == 0, replaced.err
+    assert [batch.cancelled for batch in trouble.oracle.batches()] == [True, False]
     assert trouble.oracle.ran_together() == []

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..base.console import say
-from ..base.failures import NotAllowed, Temporary
+from ..base.failures import Failure, NotAllowed, Temporary
 from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
-from .identity import batch_of, require_known_file, require_same_server
+from .identity import batch_of, may_be_torn, require_known_file, require_same_server
 from .server_objects import seen
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
@@ -44,52 +44,76 @@ def replace(api: Api, job: Job) -> None:
     ended, so that retry_failed.py plans what it left. The lock must be held.
     """
     require_same_server(api, job)
+    torn: list[tuple[Part, Batch]] = []
+    failure: Failure | None = None
+    for part, batch, file_id in _stuck_by_now(api, job):
+        try:
+            _tear_up(api, job, part, batch, file_id)
+        except Failure as error:  # what was deleted before is brought to its end all the same
+            failure = error
+            break
+        torn.append((part, batch))
+    if torn:
+        api.clock.sleep(LAST_ANSWERS_SECONDS)  # once for all of them: the lock is held
+    for part, batch in torn:
+        try:
+            _bring_to_its_end(api, job, part, batch)
+        except Failure as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+def _stuck_by_now(api: Api, job: Job) -> list[tuple[Part, Batch, str]]:
+    """The stuck batches, each with the file that it runs on; the record may be old: since then they may have moved."""
+    found = []
     for part in job.latest.parts:
-        if part.batch and not part.ended:  # the record may be old: since then it may have moved
-            part.batch = seen(batch_of(api, part, part.batch.id), api.clock, part.batch)
+        if part.batch and not part.ended:
+            told = batch_of(api, part, part.batch.id)
+            part.batch = batch = seen(told, api.clock, part.batch)
             job.save(part)
-    found = [part for part in job.latest.parts if _why(part.batch)]
+            if _why(batch):
+                found.append((part, batch, str(told["input_file_id"])))
     if not found:
         say("no batch is stuck: nothing to replace")
-    for part in found:
-        _tear_up(api, job, part)
+    return found
 
 
-def _tear_up(api: Api, job: Job, part: Part) -> None:
-    batch, upload = part.batch, part.upload
-    assert batch is not None
+def _tear_up(api: Api, job: Job, part: Part, batch: Batch, file_id: str) -> None:
+    """Deletes the input file of a part's batch."""
+    upload = part.upload
     if upload is None or upload.given:
         raise NotAllowed(
             f"batch {safe(batch.id)} runs on a file that this job did not upload; it is not deleted",
             "cancel it instead",
         )
-    found = batch_of(api, part, batch.id)
-    if found.get("input_file_id") not in (upload.file_id, ""):
+    if file_id not in (upload.file_id, ""):
         raise NotAllowed(
             f"batch {safe(batch.id)} was taken over: it runs on another file than this job uploaded",
             "ask the user; cancel_batch.py ends it",
         )
-    now = seen(found, api.clock, batch)
-    if not now.ended:
+    if not may_be_torn(part):
         require_known_file(api, job, upload)
-        if part.submission:
-            part.submission.tearing = True  # from now on the server need not know the file
-            job.save(part)
-        api.delete_file(upload.file_id or "")
-        api.clock.sleep(LAST_ANSWERS_SECONDS)
-        now = seen(batch_of(api, part, batch.id), api.clock, now)
-        if now.running:
-            raise Temporary(
-                f"batch {safe(batch.id)} is {now.status} although its file was deleted",
-                "the same command again later",
-            )
+    if part.submission:
+        part.submission.tearing = True  # from now on the server need not know the file
+        job.save(part)
+    api.delete_file(upload.file_id or "")
+
+
+def _bring_to_its_end(api: Api, job: Job, part: Part, before: Batch) -> None:
+    """Writes down what became of a batch whose input was deleted."""
+    now = seen(batch_of(api, part, before.id), api.clock, before)
+    if now.running:
+        raise Temporary(
+            f"batch {safe(now.id)} is {now.status} although its file was deleted", "the same command again later"
+        )
     if now.completed or now.failed:
         now.status = now.status if now.ended else "cancelled"
         part.batch = now
         job.save(part)
-        say(f"batch {safe(batch.id)} was ended; its {plural(now.completed, 'answer')} are kept")
+        say(f"batch {safe(now.id)} was ended; its {plural(now.completed, 'answer')} are kept")
         return
     part.batch, part.other_batches = None, [*part.other_batches, now]
     part.submission, part.upload, part.estimates = None, None, {}
     job.save(part)
-    say(f"batch {safe(batch.id)} was torn up; it had answered nothing")
+    say(f"batch {safe(now.id)} was torn up; it had answered nothing")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
@@ -51,13 +51,13 @@ def estimated_cost(parts: Sequence[Part], window: str) -> Decimal | None:
 
     None if one is missing or is none.
     """
-    total = Decimal(0)
-    for part in parts:
-        cost = _amount(part.estimates.get(part.window(window), ""))
-        if cost is None:
-            return None
-        total += cost
-    return total if parts else None
+    return _sum(part.estimates.get(part.window(window), "") for part in parts)
+
+
+def _sum(estimates: Iterable[str]) -> Decimal | None:
+    amounts = [_amount(estimate) for estimate in estimates]
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known, Decimal(0)) if known and len(known) == len(amounts) else None
 
 
 def _amount(estimate: str) -> Decimal | None:
@@ -74,13 +74,10 @@ def estimated_now(api: Api, parts: Sequence[Part], window: str) -> Decimal | Non
 
     It guesses from the latest answers of the model, so that it knows more after a trial than before.
     """
-    total = Decimal(0)
-    for part in parts:
-        try:
-            total += Decimal(api.estimate(part.uploaded or "", part.window(window))["total_estimated_cost"])
-        except (Failure, InvalidOperation):
-            return None
-    return total if total.is_finite() and 0 < total < MOST_USD else None
+    try:
+        return _sum(api.estimate(part.uploaded or "", part.window(window))["total_estimated_cost"] for part in parts)
+    except Failure:
+        return None
 
 
 def cost_text(cost: Decimal | None, requests: int = 0) -> str:
@@ -134,22 +131,15 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
 
 def _billed_over_estimate(api: Api, parts: Sequence[Part], window: str) -> Decimal:
     """How many times its estimate the service billed for what has ended; at least 1, also where it says nothing."""
-    billed = estimated = Decimal(0)
-    until = api.clock.monotonic() + SPENT_SECONDS
-    for part in parts:
-        guess = estimated_cost([part], window)
-        left = until - api.clock.monotonic()
-        if part.batch and part.batch.ended and part.batch.completed and guess is not None and left > 0:
-            try:
-                bill = _billed(api, part.batch.id, left)
-            except Temporary:
-                break
-            if bill is not None:
-                billed, estimated = billed + bill, estimated + guess
-    return max(Decimal(1), billed / estimated) if estimated else Decimal(1)
-
-
-SPENT_SECONDS = 30.0  # for all batches
+    guesses = {
+        part.batch.id: guess
+        for part in parts
+        if part.batch and part.batch.ended and part.batch.completed
+        if (guess := estimated_cost([part], window)) is not None
+    }
+    bills, _ = _bills(api, list(guesses))
+    estimated = sum(guesses[batch_id] for batch_id in bills)
+    return max(Decimal(1), sum(bills.values()) / Decimal(estimated)) if bills else Decimal(1)
 
 
 class Spent(NamedTuple):
@@ -161,38 +151,34 @@ class Spent(NamedTuple):
 
 
 def spent(api: Api, job: Job) -> Spent | None:
-    """What all attempts of a job cost, as the service says; None where it says nothing, or not all of it in time.
+    """What all attempts of a job cost, as the service says; None where it says nothing, or not all of it in time: a sum
+    that ends where the time did is no cost."""
+    batches = [batch.id for part in job.submitted() for batch in part.batches if batch.completed]
+    bills, in_time = _bills(api, batches)
+    return Spent(sum(bills.values(), Decimal(0)), len(bills), len(batches)) if bills and in_time else None
 
-    Asks once for each batch. Figures may come late, and there are none for a model without a price. Nothing here fails
-    a download.
+
+SPENT_SECONDS = 30.0  # for all batches: nobody waits longer for this
+
+
+def _bills(api: Api, batches: Sequence[str]) -> tuple[dict[str, Decimal], bool]:
+    """What the service says that batches cost, in USD by their ids, of those that it knows; and whether it was in time.
+
+    Asks once for each. Figures may come late, and there are none for a model without a price. Nothing here fails a
+    command.
     """
-    batches = [batch for part in job.submitted() for batch in part.batches if batch.completed]
-    total, known = Decimal(0), 0
-    over = api.clock.monotonic() + SPENT_SECONDS
-    for batch in batches:
-        left = over - api.clock.monotonic()
+    bills: dict[str, Decimal] = {}
+    until = api.clock.monotonic() + SPENT_SECONDS
+    for batch_id in batches:
+        left = until - api.clock.monotonic()
         if left <= 0:
-            return None  # a sum that ends where the time did is no cost
+            return bills, False
         try:
-            cost = _billed(api, batch.id, left)
+            cost = _amount(str(api.analytics(batch_id, left).get("total_cost")))
         except Temporary:
-            if api.clock.monotonic() >= over:
-                return None
-            break  # the answers are in hand: nobody waits for this
+            return bills, api.clock.monotonic() < until
+        except Failure:
+            continue
         if cost is not None:
-            total, known = total + cost, known + 1
-    return Spent(total, known, len(batches)) if known else None
-
-
-def _billed(api: Api, batch_id: str, seconds: float) -> Decimal | None:
-    try:
-        found = api.analytics(batch_id, seconds)
-    except Temporary:
-        raise
-    except Failure:
-        return None
-    try:
-        cost = Decimal(str(found.get("total_cost")))
-    except InvalidOperation:
-        return None
-    return cost if cost.is_finite() and 0 < cost < 10**9 else None
+            bills[batch_id] = cost
+    return bills, True

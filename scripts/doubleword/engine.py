@@ -208,7 +208,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Done:
     delivered = delivery.deliver(api, job, wanted)
     found = delivered.summary
     if found and (UNREAD in found.missing or found.unread):
-        raise retry.unread(job, found.missing.get(UNREAD, 0) + found.unread)
+        raise retry.unread(api, job, found.missing.get(UNREAD, 0) + found.unread)
     # Nothing was written: something is still to come.
     code = exit_code([job], found) if found else ExitCode.STILL_RUNNING
     return Done(code, [str(path) for path in delivered.paths], delivered.facts(job) | {"next": next_step(job)})
@@ -219,7 +219,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Done:
 
 def plan_retry(api: Api, job: Job, wanted: retry.Wanted) -> Done:
     """Plans another attempt for what has no result. Free."""
-    plan = retry.planned(api, job, lambda: retry.plan(job, wanted))
+    plan = retry.planned(api, job, lambda: retry.plan(api, job, wanted))
     for kind, count in plan.kinds.items():
         say(f"planned: {plural(count, 'request')} ({kind})")
     for kind, count in plan.left_out.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -294,3 +296,30 @@ def test_after_a_yes_what_a_deleted_batch_had_counted_and_nobody_holds_can_be_pl
     planned = trouble.run("retry_failed", requests)
     assert planned.code == 0, planned.err
     assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 4
+
+
+def test_answers_that_were_purged_with_their_batch_before_they_were_fetched_have_a_way_on(
+    make_trouble: MakeTrouble,
+) -> None:
+    """They never come: what would have them names the command that counts the batch as ended."""
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")], purge_interval=1e9)
+    requests = write_requests(Path("r.jsonl"), 4)
+    trouble.submit(requests)
+    assert trouble.run("poll", requests).code == 0
+    trouble.clock.ahead += 600
+    (batch,) = trouble.oracle.batches()
+    headers = {"Authorization": f"Bearer {KEY}"}
+    told = http.get(f"{trouble.server.base_url}/batches/{batch.id}", headers=headers).json()
+    assert http.delete(f"{trouble.server.base_url}/batches/{batch.id}", headers=headers).status_code == 204
+    with closing(sqlite3.connect(trouble.server.database)) as database, database:
+        database.execute("DELETE FROM files WHERE id = ?", (told["output_file_id"],))
+    for command in ("download", "run_batch"):
+        stopped = trouble.run(command, requests, "--json")
+        assert stopped.code == 5, stopped.err
+        assert "create_batch.py r.jsonl --again" in json.loads(stopped.err.splitlines()[-1])["error"]["next"]
+
+    assert trouble.run("create_batch", requests, "--again").code == 0
+    assert trouble.run("download", requests).code == 9
+    assert trouble.run("retry_failed", requests).code == 0
+    trouble.server.settings.fail.clear()
+    assert trouble.run("run_batch", requests).code == 0

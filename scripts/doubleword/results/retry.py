@@ -72,7 +72,7 @@ def planned(api: Api, job: Job, plan: Callable[[], Plan]) -> Plan:
     raise Temporary("another command changes this job all the time", "the same command again later")
 
 
-def plan(job: Job, wanted: Wanted) -> Plan:
+def plan(api: Api, job: Job, wanted: Wanted) -> Plan:
     """Plans what failed, was cancelled or is missing; with `max_tokens` what was cut short, too, under that limit.
 
     Fetch first; the lock must be held.
@@ -96,12 +96,26 @@ def plan(job: Job, wanted: Wanted) -> Plan:
 
     made = _plan(job, "rest" if job.has_rest else "retry", chosen, wanted.max_tokens)
     if made.path is None and merge.UNREAD in made.left_out:
-        raise unread(job, made.left_out[merge.UNREAD])
+        raise unread(api, job, made.left_out[merge.UNREAD])
     return made
 
 
-def unread(job: Job, requests: int) -> Temporary:
-    """The server counts answers that it has not handed out: a download brings them, another attempt pays for them."""
+def unread(api: Api, job: Job, requests: int) -> Failure:
+    """The server counts answers that it has not handed out: a download brings them, another attempt pays for them.
+
+    Those of a batch that was deleted on the server never come: the user may count it as ended with what was fetched.
+    """
+    for batch in [batch for part in job.submitted() for batch in part.batches]:
+        try:
+            if batch.fetched is not None and not batch.fetched.whole:
+                api.batch(batch.id)
+        except NotFound as error:
+            return NotFound(
+                f"{error.what}, and not all that it answered was fetched: {plural(requests, 'request')}, which are paid"
+                " for",
+                f"ask the user: {command('create_batch.py', job, '--again')} counts it as ended, so that what it"
+                " answered can be paid for anew",
+            )
     return Temporary(
         f"the server counts answers that it has not handed out yet: {plural(requests, 'request')} may be among them;"
         " they are paid for",

@@ -51,9 +51,8 @@ def count_as_ended(api: Api, job: Job) -> None:
     require_same_server(api, job)
     known: set[str] = set()
     gone: list[tuple[Part, Batch, NotFound]] = []
-    for part in job.submitted():
-        batch = part.batch
-        if batch is None or (batch.fetched and batch.fetched.whole):
+    for part, batch in [(held, batch) for held in job.submitted() for batch in held.batches]:
+        if batch.fetched and batch.fetched.whole:
             continue
         try:
             found = seen(batch_of(api, part, batch.id), api.clock, batch)
@@ -67,9 +66,9 @@ def count_as_ended(api: Api, job: Job) -> None:
         stop = stop_unless_deleted(api, job, part, batch, error, known)
         if stop and not agreed and not known:
             raise stop
-        held = batch.fetched
-        counts = (held.completed, held.failed) if held else (0, 0)
-        part.batch = replace(batch, status=DELETED, completed=counts[0], failed=counts[1])
+        kept = batch.fetched
+        counts = (kept.completed, kept.failed) if kept else (0, 0)
+        part.learn(replace(batch, status=DELETED, completed=counts[0], failed=counts[1]))
         job.save(part)
         rest = next_command("retry_failed.py", job.request_file())
         say(f"{error.what}: it counts as ended; {rest} plans what it left")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_SIGNS = "-=+@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b"  # full-width and small forms, too
-_SIGN = f"[{_SIGNS}]"
+SIGNS = "-=+@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b"  # full-width and small forms, too
+_SIGN = f"[{SIGNS}]"
 # What programs skip before a formula, or do not show: white space, control characters, marks of width and direction.
 _SKIPPED = "[\\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 _FORMULA = re.compile(f"[\t\r\n]|{_SKIPPED}*{_SIGN}")
@@ -38,7 +38,7 @@ def enclosed(cell: str) -> str:
 
 def _has_later(cell: str, start: int) -> bool:
     """Whether from there on a sign stands behind a character that may end a cell."""
-    return any(map(cell.__contains__, _SIGNS)) and _LATER.search(cell, start + 1) is not None
+    return any(map(cell.__contains__, SIGNS)) and _LATER.search(cell, start + 1) is not None
 
 
 def guarded(cell: str, delimiter: str = "") -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NoReturn
 from unicodedata import normalize
 
 from ..base.console import say
@@ -39,26 +39,21 @@ class Column:
     of: str
     key: str  # the source's column, the property of the answer ("" for all of it), or the name in ON_REQUEST
 
-    def cell(self, cells: dict[str, Any], answer: Answer) -> Any:
-        """Its cell of a row."""
+    def reader(self) -> Callable[[dict[str, Any], Answer], Any]:
+        """Gives its cell of a row."""
+        key = self.key
         if self.of == "source":
-            return value(cells, self.key)
+            return lambda cells, _: value(cells, key)
         if self.of == "request":
-            return ON_REQUEST[self.key](answer)
-        if not self.key:
-            return answer.value
-        return answer.value.get(self.key) if isinstance(answer.value, dict) else None
+            return lambda _, answer: ON_REQUEST[key](answer)
+        if not key:
+            return lambda _, answer: answer.value
+        return lambda _, answer: answer.value.get(key) if isinstance(answer.value, dict) else None
 
 
-class Joined(NamedTuple):
-    """A row of the source with its answer; without one the row is not in the table.
-
-    `raw`: its text and line end, where the table keeps the form of the source; a blank line has no cells.
-    """
-
-    cells: dict[str, Any]
-    answer: Answer | None
-    raw: str = ""
+# A row of the source with its answer, without which it is not in the table; and its text with its line end, where the
+# table keeps the form of the source: a blank line has no cells.
+Joined = tuple[dict[str, Any], Answer | None, str]
 
 
 @dataclass(frozen=True)
@@ -264,33 +259,26 @@ def joined(table: Table, requested: Iterable[str], find: Find, partial: bool = F
     `requested` names.
     """
     if table.source is None:
-        yield from (Joined({}, _kept(_found(find, custom_id, custom_id), partial)) for custom_id in requested)
+        for custom_id in requested:
+            answer = find(custom_id) or _refuse(custom_id)
+            yield {}, None if partial and answer.value is None else answer, ""
         return
-    prefix = table.prefix or ""
+    prefix, sampled = table.prefix or "", table.sampled
     for row, raw in _rows(table.source, table.keeps_form):
         if row is None:
-            yield Joined({}, None, raw)
-            continue
-        if row.custom_id is None:
-            found = None if table.sampled else Answer("", error=NOT_IN_JOB)
-            yield Joined(row.cells, _kept(found, partial), raw)
-            continue
-        found = _found(find, prefix + row.custom_id, f"row {row.line} of the source")
-        yield Joined(row.cells, _kept(found, partial), raw)
+            yield {}, None, raw
+        elif row.custom_id is None:
+            yield row.cells, None if sampled or partial else Answer("", error=NOT_IN_JOB), raw
+        else:
+            answer = find(prefix + row.custom_id) or _refuse(f"row {row.line} of the source")
+            yield row.cells, None if partial and answer.value is None else answer, raw
 
 
-def _found(find: Find, custom_id: str, what: str) -> Answer:
-    found = find(custom_id)
-    if found is None:
-        raise BadInput(
-            f"{safe(what, 80)} has no request in this job, or not in this order", "the rows or the request file changed"
-        )
-    return found
+def _refuse(what: str) -> NoReturn:
+    raise BadInput(
+        f"{safe(what, 80)} has no request in this job, or not in this order", "the rows or the request file changed"
+    )
 
 
 def _rows(source: Source, as_written: bool) -> Iterator[tuple[Row | None, str]]:
     return source.read_written() if as_written else ((row, "") for row in source.read())
-
-
-def _kept(answer: Answer | None, partial: bool) -> Answer | None:
-    return None if partial and answer is not None and answer.value is None else answer

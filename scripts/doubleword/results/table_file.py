@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..base.console import say
 from ..base.failures import BadInput
-from ..base.files import whole_file
+from ..base.files import BLOCK_BYTES, whole_file
 from ..base.text import safe
-from ..rows.cell_text import text
+from ..rows.cell_text import json_text, text
 from ..rows.csv_dialect import Dialect
 from ..rows.csv_records import Record, line_end, records, split_raw
 from ..rows.left_out import Tally
 from ..rows.source import Source
 from .answer import parsed_text, split_thinking
-from .formula_guard import enclosed, guarded
+from .formula_guard import SIGNS, enclosed, guarded
 from .hashed import Hashed
 from .table import Column, Joined, Rows, Table
+from .table_answers import Answer
 
 MARK = b"\xef\xbb\xbf"
 
@@ -38,6 +41,12 @@ class _Unheld(Exception):
     """An answer that the encoding of the source cannot hold."""
 
 
+class Cell(Protocol):
+    """A text as a cell of the table. `added`: it comes from the server, and is guarded."""
+
+    def __call__(self, text: str, added: bool = False) -> str: ...
+
+
 Before = Callable[[Path, str], None]  # is told of the whole file before its rename, and its SHA-256 if that is known
 
 
@@ -49,55 +58,90 @@ def write(table: Table, rows: Rows, path: Path | None, before: Before) -> Writte
 
         return Written(rows=write_parquet(table, rows, path, lambda made: before(made, "")))
     if ending == ".jsonl":
-        return _written(table, path, before, lambda written: _json_lines(table, rows(table), written))
+        plain = Dialect("utf-8", b"", "", "\n", False)
+        return _written(table, path, before, plain, lambda written: _json_lines(table, rows(table), written))
     dialect = _dialect(table)
     try:
-        return _written(table, path, before, lambda written: _delimited(table, rows(table), dialect, written))
+        return _written(table, path, before, dialect, lambda made: _delimited(table, rows(table), dialect, made))
     except _Unheld:
         pass
     if path is not None:
         what = f"{safe(path)} is in UTF-8 with a mark: {dialect.encoding}, in which its source is, cannot hold"
         say(f"{what} every answer")
     other = Dialect("utf-8", MARK, dialect.delimiter, dialect.line_end, dialect.quotes_all)
-    written = _written(table, path, before, lambda written: _delimited(table, rows(table), other, written))
+    written = _written(table, path, before, other, lambda made: _delimited(table, rows(table), other, made))
     written.encoding = "utf-8"
     return written
 
 
-def _written(table: Table, path: Path | None, before: Before, made: Callable[[Written], Iterator[bytes]]) -> Written:
+def _written(
+    table: Table, path: Path | None, before: Before, dialect: Dialect, made: Callable[[Written], Iterator[str]]
+) -> Written:
     written = Written()
     if path is None:
-        for _ in made(written):
+        for _ in _encoded(made(written), dialect):
             pass
         return written
     with whole_file(path, table.made_from, lambda whole: before(whole, written.sha256)) as file:
         hashed = Hashed(file)
-        for line in made(written):
-            hashed.write(line)
+        for block in _encoded(made(written), dialect):
+            hashed.write(block)
         written.sha256 = hashed.digest()
     return written
+
+
+def _encoded(lines: Iterable[str], dialect: Dialect) -> Iterator[bytes]:
+    """The lines in blocks of bytes, the mark before the first."""
+    held, size, mark = list[str](), 0, dialect.mark
+
+    def block() -> bytes:
+        try:
+            utf = dialect.encoding.startswith("utf")
+            return mark + "".join(held).encode(dialect.encoding, "backslashreplace" if utf else "strict")
+        except UnicodeEncodeError:
+            raise _Unheld from None
+
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= BLOCK_BYTES:
+            yield block()
+            held, size, mark = [], 0, b""
+    yield block()
 
 
 # --- JSONL -------------------------------------------------------------------------------------------
 
 
-def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Iterator[bytes]:
+def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Iterator[str]:
     sparse = table.source is not None and table.source.format in ("jsonl", "json")  # a row may lack a key
+    columns = [
+        (
+            f"{encode_basestring(column.name)}: ",
+            column.reader(),
+            column.key if sparse and column.of == "source" and column.key == column.name else None,
+            column.of == "answer" and table.expected is None,
+        )
+        for column in table.columns
+    ]
     for cells, answer, _ in rows:
         if answer is None:
             continue
-        found: dict[str, Any] = {}
-        for column in table.columns:
-            if sparse and column.of == "source" and column.key == column.name and column.key not in cells:
-                continue
-            found[column.name] = _value(column, column.cell(cells, answer), table)
-        yield text(found).encode("utf-8", "backslashreplace") + b"\n"
+        members = []
+        for name, cell_of, needed, free in columns:
+            if needed is None or needed in cells:
+                cell = cell_of(cells, answer)
+                if cell.__class__ is not str or (free and "{" in cell):
+                    members.append(name + json_text(_value(cell) if free else cell))
+                else:
+                    members.append(name + encode_basestring(cell))
+        yield f"{{{', '.join(members)}}}\n"
         written.rows += 1
 
 
-def _value(column: Column, cell: Any, table: Table) -> Any:
+def _value(cell: Any) -> Any:
     """An answer that is the text of an object is that object: the next stage names what is in it."""
-    if column.of != "answer" or table.expected is not None or not isinstance(cell, str):
+    if not isinstance(cell, str):
         return cell
     bare = split_thinking(cell)[1].strip()
     if not bare.startswith("{") and not (bare.startswith("```") and bare.endswith("```")):
@@ -119,31 +163,41 @@ def _dialect(table: Table) -> Dialect:
     return Dialect(own.encoding, own.mark, delimiter, own.line_end, own.quotes_all)
 
 
-def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[bytes]:
-    """The header, then a row each; the first begins with the mark."""
-    made = _as_it_stands(table, rows, dialect, written) if table.keeps_form else _anew(table, rows, dialect, written)
-    held = dialect.encoding.startswith("utf")
-    mark = dialect.mark
-    for line in made:
-        try:
-            yield mark + line.encode(dialect.encoding, "backslashreplace" if held else "strict")
-        except UnicodeEncodeError:
-            raise _Unheld from None
-        mark = b""
+def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str]:
+    """The header, then a row each."""
+    of = _as_it_stands if table.keeps_form else _anew
+    return of(table, rows, dialect, written, _cell_in(dialect, table.guard, written))
 
 
-def _anew(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str]:
-    def line(cells: Iterable[str]) -> str:
-        return dialect.text([_quoted(cell, table, dialect) for cell in cells]) + dialect.line_end
+def _cell_in(dialect: Dialect, guard: bool, written: Written) -> Cell:
+    """Makes of a text a cell as it stands in such a table, in quotes where it needs them."""
+    # Where none of these is in a text, it is no formula, under whatever delimiter, and needs no quotes.
+    special = re.compile(f'[{SIGNS}\t\r\n"{re.escape(dialect.delimiter)}]').search
 
-    yield line(column.name for column in table.columns)
+    def cell(text: str, added: bool = False) -> str:
+        if special(text) is None:
+            return f'"{text}"' if dialect.quotes_all else text
+        if guard and added:
+            safe_text = guarded(text, dialect.delimiter)
+            written.guarded += safe_text != text
+            text = safe_text
+        return (guard and enclosed(text)) or dialect.quoted(text)
+
+    return cell
+
+
+def _anew(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written, cell: Cell) -> Iterator[str]:
+    yield dialect.text([cell(column.name) for column in table.columns]) + dialect.line_end
+    columns = [(_text_of(column, table), column.of != "source") for column in table.columns]
     for cells, answer, _ in rows:
         if answer is not None:
-            yield line(_text(c, c.cell(cells, answer), table, dialect, written) for c in table.columns)
+            yield dialect.text([cell(of(cells, answer), added) for of, added in columns]) + dialect.line_end
             written.rows += 1
 
 
-def _as_it_stands(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str]:
+def _as_it_stands(
+    table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written, cell: Cell
+) -> Iterator[str]:
     """Every cell of the source as it is written there, with its line end; blank lines, too, if no row is left out."""
     if table.source is None:
         raise AssertionError("there is no source to keep the form of")
@@ -153,30 +207,26 @@ def _as_it_stands(table: Table, rows: Iterable[Joined], dialect: Dialect, writte
     if table.all_source:
         own = own[len(places) :]
     width, delimiter = len(header.cells), dialect.delimiter
+    at_the_end = table.all_source and width == len(places)
+    columns = [(_text_of(column, table), column.of != "source") for column, place in own if place < 0 or at_the_end]
 
     def line(raw: str, cells: list[str]) -> str:
         """The record with the cells that are not its own."""
         end = line_end(raw)
         stands = raw[: len(raw) - len(end)]
-        if table.all_source and width == len(places):
+        if at_the_end:
             return delimiter.join((stands, *cells)) + end
-        there = split_raw(stands, delimiter)
+        there, new = split_raw(stands, delimiter), iter(cells)
         first = [*there, *[""] * (width - len(there))] if table.all_source else []
-        rest = [there[place] if place >= 0 else cell for (_, place), cell in zip(own, cells, strict=True)]
-        return dialect.text([*first, *rest]) + end
+        return dialect.text([*first, *(there[place] if place >= 0 else next(new) for _, place in own)]) + end
 
-    yield "".join(before) + line(header.raw, [dialect.quoted(column.name) for column, _ in own])
+    yield "".join(before) + line(header.raw, [cell(column.name) for column, place in own if place < 0 or at_the_end])
     for cells, answer, raw in rows:
         if answer is not None:
-            made = (_text(c, c.cell(cells, answer), table, dialect, written) for c, _ in own)
-            yield line(raw, [_quoted(cell, table, dialect) for cell in made])
+            yield line(raw, [cell(of(cells, answer), added) for of, added in columns])
             written.rows += 1
         elif not cells and not table.sampled:
             yield raw
-
-
-def _quoted(cell: str, table: Table, dialect: Dialect) -> str:
-    return (table.guard and enclosed(cell)) or dialect.quoted(cell)
 
 
 def _head(source: Source) -> tuple[list[str], Record]:
@@ -189,13 +239,17 @@ def _head(source: Source) -> tuple[list[str], Record]:
     raise BadInput(f"{safe(source.path)} is empty; a line of headers was expected")
 
 
-def _text(column: Column, cell: Any, table: Table, dialect: Dialect, written: Written) -> str:
-    """A cell as text. What the server sent is guarded; the source's cells stay as they are."""
-    if column.of == "source":
+def _text_of(column: Column, table: Table) -> Callable[[dict[str, Any], Answer], str]:
+    """Gives a cell of this column as text."""
+    cell_of = column.reader()
+    with_calls = column.of == "answer" and table.expected is None
+
+    def found(cells: dict[str, Any], answer: Answer) -> str:
+        cell = cell_of(cells, answer)
+        if cell.__class__ is str:
+            return cell
+        if with_calls and isinstance(cell, dict):  # a text beside calls of tools
+            return f"{cell['text']}\n{text(cell['tool_calls'])}"
         return text(cell)
-    if isinstance(cell, dict) and column.of == "answer" and table.expected is None:  # a text beside calls of tools
-        cell = f"{cell['text']}\n{text(cell['tool_calls'])}"
-    shown = text(cell)
-    safe_cell = guarded(shown, dialect.delimiter) if table.guard else shown
-    written.guarded += safe_cell is not shown and safe_cell != shown
-    return safe_cell
+
+    return found

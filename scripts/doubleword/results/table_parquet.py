@@ -108,10 +108,11 @@ def _kinds(table: Table, rows: Rows) -> dict[str, Kind]:
     """What the values of each column are, by its name. Where all cells of the source are texts, it is not read."""
     kinds = {column.name: _asked_for(table, column) for column in table.columns}
     texts = table.source is not None and table.source.format in TEXTS
+    columns = [(column.reader(), kinds[column.name]) for column in table.columns]
     for cells, answer, _ in rows(table.answers_alone if texts else table):
         if answer is not None:
-            for column in table.columns:
-                kinds[column.name].see(column.cell(cells, answer))
+            for cell_of, kind in columns:
+                kind.see(cell_of(cells, answer))
     return kinds
 
 
@@ -120,10 +121,12 @@ def _batches(table: Table, rows: Rows, kinds: dict[str, Kind], schema: Any) -> I
     import pyarrow
 
     known = _types_of_source(table)
-    columns = [(column, None if column.name in known else kinds[column.name], list[Any]()) for column in table.columns]
+    columns = [
+        (column.reader(), None if column.name in known else kinds[column.name], list[Any]()) for column in table.columns
+    ]
 
     def batch() -> Any:
-        arrays = [_array(cells, schema.field(column.name).type) for column, _, cells in columns]
+        arrays = [_array(cells, kind) for (_, _, cells), kind in zip(columns, schema.types, strict=True)]
         for _, _, cells in columns:
             cells.clear()
         return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
@@ -132,8 +135,8 @@ def _batches(table: Table, rows: Rows, kinds: dict[str, Kind], schema: Any) -> I
     for row, answer, _ in rows(table):
         if answer is None:
             continue
-        for column, kind, cells in columns:
-            cell = column.cell(row, answer)
+        for cell_of, kind, cells in columns:
+            cell = cell_of(row, answer)
             cells.append(cell if kind is None else _as(cell, kind))
             size += len(cell) if cell.__class__ is str else 8
         count += 1

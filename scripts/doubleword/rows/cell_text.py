@@ -66,7 +66,7 @@ def text(cell: Any) -> str:
     if is_empty(cell):
         return ""
     if isinstance(cell, (bool, int, list, dict, tuple)) or (isinstance(cell, float) and isfinite(cell)):
-        return _json(cell)
+        return json_text(cell)
     return _scalar(cell)
 
 
@@ -98,7 +98,8 @@ def is_text(cell: Any) -> bool:
         return False
 
 
-def _json(cell: Any) -> str:
+def json_text(cell: Any) -> str:
+    """A cell as JSON: what JSON has no form for as its text, nothing as null."""
     try:
         return as_json(cell, _scalar)
     except (ValueError, TypeError):  # NaN or Infinity inside, or keys that are no texts

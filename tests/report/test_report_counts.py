@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doubleword.report.counts import Histogram, Tally
-from doubleword.report.prompts import Piece, Template, named_pieces, pieces
 from doubleword.report.same_prompts import Repeats
+from doubleword.results.prompt_template import Piece, Template, named_pieces, pieces
 
 numbers = st.one_of(st.integers(-1000, 10**6), st.floats(-1e12, 1e12), st.floats(allow_nan=True, allow_infinity=True))
 

@@ -23,11 +23,10 @@ from ..request_file.answer_form import Expected, expected_in
 from ..request_file.lines import lines
 from ..results import line_outcome
 from ..results.answer import split_thinking
+from ..results.prompt_template import Template, spread, template_of
 from ..results.prompt_text import Cells, asked
 from ..results.response_body import Said, as_text
-from . import prompts
 from .counts import Answers, Histogram
-from .prompts import Template
 from .same_prompts import Repeats
 from .sample import Rows, clean
 
@@ -113,10 +112,10 @@ def read(job: Job, now: float) -> Report:
     if not results.exists():
         raise BadInput(f"{safe(requests.name)}: no results have been downloaded yet", next_step(job) or "")
     expected = expected_in(job.request_file())
-    bodies = prompts.spread(requests)
+    bodies = spread(requests)
     first = bodies[0] if bodies else {}
     cells = Cells(job)
-    prompt, before = prompts.template_of(requests, cells, [asked(body) for body in bodies])
+    prompt, before = template_of(requests, cells, bodies)
     report = Report(
         job=job,
         made_at=now,

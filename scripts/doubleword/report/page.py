@@ -11,12 +11,12 @@ from string import Template as Slots
 from ..base.files import whole_file
 from ..base.text import utc
 from ..job.next_step import next_step
+from ..results.prompt_template import Piece, Template
 from ..results.prompt_text import ROW_CELLS
 from . import what_ran
 from .charts import Html, columns, frequency, joined, number, outcome_bar, percent, tag
 from .counts import ROW_VALUES, Histogram, Tally
 from .job_files import Report
-from .prompts import Piece, Template
 from .same_prompts import Repeated
 from .sample import clean, in_script
 from .what_ran import KIND_NAMES, advice, kind_name, verdict

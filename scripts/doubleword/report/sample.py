@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from ..base.text import without_key
+from ..results.sample_pairs import Evenly
 
 SAMPLE = 2_000
 ERRORS = 10_000
@@ -32,17 +33,6 @@ def clean(text: object) -> str:
 def in_script(value: Any) -> str:
     """JSON for a data block of a page: no text in it can end the block or begin another."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(_IN_SCRIPT)
-
-
-class Evenly:
-    """Picks `wanted` of `total` things that come one after the other, spread evenly."""
-
-    def __init__(self, wanted: int, total: int) -> None:
-        self.wanted, self.total, self._at = wanted, max(1, total), 0
-
-    def take(self) -> bool:
-        self._at += 1
-        return self._at * self.wanted // self.total > (self._at - 1) * self.wanted // self.total
 
 
 class Rows:

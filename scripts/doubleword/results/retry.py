@@ -21,6 +21,7 @@ from ..request_file.lines import request_lines
 from ..service.api import Api
 from ..service.submit import require_not_cancelled
 from . import from_batch, merge, spool
+from .sample_pairs import Evenly
 
 
 class StillOpen(Failure):
@@ -146,16 +147,8 @@ def plan_trial(job: Job, count: int) -> Plan:
             f"--trial {count}: only {plural(left, 'request')} of this job are not submitted yet",
             f"{command('run_batch.py', job)} runs them all",
         )
-    seen = 0
-
-    def spread(covered: merge.Covered) -> bool:
-        nonlocal seen
-        if covered.kind != "not_submitted":
-            return False
-        seen += 1
-        return seen * count // left > (seen - 1) * count // left
-
-    return _plan(job, "trial", spread)
+    spread = Evenly(count, left)
+    return _plan(job, "trial", lambda covered: covered.kind == "not_submitted" and spread.take())
 
 
 Chosen = Callable[[merge.Covered], bool]

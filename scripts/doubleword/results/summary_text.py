@@ -11,10 +11,10 @@ from ..job.job import Job
 from ..job.next_step import next_step
 from ..service.cost import Spent
 from .merge import Summary
+from .sample_pairs import OPEN
 from .table_file import Written
 
 KINDS_SHOWN = 8
-OPEN = ("running", "not_submitted")  # what is still to come, while a job is under way
 
 
 def tell(job: Job, summary: Summary, running: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..base.files import LINE_BYTES, open_regular
 from ..base.json_text import fields, read_json
-from ..results.prompt_text import IMAGE, Asked, Cells, asked
+from .prompt_text import IMAGE, Cells, asked
 
 LOOKED_AT = 64  # requests, spread over the file: real tables are sorted
 LOOKED_AT_BYTES = 16_000_000
@@ -33,17 +33,15 @@ def spread(path: Path) -> list[dict[str, Any]]:
         size, left = os.fstat(file.fileno()).st_size, LOOKED_AT_BYTES
         end = 0
         for index in range(LOOKED_AT):
-            start = size * index // LOOKED_AT
-            if start < end and index:
-                continue  # still within the line that was read before
+            start = max(end, size * index // LOOKED_AT)  # of few requests each is read
             file.seek(start)
-            skipped = len(file.readline(LINE_BYTES)) if index else 0
+            skipped = len(file.readline(LINE_BYTES)) if start > end else 0
             raw = file.readline(LINE_BYTES)
             end, left = start + skipped + len(raw), left - skipped - len(raw)
             body = _body(raw)
             if body is not None:
                 found.append(body)
-            if left <= 0:
+            if not raw or left <= 0:
                 break
     return found
 
@@ -55,35 +53,17 @@ def _body(raw: bytes) -> dict[str, Any] | None:
         return None
 
 
-def pieces(texts: Sequence[str], columns: Sequence[str]) -> list[Piece]:
-    """The fixed text at both ends that filled-in prompts share, and one hole between, named if it has one column."""
-    if not texts or all(text == texts[0] for text in texts):
-        return [Piece(texts[0])] if texts else []
-    start = _shared_start(texts)
-    rests = [text[len(start) :] for text in texts]
-    end = _shared_start([rest[::-1] for rest in rests])[::-1]
-    hole = Piece(columns[0] if len(columns) == 1 else "", True)
-    return [piece for piece in (Piece(start), hole, Piece(end)) if piece.text or piece.is_hole]
+def template_of(requests: Path, cells: Cells, bodies: Sequence[dict[str, Any]]) -> tuple[Template, Template]:
+    """(template of the prompt, of what stands before it); with its columns named where the source is still there.
 
-
-def _shared_start(texts: Sequence[str]) -> str:
-    """What all texts begin with, up to the end of a word: cells may begin with the same letters."""
-    first, last = min(texts), max(texts)
-    differs = (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
-    start = first[: next(differs, min(len(first), len(last)))]
-    if any(len(text) > len(start) and text[len(start)].isalnum() for text in texts):
-        start = re.sub(r"\w+\Z", "", start)
-    return start
-
-
-def template_of(requests: Path, cells: Cells, texts: Sequence[Asked]) -> tuple[Template, Template]:
-    """(template of the prompt, of what stands before it); with its columns named where the source is still there."""
+    `bodies`: of `spread`.
+    """
     first, rows = _first_requests(requests), cells.first(COMPARED)
     made = []
     for place in (0, 1):
         filled = [(asked(body)[place], known) for body, known in zip(first, rows, strict=False)]
         found = named_pieces(filled) if filled else None
-        made.append(found or pieces([text[place] for text in texts], cells.used if place == 0 else ()))
+        made.append(found or pieces([asked(body)[place] for body in bodies], cells.used if place == 0 else ()))
     return Template(made[0]), Template(made[1])
 
 
@@ -102,6 +82,32 @@ def named_pieces(filled: Sequence[tuple[str, dict[str, str]]]) -> list[Piece] | 
         if all(_fill(found, texts) == text for text, texts in filled):
             return found
     return None
+
+
+def pieces(texts: Sequence[str], columns: Sequence[str]) -> list[Piece]:
+    """The fixed text at both ends that filled-in prompts share, and one hole between, named if it has one column.
+
+    Cells have words in common, too: the text before ends with a sign or a line, if it has one, else with a word; the
+    text after begins with a line.
+    """
+    if not texts or all(text == texts[0] for text in texts):
+        return [Piece(texts[0])] if texts else []
+    start = _shared_start(texts)
+    cuts = [found.end() for found in re.finditer(r"(?<!\(an image)[:.?!]\s+|\n", start)]
+    if cuts:
+        start = start[: cuts[-1]]
+    elif any(len(text) > len(start) and text[len(start)].isalnum() for text in texts):
+        start = re.sub(r"\w+\Z", "", start)
+    end = _shared_start([text[len(start) :][::-1] for text in texts])[::-1]
+    hole = Piece(columns[0] if len(columns) == 1 else "", True)
+    found = (Piece(start), hole, Piece(end[end.index("\n") :] if "\n" in end else ""))
+    return [piece for piece in found if piece.text or piece.is_hole]
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    first, last = min(texts), max(texts)  # of texts in order, those two have the least in common
+    differs = (place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
+    return first[: next(differs, min(len(first), len(last)))]
 
 
 def _marked(prompt: str, cells: dict[str, str]) -> list[Piece]:

@@ -15,7 +15,6 @@ from ..job.job import Job
 from ..job.next_step import command, next_step
 from ..job.outputs import remove, replacing, require_ours
 from ..job.record import Downloaded
-from ..request_file.answer_form import expected_in
 from ..service import cost, watch
 from ..service.api import Api
 from . import merge, sample_pairs, spool, summary_text, table, table_answers, table_file
@@ -116,29 +115,30 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         running = _under_way(job)  # as of this moment: a batch may have ended meanwhile, or run again
         if running and not wanted.partial:
             return _nothing_yet(job)
-        files, partial_file = Files.of(job, running), Files.of(job, running=True).results
-        ours = [files.results, *([] if running else [files.errors, partial_file])]
-        ours += [wanted.output] if wanted.output else []
-        require_ours(job, *ours)
+        files = Files.of(job, running)
         summary = merge.write(job, files.results, files.errors, api.clock)
         if planned:
             written = _write_table(api.clock, job, planned, wanted, files, summary, running)
         if not running:
-            remove(job, partial_file)
-    paths = [path for path in ours if path.exists()]
-    if not running:
-        _note(api, job, summary, wanted)
+            remove(job, job.beside("partial.jsonl"))
+            _note(api.clock, job, summary, wanted)
+    ours = (files.results, None if running else files.errors, wanted.output)
+    paths = [path for path in ours if path and path.exists()]
     summary_text.tell(job, summary, running)
-    spent, estimated = cost.spent(api, job), _estimated(job)
+    spent = cost.spent(api, job)
+    estimated = cost.estimated_cost(job.submitted(), job.record.options.completion_window or "24h")
     if spent is not None and spent.known == spent.batches and not running:
-        _note_cost(api, job, str(spent.usd))
+        _note_cost(api.clock, job, str(spent.usd))
     summary_text.tell_cost(spent, estimated)
     summary_text.tell_files(job, paths, written, running)
-    pairs = tuple(_pairs(job, wanted, files, summary, running)) if wanted.show else ()
+    pairs: list[dict[str, str]] = []
+    if wanted.show:
+        of = summary.results + sum(summary.errors.values()) if running else summary.requests
+        pairs = sample_pairs.pairs(job, *files, count=wanted.show, of=of, partial=running)
     for pair in pairs:
         to_people(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}")
     status = watch.status_word(job)
-    return Delivered(paths, status, summary, pairs, files, wanted.output, written, spent, estimated)
+    return Delivered(paths, status, summary, tuple(pairs), files, wanted.output, written, spent, estimated)
 
 
 def _under_way(job: Job) -> bool:
@@ -184,30 +184,19 @@ def _write(
     )
 
 
-def _pairs(job: Job, wanted: Wanted, files: Files, summary: merge.Summary, running: bool) -> list[dict[str, str]]:
-    of = summary.results + sum(summary.errors.values()) if running else summary.requests
-    find = table_answers.in_order(*files, expected_in(job.request_file()))
-    came = (found for custom_id in table_answers.requested(job) if (found := find(custom_id)) is not None)
-    return sample_pairs.pairs(job, came, wanted.show, of, running)
-
-
-def _estimated(job: Job) -> Decimal | None:
-    return cost.estimated_cost(job.submitted(), job.record.options.completion_window or "24h")
-
-
-def _note_cost(api: Api, job: Job, usd: str) -> None:
-    with job.locked(api.clock):
+def _note_cost(clock: Clock, job: Job, usd: str) -> None:
+    with job.locked(clock):
         if job.record.downloaded is not None and job.record.downloaded.cost_usd != usd:
             job.record.downloaded.cost_usd = usd
             job.save()
 
 
-def _note(api: Api, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
+def _note(clock: Clock, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
     """What came of the download, and where the table is, for the next command."""
-    with job.locked(api.clock):
+    with job.locked(clock):
         before = job.record.downloaded
         job.record.downloaded = Downloaded(
-            at=api.clock.now(),
+            at=clock.now(),
             batches=len(job.submitted()),
             retryable=summary.retryable,
             most_results=max(summary.results, before.most_results if before else 0),

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from pathlib import Path
 
 from ..base.json_text import fields, read_json
 from ..base.text import safe
 from ..job.job import Job
-from ..request_file.lines import request_lines
+from ..request_file.answer_form import expected_in
+from ..request_file.lines import custom_id_of, request_lines
 from ..rows.cell_text import text
 from .prompt_template import spread, template_of
 from .prompt_text import IMAGE, Cells, asked
-from .table_answers import Answer
+from .table_answers import Answer, in_order
 
 OPEN = ("running", "not_submitted")  # what is still to come, while a job is under way
 SHOWN_CHARACTERS = 300
 
 
-def pairs(job: Job, answers: Iterable[Answer], count: int, of: int, partial: bool) -> list[dict[str, str]]:
+def pairs(job: Job, results: Path, errors: Path, count: int, of: int, partial: bool) -> list[dict[str, str]]:
     """So many {custom_id, prompt, answer, error}, cleaned and cut to 300 characters each.
 
     `of`: how many there are to choose from; `partial`: those alone that came back, answered or failed.
     """
-    cells, bodies = Cells(job), spread(job.request_file())
-    template, _ = template_of(job.request_file(), cells, bodies)
+    requests = job.request_file()
+    cells, bodies = Cells(job), spread(requests)
+    template, _ = template_of(requests, cells, bodies)
     pictured = any(IMAGE in asked(body).prompt for body in bodies)
-    lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
+    find = in_order(results, errors, expected_in(requests))
     found: list[dict[str, str]] = []
     chosen, number = _spread(count, of), -1
-    for raw, answer in zip(lines, answers, strict=False):
-        row = cells.of(answer.custom_id) if pictured else {}
-        if partial and answer.error.partition(":")[0] in OPEN:
+    for raw in (raw for span in job.requests.sections for _, raw in request_lines(requests, span)):
+        custom_id = custom_id_of(raw) or ""
+        answer, row = find(custom_id), cells.of(custom_id) if pictured else {}
+        if answer is None or (partial and answer.error.partition(":")[0] in OPEN):
             continue
         number += 1
         if number in chosen:

@@ -45,7 +45,7 @@ def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = Fa
         raise NotJson(f"more than {DEPTH} levels of brackets") from None
     except ValueError as error:
         raise NotJson(str(error)) from None
-    if _has_brackets(raw, DEPTH) and _deeper(value, DEPTH):
+    if len(raw) > 2 * DEPTH and _has_brackets(raw, DEPTH) and _deeper(value, DEPTH):
         raise NotJson(f"more than {DEPTH} levels of brackets")
     if exact and _LONG.search(raw):
         return json.loads(raw, parse_float=exactly)  # ints have their digits in Python

@@ -86,7 +86,7 @@ def _folded(word: str) -> str:
 
 def _is_seen(text: str) -> bool:
     """Whether there is anything to see in a text: white space, marks of width and NUL are nothing."""
-    return bool(text.strip()) and (len(text) > SHOWN or bool(folded(text.replace("\0", ""))))
+    return not text.isspace() and (len(text) > SHOWN or bool(folded(text.replace("\0", ""))))
 
 
 def _bare(word: str) -> str | Decimal:

@@ -78,12 +78,7 @@ class Looked:
 
     def add(self, raw: bytes) -> Outcome:
         """Takes the next line, without its end."""
-        outcome = outcome_of(raw, self._spool, self.end, self._expected)
-        brief = outcome.brief
-        if brief and len(self._briefs) >= BRIEFS and brief not in self._briefs:
-            outcome = outcome._replace(brief="")
-        elif brief and self._briefs.setdefault(brief, brief) is not brief:
-            outcome = outcome._replace(brief=self._briefs[brief])  # one text for all that are equal
+        outcome = outcome_of(raw, self._spool, self.end, self._expected, self._briefs)
         if len(self._latest) == AT_ONCE:
             self._write_down()
         self._latest.append(outcome)
@@ -156,18 +151,27 @@ def read(spool: Path, expected: Expected | None) -> Iterator[Outcome]:
     return _known[spool][1].outcomes()
 
 
-def outcome_of(raw: bytes, spool: Path, offset: int, expected: Expected | None) -> Outcome:
-    """What one line says, which stands in a file at an offset; `raw` is without its end, `length` has it."""
+def outcome_of(raw: bytes, spool: Path, offset: int, expected: Expected | None, briefs: dict[str, str]) -> Outcome:
+    """What one line says, which stands in a file at an offset; `raw` is without its end, `length` has it. `briefs`:
+    the short answers of the lines before."""
     line, failed = parsed_line(raw)
-    custom_id = line.get("custom_id")
-    place = custom_id if isinstance(custom_id, str) and len(custom_id) <= ID_LENGTH else "", spool, offset, len(raw) + 1
+    custom_id, length = line.get("custom_id"), len(raw) + 1
+    if not isinstance(custom_id, str) or len(custom_id) > ID_LENGTH:
+        custom_id = ""
     if failed:
-        return Outcome(*place, failed.kind, failed.status)
+        return Outcome(custom_id, spool, offset, length, failed.kind, failed.status)
     said, answer = answered(line["response"]["body"], expected)
-    status, used = line["response"]["status_code"], (said.prompt_tokens, said.completion_tokens)
+    kind, brief, numbers = "", "", 0
     if answer.failure:
-        return Outcome(*place, answer.failure[0], status, said.cut, *used)
-    return Outcome(*place, "", status, said.cut, *used, _brief(answer.value), _numbers(said))
+        kind = answer.failure[0]
+    elif said.vectors:
+        numbers = len(said.vectors[0]) if isinstance(said.vectors[0], list) else 0
+    else:
+        brief = _brief(answer.value, briefs)
+    used = said.prompt_tokens, said.completion_tokens
+    return Outcome(
+        custom_id, spool, offset, length, kind, line["response"]["status_code"], said.cut, *used, brief, numbers
+    )
 
 
 def answered(body: dict[str, Any], expected: Expected | None) -> tuple[Said, Judged]:
@@ -176,15 +180,11 @@ def answered(body: dict[str, Any], expected: Expected | None) -> tuple[Said, Jud
     return said, judged(said, expected)
 
 
-def _brief(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 2 * BRIEF:
+def _brief(value: Any, briefs: dict[str, str]) -> str:
+    """An answer that is a short text; one object for all that are equal, and none where too many differ."""
+    if not isinstance(value, str) or len(value) > 2 * BRIEF or len(text := value.strip()) > BRIEF or "\n" in text:
         return ""
-    text = value.strip()
-    return value if len(text) <= BRIEF and "\n" not in text else ""
-
-
-def _numbers(said: Said) -> int:
-    return len(said.vectors[0]) if said.vectors and isinstance(said.vectors[0], list) else 0
+    return briefs.setdefault(value, value) if len(briefs) < BRIEFS else briefs.get(value, "")
 
 
 def error_of(raw: bytes, expected: Expected | None) -> Failed | None:

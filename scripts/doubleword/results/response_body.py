@@ -36,8 +36,7 @@ def read(body: dict[str, Any]) -> Said:
     """What is in a body."""
     failure = _error(body.get("error"))
     said = Said(failure=failure) if failure else _said(body)
-    prompt, completion = _tokens(body.get("usage"))
-    return said._replace(prompt_tokens=prompt, completion_tokens=completion)
+    return Said(*said[:6], *_tokens(body.get("usage")), said.failure)
 
 
 def _said(body: dict[str, Any]) -> Said:
@@ -91,9 +90,10 @@ def _choices(body: dict[str, Any]) -> Said:
     finish = _text(choice.get("finish_reason"))
     message = choice.get("message")
     if isinstance(message, dict):
-        text = _joined(message.get("content"))
-        refused = _text(message.get("refusal")) or _refused(message.get("content"))
-        calls = _dicts(message.get("tool_calls"))
+        content, calls = message.get("content"), message.get("tool_calls")
+        text = content if isinstance(content, str) else _joined(content)
+        refused = _text(message.get("refusal")) or (_refused(content) if content is not text else "")
+        calls = _dicts(calls) if calls else []
         if not calls and isinstance(message.get("function_call"), dict):
             calls = [message["function_call"]]
         reasoning = _joined(message.get("reasoning_content")) or _joined(message.get("reasoning"))
@@ -105,8 +105,9 @@ def _choices(body: dict[str, Any]) -> Said:
     if finish not in _USUAL_ENDS and word(finish) in _BROKEN_OFF:
         said = failure[1] if failure else f"finish_reason {safe(finish, 40)}" + (text and f": {safe(text, 200)}")
         failure = word(finish), said
-    failure = failure or _refusal(refused, text)
-    return Said(text, calls, [], reasoning, finish, finish == "length", failure=failure)
+    if refused:
+        failure = failure or _refusal(refused, text)
+    return Said(text, calls, [], reasoning, finish, finish == "length", 0, 0, failure)
 
 
 def _response(body: dict[str, Any]) -> Said:

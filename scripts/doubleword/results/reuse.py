@@ -137,7 +137,7 @@ def _from_files(requests: Path, results: Path) -> Iterator[Answer]:
             if line.blank or not raw:
                 continue
             request = _object(line.raw, requests, line.number)
-            found = outcomes.outcome_of(raw, results, offset, expected)
+            found = outcomes.outcome_of(raw, results, offset, expected, {})
             if found.custom_id == request.get("custom_id"):
                 if found.is_result and named_once(found.custom_id):
                     yield Answer(digest_of(request), results, offset, len(raw))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from doubleword.base import json_text
 from doubleword.request_file.answer_form import Expected, choice_format, expected_of
-from doubleword.results import line_outcome
+from doubleword.results import line_outcome, response_body
 from doubleword.results.answer import split_thinking
 from doubleword.results.schema_fit import misfit
 from doubleword.rows.cell_text import text
@@ -547,3 +547,36 @@ def test_a_reason_that_is_no_text_is_read_as_it_is(body: Any, with_orjson: bool)
     assert failed is not None
     assert failed.kind == "http_400"
     assert body != {"error": {"message": "too long"}} or failed.text == "too long"
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    "",
+    "length",
+    "error",
+    0,
+    7.0,
+    True,
+    [],
+    {},
+    ["x"],
+    {"text": "x"},
+    [{"text": "x", "refusal": "no"}],
+    {"message": "x"},
+)
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+def test_what_a_body_says_is_the_same_at_one_look_and_read_with_care(value: Any) -> None:
+    usual = chat("fine", choices=[{"finish_reason": "stop", "index": 0, "message": {"role": "assistant"}}])
+    names = ["error", "choices", "output", "content", "data", "usage", "finish_reason", "message", "text", "refusal"]
+    names += ["role", "tool_calls", "function_call", "reasoning", "prompt_tokens", "completion_tokens", "index"]
+    for name in names:
+        for where in range(4):
+            body: dict[str, Any] = json.loads(json.dumps(usual))
+            message = body["choices"][0]["message"]
+            message["content"] = "fine"
+            (body, body["choices"][0], message, body["usage"])[where][name] = value
+            said = response_body.read(body)
+            message["annotations"] = ["x"]  # not usual, and of no meaning
+            assert response_body.read(body) == said, (name, where)

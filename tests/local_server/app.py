@@ -11,6 +11,7 @@ The tables of `server.database` are described in `local_server.storage`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import sys
@@ -197,7 +198,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        self._server.leave()
         self._thread.join()
 
     def __enter__(self) -> LocalServer:
@@ -210,13 +211,26 @@ class LocalServer:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn looks every 0.1 s whether it should stop; hundreds of tests would wait for that."""
+    """uvicorn looks every 0.1 s whether it should stop; hundreds of tests would wait for that: `leave` wakes it."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
+        await super().startup(sockets)
 
     async def main_loop(self) -> None:
         tick = 0
         while not await self.on_tick(tick):
-            await asyncio.sleep(0.01 if self.config.app.settings.speed > 1 else 0.1)  # type: ignore[union-attr]
+            timer = self._loop.call_later(0.1, self._woken.set)
+            await self._woken.wait()
+            timer.cancel()
+            self._woken.clear()
             tick = (tick + 1) % 864_000
+
+    def leave(self) -> None:
+        """To be called once it has started, from any thread."""
+        self.should_exit = True
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._woken.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Where nothing is being answered, without the 0.1 s that uvicorn then waits all the same."""

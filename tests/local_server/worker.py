@@ -110,12 +110,12 @@ class Worker:
     # -- claiming
 
     async def _claim_loop(self) -> None:
-        interval = self._settings.scaled(self._settings.claim_interval)
+        interval, loop = self._settings.scaled(self._settings.claim_interval), asyncio.get_running_loop()
         while True:
-            try:
-                await asyncio.wait_for(self._more.wait(), interval)
-            except (asyncio.TimeoutError, TimeoutError):
-                pass
+            # A `wait_for` would make a task of each wait, hundreds a second where the server's time passes fast.
+            timer = loop.call_later(interval, self._more.set)
+            await self._more.wait()
+            timer.cancel()
             self._more.clear()
             room = self._room()
             if room and request_store.has_work(self._database.reader):
@@ -222,6 +222,8 @@ class Worker:
 
     async def _abort_cancelled(self) -> None:
         """Ends what is in flight for cancelled batches; until this comes round, their answers still land."""
+        if not self._in_flight:
+            return
         rows = self._database.reader.execute("SELECT seq FROM batches WHERE cancelling_at IS NOT NULL")
         cancelled = {row["seq"] for row in rows}
         for seq, task in list(self._in_flight.items()):

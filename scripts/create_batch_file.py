@@ -36,11 +36,11 @@ from doubleword.base.command_line import given, parser, run
 from doubleword.base.console import answer, say
 from doubleword.base.failures import TYPE_CHECKING, Clock, ExitCode
 from doubleword.base.text import next_command, safe
-from doubleword.request_file.flags import ENDPOINTS, require_sense, texts
 
 if TYPE_CHECKING:
     from doubleword.request_file.body import Asked
 
+ENDPOINTS = "chat/completions, completions, embeddings, responses, messages"
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 SHOWN = 3  # requests of a dry run
 
@@ -71,7 +71,7 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     add("--system-file", type=Path, metavar="FILE", help="the same, from a file")
     add("--template", type=Path, metavar="FILE", help="JSON list of messages (several turns) in place of --prompt")
     add("--image-column", action="append", metavar="COL", help="image files or addresses to show; may be repeated")
-    add("--endpoint", metavar="URL", help="/v1/ and one of " + ", ".join(ENDPOINTS))
+    add("--endpoint", metavar="URL", help=f"/v1/ and one of {ENDPOINTS}")
     add("--choices", metavar="A,B,C", help="every answer is one of these words; quoted as in CSV")
     add("--schema", type=Path, metavar="FILE", help="JSON schema that every answer must fit")
     add("--max-tokens", type=int, metavar="N", help="longest answer, in tokens: bounds the cost")
@@ -89,6 +89,8 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     add("--part-requests", type=int, default=50_000, metavar="N", help="requests in a part, at most (50,000)")
     add("--part-bytes", type=int, default=200_000_000, metavar="N", help="bytes in a part, at most (200,000,000)")
     args = flags.parse_args(arguments)
+    from doubleword.request_file.flags import require_sense, texts
+
     here = given(args)
     require_sense(here, _examples())
     vars(args).update(texts(here))

@@ -56,16 +56,20 @@ class _Check:
         self.counts: Counter[str] = Counter()
         self.models: Counter[str] = Counter()
         self.unwise: Counter[str] = Counter()
+        self.harmless: Counter[str] = Counter()
         self.ids = Repeats()
         self.id_bytes = 0
         self.bodies = Repeats() if bodies else None
         self._like = self._none = Likeness(b"", b"", "", [])
         self._in_full, self._before = 0, b""
 
-    def add(self, number: int, raw: bytes) -> None:
+    def add(self, line: Line) -> None:
+        raw = line.raw
         custom_id = self._like.custom_id(raw)
         if custom_id is None:
-            custom_id = self._look(number, raw)
+            custom_id = self._look(line.number, raw)
+            self.harmless["CRLF line ends"] += raw.endswith(b"\r\n")
+            self.harmless["a byte order mark"] += line.number == 1 and line.start == len(BOM)
         else:
             self._like.lines += 1
             self._in_full = 0
@@ -119,6 +123,7 @@ class _Check:
         """Counts what was learnt of one line for all the lines like it."""
         if self._like.lines:
             self.models[self._like.model] += self._like.lines
+            self.harmless["CRLF line ends"] += self._like.lines * self._like.crlf
             for what in self._like.unwise:
                 self.unwise[what] += self._like.lines
         self._like = self._none
@@ -189,20 +194,15 @@ def examine(
 
     `bodies`: requests that ask the same are counted, too, which takes a tenth longer.
     """
-    checked, harmless = _Check(endpoint, bodies), Counter[str]()
-    seen, line = 0, Line(0, 0, b"\n")
+    checked = _Check(endpoint, bodies)
+    blank, line = 0, Line(0, 0, b"\n")
     for line in found:
-        raw = line.raw
-        if not cutter.add(line):
-            harmless["blank lines"] += bool(raw)
-            continue
-        if raw.endswith(b"\r\n"):
-            harmless["CRLF line ends"] += 1
-        checked.add(line.number, raw)
-        seen += len(raw)
-        if line.number == 1:
-            harmless["a byte order mark"] += line.start == len(BOM)
-    harmless["no newline at the end"] += not line.raw.endswith(b"\n")
+        if cutter.add(line):
+            checked.add(line)
+        else:
+            blank += len(line.raw)
+            checked.harmless["blank lines"] += bool(line.raw)
+    checked.harmless["no newline at the end"] += not line.raw.endswith(b"\n")
     report = checked.report
     report.spans, report.sha256 = cutter.parts()
     report.size, report.requests = line.start + len(line.raw) if line.number else 0, cutter.requests
@@ -210,8 +210,9 @@ def examine(
         checked.found(1, "file", "empty", None, "at least one request")
     checked.finish(again)
     report.notes = [
-        f"{what} ({count}): accepted" if count > 1 else f"{what}: accepted" for what, count in (+harmless).items()
+        f"{what} ({count}): accepted" if count > 1 else f"{what}: accepted"
+        for what, count in (+checked.harmless).items()
     ]
     envelopes = report.requests * (_ENVELOPE + len(report.endpoint)) + checked.id_bytes
-    report.input_tokens = max(0, seen - envelopes) // 4
+    report.input_tokens = max(0, report.size - blank - envelopes) // 4
     return report

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..base.failures import WrongUsage
 from ..base.text import NO_TEXT, safe
+from .rules import ENDPOINTS
 
-ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses", "messages")
 _AT_MOST = {"part_requests": 50_000, "part_bytes": 200_000_000, "limit": None, "sample": None}
 
 # Flags by the names that argparse gives them.
@@ -94,10 +94,10 @@ def texts(given: Mapping[str, Any]) -> dict[str, Any]:
                 raise WrongUsage(what, f"{flag(name)}-file {safe(text[1:])}")
         found[name] = made if several else made[0]
     if "endpoint" in found:
-        named = found["endpoint"].removeprefix("/").removeprefix("v1/")
-        if named not in ENDPOINTS:
-            raise WrongUsage(f"--endpoint {safe('/v1/' + named, 60)}: expected one of {', '.join(ENDPOINTS)}")
-        found["endpoint"] = f"/v1/{named}"
+        url = "/v1/" + found["endpoint"].removeprefix("/").removeprefix("v1/")
+        if url not in ENDPOINTS:
+            raise WrongUsage(f"--endpoint {safe(url, 60)}: expected one of {', '.join(ENDPOINTS)}")
+        found["endpoint"] = url
     return found
 
 

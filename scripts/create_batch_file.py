@@ -124,14 +124,15 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
 def _asked(args: Namespace) -> "Asked":
     """What is asked, judged before any row is read."""
-    from doubleword.request_file import body, flag_files
+    from doubleword.request_file import body
     from doubleword.request_file.flag_parameters import Parameters
+    from doubleword.request_file.flags import text_file
 
     prompts, system = tuple(args.prompt or ()), args.system
     if args.prompt_file:
-        prompts = (flag_files.text_file("--prompt-file", args.prompt_file),)
+        prompts = (text_file("--prompt-file", args.prompt_file),)
     if args.system_file:
-        system = flag_files.text_file("--system-file", args.system_file)
+        system = text_file("--system-file", args.system_file)
     parameters = Parameters(
         max_tokens=args.max_tokens,
         temperature=args.temperature,

@@ -14,8 +14,8 @@ from ..rows.headers import shown
 from ..rows.source import Source
 from . import images, rules
 from .answer_form import expected_of
-from .flag_files import json_file
 from .flag_parameters import Parameters, made
+from .flags import json_file
 from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
 from .template import Line, Template, encode, names_in
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..base.text import safe
 from ..rows.headers import folded
 from . import rules
 from .answer_form import choice_format
-from .flag_files import json_file, named_schema
+from .flags import json_file
 from .line_json import Unreadable, parse
 from .rules import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 
@@ -153,3 +154,49 @@ def _choices(written: str) -> tuple[str, ...]:
     if twice:
         raise WrongUsage(f"{shown}: {', '.join(map(repr, twice))} twice; expected each choice once", way)
     return tuple(words)
+
+
+def named_schema(path: Path) -> dict[str, Any]:
+    """The named schema of a file: a schema, the object with name and schema around it, or a response_format."""
+    value, wrapped = json_file("--schema", path), True
+    while wrapped and isinstance(value, dict) and "properties" not in value:
+        for key in ("response_format", "text", "format", "json_schema"):
+            if isinstance(value.get(key), dict):
+                value = value[key]
+                break
+        else:
+            wrapped = False
+    named: dict[str, Any] = {}
+    if isinstance(value, dict) and isinstance(value.get("schema"), dict) and "properties" not in value:
+        named = {key: member for key, member in value.items() if key != "type"}
+        value = named["schema"]
+    _require_schema(path, value)
+    for key, kind in (("strict", bool), ("name", str)):
+        if named.get(key, kind()).__class__ is not kind:
+            raise BadInput(f"--schema {safe(path)}: {key} around the schema is no {kind.__name__}", "mend that file")
+    named.setdefault("name", path.stem)
+    named["name"] = re.sub(r"[^A-Za-z0-9_-]", "_", str(named["name"]))[:64] or "schema"
+    return {"name": named["name"], "schema": value, "strict": True} | named
+
+
+_SAYS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum"})
+
+
+def _require_schema(path: Path, schema: Any) -> None:
+    """Raises BadInput for what is no schema: by jsonschema where that is installed, else by its shape."""
+    wrong = ""
+    if not isinstance(schema, dict) or not _SAYS & set(schema) or not isinstance(schema.get("properties", {}), dict):
+        wrong = "an object with type and properties was expected"
+    elif schema.get("type") in ("json_object", "json_schema"):
+        wrong = f"its type is {schema['type']}, and there is no schema in it"
+    else:
+        try:
+            import jsonschema
+
+            jsonschema.validators.validator_for(schema).check_schema(schema)
+        except ImportError:
+            pass
+        except (jsonschema.SchemaError, TypeError, AttributeError, RecursionError) as error:
+            wrong = safe(getattr(error, "message", error))
+    if wrong:
+        raise BadInput(f"--schema {safe(path)} is no JSON schema: {wrong}", "mend that file")

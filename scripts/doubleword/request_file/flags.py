@@ -1,4 +1,4 @@
-"""Which flags of create_batch_file.py go together, and the texts among them: judged before anything is read."""
+"""Which flags of create_batch_file.py go together, and the texts and files they name: judged before rows are read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base.failures import WrongUsage
+from ..base.failures import BadInput, WrongUsage
+from ..base.files import open_regular
 from ..base.text import NO_TEXT, safe
+from ..rows.file_kind import START_BYTES, encoding_of, kind_of, not_text
+from .line_json import Unreadable, parse
 from .rules import ENDPOINTS
 
 _AT_MOST = {"part_requests": 50_000, "part_bytes": 200_000_000, "limit": None, "sample": None}
@@ -115,3 +118,47 @@ def _names_file(text: str) -> bool:
     if text[0] != "@" or "{" in text or len(text) > 250:
         return False
     return len(text.split()) == 1 or Path(text[1:]).is_file()
+
+
+def _bytes(flag: str, path: Path) -> bytes:
+    """The text in a file, as UTF-8 without a mark. Raises BadInput for what is no text."""
+    try:
+        with open_regular(path) as file:
+            raw = file.read()
+    except BadInput as error:
+        raise BadInput(f"{flag}: {error.what}", error.next_step) from None
+    kind, encoding = kind_of(raw[:START_BYTES]), encoding_of(raw)
+    if kind is not None:
+        failure = not_text(path, kind)
+        raise BadInput(f"{flag} {failure.what}", failure.next_step)
+    try:
+        raw = raw if encoding is None else raw.decode(encoding).encode()
+    except UnicodeError:
+        raise BadInput(f"{flag} {safe(path)} is not {encoding}, as its mark says", "save it as UTF-8 text") from None
+    if b"\0" in raw:
+        raise BadInput(f"{flag} {safe(path)} is no text: it holds NUL bytes", "save it as UTF-8 text")
+    return raw
+
+
+def json_file(flag: str, path: Path) -> Any:
+    """The JSON in a file that a flag names. Raises BadInput."""
+    raw = _bytes(flag, path)
+    try:
+        return parse(raw)
+    except Unreadable as error:
+        expected = error.expected.replace(" object on each line", "")
+        raise BadInput(
+            f"{flag} {safe(path)} is not JSON: {safe(error.value, 60)}; expected {expected}", "mend that file"
+        ) from None
+
+
+def text_file(flag: str, path: Path) -> str:
+    """The text in a file that a flag names, without the last line end. Raises BadInput."""
+    raw = _bytes(flag, path)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{flag} {safe(path)} is not UTF-8: {safe(error.reason)}", "save it as UTF-8 text") from None
+    if not text.strip():
+        raise BadInput(f"{flag} {safe(path)} is empty; a text was expected")
+    return text.replace("\r\n", "\n").removesuffix("\n")

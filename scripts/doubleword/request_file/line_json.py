@@ -121,7 +121,6 @@ class Likeness:
         self._sound = (
             custom_id is not None
             and found[:1] == [custom_id.span(1)]
-            and len(found) > 1
             and raw.count(b'"custom_id"') == 1
             and not any(map(_ESCAPED_KEY.search, fixed))
         )
@@ -144,7 +143,10 @@ class Likeness:
             elif not _is_string(raw[start - 1 : end + 1]):
                 return None
             start = end + len(after)
-        return custom_id if _is_string(raw[start - 1 : 1 - len(self._last)]) else None
+        rest = raw[start - 1 : 1 - len(self._last)]
+        if not custom_id:  # nothing else varies
+            return rest[1:-1] if _PLAIN_ID(rest[1:-1]) else None
+        return custom_id if _is_string(rest) else None
 
 
 def _is_string(text: bytes) -> bool:

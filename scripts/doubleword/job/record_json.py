@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..base.text import safe
-from ..rows.source import Source
 from .record import KINDS, Attempt, Batch, Options, Part, Record, Requests, Submission, Upload
 
 # What is refreshed in place; all else is taken anew.
@@ -26,7 +25,8 @@ class Damaged(ValueError):
 
 Read = TypeVar("Read")
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-_WORDS |= {dict: "an object", list: "a list"}
+_WORDS |= {dict: "an object", list: "a list", tuple: "a list"}
+_IN_JSON: dict[Any, Any] = {float: (int, float), tuple: list}
 
 
 @cache
@@ -45,19 +45,14 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return None if value is None else _read(get_args(kind)[0], value, where)
-    if kind is Source:
-        try:
-            return Source.from_dict(value)
-        except ValueError as error:
-            raise Damaged(str(error)) from None
     plain = origin or (dict if dataclasses.is_dataclass(kind) else kind)
     if plain is Any:
         return value
-    fits = isinstance(value, (int, float) if plain is float else plain)
+    fits = isinstance(value, _IN_JSON.get(plain, plain))
     if not fits or (isinstance(value, bool) and plain is not bool):
         raise Damaged(f"{where or 'the record'}: expected {_WORDS[plain]}")
-    if plain is list:
-        return [_read(get_args(kind)[0], member, f"{where}[{i}]") for i, member in enumerate(value)]
+    if plain in (list, tuple):
+        return plain(_read(get_args(kind)[0], member, f"{where}[{i}]") for i, member in enumerate(value))
     if plain is dict and origin:
         return {name: _read(get_args(kind)[1], member, f"{where}.{name}") for name, member in value.items()}
     if not dataclasses.is_dataclass(kind):

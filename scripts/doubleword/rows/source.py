@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 class Source(Form):
     """Rows, and which of them have a request. The job record keeps it: the same rows and ids can be had again.
 
-    Made by `describe`, or from a record by `from_dict`. It knows its columns once, read once.
+    Made by `describe`, or read from a record. It knows its columns once, read once.
     """
 
     sha256: str  # of the file; of a folder's rows, names and contents
@@ -48,30 +48,6 @@ class Source(Form):
     seed: int = 0
     rows: int | None = None  # how many there are; known with `sample`
     skipped: tuple[int, ...] = ()  # with `empty` skip: numbers of rows whose picture or text could not be read
-
-    # --- in a job record ---
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Source:
-        """A source from a job record. Raises ValueError, with the key, for one that is damaged."""
-        if not isinstance(record, dict):
-            raise ValueError("source is no object")
-        known = {field.name: str(field.type) for field in fields(cls)}
-        for key in known.keys() ^ record.keys():
-            raise ValueError(f"source has {'no' if key in known else 'an unknown'} key {key!r}")
-        for key, kind in known.items():
-            found = record[key]
-            if kind.startswith("tuple"):
-                fits = isinstance(found, list) and all(each.__class__.__name__ in kind for each in found)
-            else:
-                fits = (found is None and "None" in kind) or found.__class__.__name__ in kind.split(" | ")
-            if not fits:
-                raise ValueError(f"source has a wrong {key!r}")
-        return cls(**record | {"used": tuple(record["used"]), "skipped": tuple(record["skipped"])})
-
-    def to_dict(self) -> dict[str, Any]:
-        """For a job record: the same keys every time, JSON values."""
-        return asdict(self) | {"used": list(self.used), "skipped": list(self.skipped)}
 
     def using(self, columns: list[str], id_column: str | None = None) -> Source:
         """The same rows with the columns that the templates name, and perhaps another id column."""

@@ -14,7 +14,9 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.request_file.answer_form import choice_format
+from doubleword.results import table_file
 from doubleword.results.formula_guard import enclosed, guarded
+from doubleword.rows.csv_dialect import Dialect
 from local_server.app import LocalServer
 from support.canned import answer_with, chat_body
 from support.pictures import GIF, PNG
@@ -380,6 +382,46 @@ def test_nothing_is_guarded_in_jsonl(server: LocalServer) -> None:
     made(rows(1))
     delivered("--output", "out.jsonl")
     assert json_lines(Path("out.jsonl"))[0]["answer"] == "=1+1"
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_long_answers_come_into_each_form_as_short_ones_do(server: LocalServer, ending: str) -> None:
+    ends = [
+        "",
+        "=1",
+        ", so",
+        ' "quoted"',
+        "\ttab",
+        "ok;=1+1",
+        "\n=1+1",
+        "ï“€”日本🐻",
+        "＝1",  # noqa: RUF001
+        "\\n \\",
+        "\0\x7f",
+        "<b>{}",
+    ]
+    texts = [begin + "words of an answer " * 40 + end for end in ends for begin in ("", "=", "\t", "- ", "日")]
+    answer_with(server, lambda text: texts[int(text[1:])])
+    made(rows(len(texts)))
+    delivered("--output", f"out.{ending}")
+    out = Path(f"out.{ending}")
+    if ending == "jsonl":
+        assert [row["answer"] for row in json_lines(out)] == texts
+    elif ending == "parquet":
+        assert pyarrow.parquet.read_table(out).column("answer").to_pylist() == texts
+    else:
+        delimiter = "\t" if ending == "tsv" else ","
+        found = list(csv.reader(out.read_bytes().decode().splitlines(keepends=True), delimiter=delimiter))
+        assert [row[2] for row in found[1:]] == [guarded(text, delimiter) for text in texts]
+        assert all(enclosed(row[2]) in out.read_bytes().decode() for row in found[1:])
+
+
+def test_half_of_a_surrogate_pair_comes_into_a_table_as_its_escape() -> None:
+    written = table_file.Written()
+    dialect = Dialect("utf-8", b"", ",", "\n", False)
+    for text in ("a\ud800", "a\ud800" * 300):
+        cell = table_file._cell_in(dialect, True, written)(text, added=True)
+        assert b"".join(table_file._encoded([cell], dialect)) == text.encode("utf-8", "backslashreplace")
 
 
 # --- choices ---

@@ -31,6 +31,14 @@ _RUNS = re.compile(
 )
 
 
+_BYTES = (b"-", b"=", b"+", b"@", b"\xef")  # of the signs in UTF-8, the first of each
+
+
+def sign_in(cell: bytes) -> bool:
+    """Whether there may be a sign in a cell in UTF-8, or it begins as a formula may."""
+    return cell[:1] in (b"\t", b"\r", b"\n") or any(map(cell.__contains__, _BYTES))
+
+
 def enclosed(cell: str) -> str:
     """A cell that is to be quoted whatever the delimiter is; "" for one that need not be."""
     return '"' + cell.replace('"', '""') + '"' if _has_later(cell, cell[:1] == "'") else ""

@@ -13,17 +13,19 @@ from ..base.console import say
 from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, whole_file
 from ..base.text import safe
+from ..request_file.template import encode
 from ..rows.cell_text import json_text, text
 from ..rows.csv_dialect import Dialect
 from ..rows.csv_records import Record, line_end, records, split_raw
 from ..rows.left_out import Tally
 from ..rows.source import Source
 from .answer import parsed_text, split_thinking
-from .formula_guard import SIGNS, enclosed, guarded
+from .formula_guard import SIGNS, enclosed, guarded, sign_in
 from .hashed import Hashed
 from .table import Column, Joined, Rows, Table
 from .table_answers import Answer
 
+LONG = 500  # characters of a text that is looked through in UTF-8, which is several times as fast
 MARK = b"\xef\xbb\xbf"
 
 
@@ -44,7 +46,7 @@ class _Unheld(Exception):
 class Cell(Protocol):
     """A text as a cell of the table. `added`: it comes from the server, and is guarded."""
 
-    def __call__(self, text: str, added: bool = False) -> str: ...
+    def __call__(self, text: str, added: bool = False) -> str | bytes: ...
 
 
 Before = Callable[[Path, str], None]  # is told of the whole file before its rename, and its SHA-256 if that is known
@@ -75,7 +77,7 @@ def write(table: Table, rows: Rows, path: Path | None, before: Before) -> Writte
 
 
 def _written(
-    table: Table, path: Path | None, before: Before, dialect: Dialect, made: Callable[[Written], Iterator[str]]
+    table: Table, path: Path | None, before: Before, dialect: Dialect, made: Callable[[Written], Iterator[str | bytes]]
 ) -> Written:
     written = Written()
     if path is None:
@@ -90,30 +92,33 @@ def _written(
     return written
 
 
-def _encoded(lines: Iterable[str], dialect: Dialect) -> Iterator[bytes]:
-    """The lines in blocks of bytes, the mark before the first."""
-    held, size, mark = list[str](), 0, dialect.mark
+def _encoded(pieces: Iterable[str | bytes], dialect: Dialect) -> Iterator[bytes]:
+    """The pieces of lines in blocks of bytes, the mark before the first."""
+    held, size, made = list[str](), 0, dialect.mark
+    errors = "backslashreplace" if dialect.encoding.startswith("utf") else "strict"
 
-    def block() -> bytes:
+    def encoded() -> bytes:
         try:
-            utf = dialect.encoding.startswith("utf")
-            return mark + "".join(held).encode(dialect.encoding, "backslashreplace" if utf else "strict")
+            return "".join(held).encode(dialect.encoding, errors)
         except UnicodeEncodeError:
             raise _Unheld from None
 
-    for line in lines:
-        held.append(line)
-        size += len(line)
-        if size >= BLOCK_BYTES:
-            yield block()
-            held, size, mark = [], 0, b""
-    yield block()
+    for piece in pieces:
+        if isinstance(piece, str):
+            held.append(piece)
+            size += len(piece)
+            if size < BLOCK_BYTES:
+                continue
+            piece = b""
+        yield made + encoded()
+        held, size, made = [], 0, piece
+    yield made + encoded()
 
 
 # --- JSONL -------------------------------------------------------------------------------------------
 
 
-def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Iterator[str]:
+def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Iterator[str | bytes]:
     sparse = table.source is not None and table.source.format in ("jsonl", "json")  # a row may lack a key
     columns = [
         (
@@ -127,16 +132,35 @@ def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Itera
     for cells, answer, _ in rows:
         if answer is None:
             continue
-        members = []
+        members = list[str | bytes]()
         for name, cell_of, needed, free in columns:
             if needed is None or needed in cells:
                 cell = cell_of(cells, answer)
                 if cell.__class__ is not str or (free and "{" in cell):
                     members.append(name + json_text(_value(cell) if free else cell))
-                else:
+                elif len(cell) < LONG:
                     members.append(name + encode_basestring(cell))
-        yield f"{{{', '.join(members)}}}\n"
+                else:
+                    members.append(name.encode() + _json_of_long(cell))
+        line = _together(members, ", ")
+        yield f"{{{line}}}\n" if isinstance(line, str) else b"{%b}\n" % line
         written.rows += 1
+
+
+def _together(pieces: list[str | bytes], between: str) -> str | bytes:
+    """The pieces of a line; bytes among them are in UTF-8."""
+    try:
+        return between.join(pieces)  # type: ignore[arg-type]
+    except TypeError:
+        raw = (each if isinstance(each, bytes) else each.encode("utf-8", "backslashreplace") for each in pieces)
+        return between.encode().join(raw)
+
+
+def _json_of_long(text: str) -> bytes:
+    try:
+        return encode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return encode_basestring(text).encode("utf-8", "backslashreplace")
 
 
 def _value(cell: Any) -> Any:
@@ -163,7 +187,7 @@ def _dialect(table: Table) -> Dialect:
     return Dialect(own.encoding, own.mark, delimiter, own.line_end, own.quotes_all)
 
 
-def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str]:
+def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str | bytes]:
     """The header, then a row each."""
     of = _as_it_stands if table.keeps_form else _anew
     return of(table, rows, dialect, written, _cell_in(dialect, table.guard, written))
@@ -173,8 +197,14 @@ def _cell_in(dialect: Dialect, guard: bool, written: Written) -> Cell:
     """Makes of a text a cell as it stands in such a table, in quotes where it needs them."""
     # Where none of these is in a text, it is no formula, under whatever delimiter, and needs no quotes.
     special = re.compile(f'[{SIGNS}\t\r\n"{re.escape(dialect.delimiter)}]').search
+    delimiter = dialect.delimiter.encode()
 
-    def cell(text: str, added: bool = False) -> str:
+    def cell(text: str, added: bool = False) -> str | bytes:
+        if len(text) >= LONG and dialect.encoding == "utf-8":
+            raw = text.encode("utf-8", "backslashreplace")
+            if not (guard and sign_in(raw)):
+                quotes = dialect.quotes_all or any(map(raw.__contains__, (b'"', b"\n", b"\r", delimiter)))
+                return b'"%b"' % raw.replace(b'"', b'""') if quotes else raw
         if special(text) is None:
             return f'"{text}"' if dialect.quotes_all else text
         if guard and added:
@@ -186,18 +216,20 @@ def _cell_in(dialect: Dialect, guard: bool, written: Written) -> Cell:
     return cell
 
 
-def _anew(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written, cell: Cell) -> Iterator[str]:
-    yield dialect.text([cell(column.name) for column in table.columns]) + dialect.line_end
+def _anew(
+    table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written, cell: Cell
+) -> Iterator[str | bytes]:
+    yield from (_row([cell(column.name) for column in table.columns], dialect), dialect.line_end)
     columns = [(_text_of(column, table), column.of != "source") for column in table.columns]
     for cells, answer, _ in rows:
         if answer is not None:
-            yield dialect.text([cell(of(cells, answer), added) for of, added in columns]) + dialect.line_end
+            yield from (_row([cell(of(cells, answer), added) for of, added in columns], dialect), dialect.line_end)
             written.rows += 1
 
 
 def _as_it_stands(
     table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written, cell: Cell
-) -> Iterator[str]:
+) -> Iterator[str | bytes]:
     """Every cell of the source as it is written there, with its line end; blank lines, too, if no row is left out."""
     if table.source is None:
         raise AssertionError("there is no source to keep the form of")
@@ -210,23 +242,31 @@ def _as_it_stands(
     at_the_end = table.all_source and width == len(places)
     columns = [(_text_of(column, table), column.of != "source") for column, place in own if place < 0 or at_the_end]
 
-    def line(raw: str, cells: list[str]) -> str:
+    def line(raw: str, cells: list[str | bytes]) -> Iterator[str | bytes]:
         """The record with the cells that are not its own."""
         end = line_end(raw)
         stands = raw[: len(raw) - len(end)]
-        if at_the_end:
-            return delimiter.join((stands, *cells)) + end
+        if at_the_end and cells:
+            yield from (stands, delimiter, _together(cells, delimiter), end)
+            return
         there, new = split_raw(stands, delimiter), iter(cells)
         first = [*there, *[""] * (width - len(there))] if table.all_source else []
-        return dialect.text([*first, *(there[place] if place >= 0 else next(new) for _, place in own)]) + end
+        yield _row([*first, *(there[place] if place >= 0 else next(new) for _, place in own)], dialect)
+        yield end
 
-    yield "".join(before) + line(header.raw, [cell(column.name) for column, place in own if place < 0 or at_the_end])
+    yield "".join(before)
+    yield from line(header.raw, [cell(column.name) for column, place in own if place < 0 or at_the_end])
     for cells, answer, raw in rows:
         if answer is not None:
-            yield line(raw, [cell(of(cells, answer), added) for of, added in columns])
+            yield from line(raw, [cell(of(cells, answer), added) for of, added in columns])
             written.rows += 1
         elif not cells and not table.sampled:
             yield raw
+
+
+def _row(cells: list[str | bytes], dialect: Dialect) -> str | bytes:
+    """A row without its end. One empty cell is no blank line."""
+    return '""' if cells == [""] else _together(cells, dialect.delimiter)
 
 
 def _head(source: Source) -> tuple[list[str], Record]:

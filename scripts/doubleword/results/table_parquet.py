@@ -155,7 +155,7 @@ def _array(cells: list[Any], kind: Any) -> Any:
     if kind != pyarrow.string() or not all(cell is None or cell.__class__ is str for cell in cells):
         return pyarrow.array(cells, kind)
     there = "".join("0" if cell is None else "1" for cell in reversed(cells))
-    raw = [(cell or "").encode() for cell in cells]
+    raw = [(cell or "").encode("utf-8", "replace") for cell in cells]
     places = array("i", accumulate(map(len, raw), initial=0))
     bits = int(there, 2).to_bytes((len(cells) + 7) // 8, "little")
     buffers = [pyarrow.py_buffer(bits), pyarrow.py_buffer(places), pyarrow.py_buffer(b"".join(raw))]
@@ -197,7 +197,7 @@ def _as(cell: Any, kind: Kind) -> Any:
     if cell is None or (isinstance(cell, float) and is_empty(cell)):
         return None
     if kind.name == "text":
-        return text(cell).encode("utf-8", "replace").decode()
+        return text(cell)
     if kind.name == "list" and kind.items:
         return [_as(item, kind.items) for item in cell]
     if kind.name == "object" and kind.members:

@@ -36,8 +36,8 @@ loads = read_json
 class Outcome(NamedTuple):
     """What one line of a spool says of one request; the line itself stays there, at offset and length."""
 
-    custom_id: str
     spool: Path
+    custom_id: str
     offset: int
     length: int
     kind: str = ""  # of the error; "" for a result
@@ -94,13 +94,14 @@ class Looked:
             self._write_down()
 
     def _write_down(self) -> None:
-        self._places.append(_write([(o.custom_id, *o[2:]) for o in self._latest], self._spool.parent))
+        self._places.append(_write([o[1:] for o in self._latest], self._spool.parent))
         self._latest = []
 
     def outcomes(self) -> Iterator[Outcome]:
         """What the lines say, in their order."""
+        spool = (self._spool,)
         for place in self._places:
-            yield from map(Outcome._make, ((found[0], self._spool, *found[1:]) for found in _read(*place)))
+            yield from map(Outcome._make, (spool + found for found in _read(*place)))
         yield from self._latest
 
 
@@ -159,8 +160,9 @@ def outcome_of(raw: bytes, spool: Path, offset: int, expected: Expected | None, 
     if not isinstance(custom_id, str) or len(custom_id) > ID_LENGTH:
         custom_id = ""
     if failed:
-        return Outcome(custom_id, spool, offset, length, failed.kind, failed.status)
-    said, answer = answered(line["response"]["body"], expected)
+        return Outcome(spool, custom_id, offset, length, failed.kind, failed.status)
+    response = line["response"]
+    said, answer = answered(response["body"], expected)
     kind, brief, numbers = "", "", 0
     if answer.failure:
         kind = answer.failure[0]
@@ -169,9 +171,7 @@ def outcome_of(raw: bytes, spool: Path, offset: int, expected: Expected | None, 
     else:
         brief = _brief(answer.value, briefs)
     used = said.prompt_tokens, said.completion_tokens
-    return Outcome(
-        custom_id, spool, offset, length, kind, line["response"]["status_code"], said.cut, *used, brief, numbers
-    )
+    return Outcome(spool, custom_id, offset, length, kind, response["status_code"], said.cut, *used, brief, numbers)
 
 
 def answered(body: dict[str, Any], expected: Expected | None) -> tuple[Said, Judged]:

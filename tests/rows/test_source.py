@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from doubleword.base.failures import BadInput, WrongUsage
 from doubleword.job.record_json import from_dict
-from doubleword.rows.image_cells import image_address
+from doubleword.request_file.images import image_address
 from doubleword.rows.source import Row, Source, describe
 from doubleword.rows.source_moved import located
 from doubleword.rows.stdin import kept_stdin
@@ -184,10 +184,10 @@ def test_an_image_that_is_none_or_too_large_or_missing_is_refused(monkeypatch: p
     with pytest.raises(BadInput, match="no file"):
         image_address("b.png", Path())
     Path("b.png").write_bytes(PNG)
-    monkeypatch.setattr("doubleword.rows.image_cells.IMAGE_BYTES", len(PNG) - 1)
+    monkeypatch.setattr("doubleword.request_file.images.IMAGE_BYTES", len(PNG) - 1)
     with pytest.raises(BadInput, match="more than"):
         image_address("b.png", Path())
-    monkeypatch.setattr("doubleword.rows.image_cells.IMAGE_BYTES", len(PNG))
+    monkeypatch.setattr("doubleword.request_file.images.IMAGE_BYTES", len(PNG))
     assert image_address("b.png", Path()).startswith("data:image/png")
 
 

@@ -25,7 +25,6 @@ from .verdict import Verdict
 
 SHOWN = 20
 
-
 # What a line of ours holds beside id, url and body; the server estimates tokens from the body alone.
 _ENVELOPE = len('{"custom_id": "", "method": "POST", "url": "", "body": }\n')
 

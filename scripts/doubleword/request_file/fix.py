@@ -15,8 +15,7 @@ from ..base.files import open_regular, state_of, whole_file
 from ..base.problem import Problem
 from ..base.progress import Progress
 from ..base.text import safe
-from ..rows.file_kind import encoding_of
-from ..rows.form import Form
+from ..rows.file_kind import Form, encoding_of
 from ..rows.text_file import WIDE
 from ..rows.text_file import lines as text_lines
 from .line_json import Unreadable, parse

@@ -20,7 +20,6 @@ try:
 except ImportError:
     orjson = None  # type: ignore[assignment,unused-ignore]
 
-
 DEPTH = 127  # the server's parser gives up on entering the 128th level
 
 

@@ -15,11 +15,9 @@ from .lines import BOM, Line, Span
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
 
-
 # Source: the service's published limits for one batch. The server's own defaults are other numbers (100 MiB,
 # no count), and the hosted values cannot be read, so stay at or under the published ones.
 PART_REQUESTS = 50_000
-
 
 PART_BYTES = 200_000_000
 

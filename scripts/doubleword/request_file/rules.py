@@ -13,26 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
-
-
 RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
-
-
 ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
-
-
 ID_BYTES = 64  # bytes, though the server's message says characters
-
-
 BODY_BYTES = 10 * 1024 * 1024  # of the body as the server writes it again: compact, unescaped
-
-
 Found = Callable[[str, str, Any, str], None]  # field, kind, value, what was expected there
-
-
 Unwise = Callable[[str], None]  # what is so of this request, as in "3 requests ..."
-
-
 Rule = tuple[Callable[[Any], bool], str]
 
 
@@ -66,7 +52,6 @@ def _format(value: Any) -> bool:
 
 _OBJECT: Rule = (lambda v: v.__class__ is dict, "an object")
 
-
 # null stands for "not set" everywhere. Parameters that are not listed pass: models have their own.
 _PARAMETERS: dict[str, Rule] = {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of"), _integer(1)),
@@ -90,7 +75,6 @@ _PARAMETERS: dict[str, Rule] = {
     "parallel_tool_calls": (lambda v: v.__class__ is bool, "true or false"),
 }
 
-
 _DIGITS = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
 
 
@@ -113,19 +97,15 @@ def numbers_as_text(request: Any) -> dict[str, int | float]:
 # are not looked at.
 _THINKING = ("chat_template_kwargs", "thinking", "thinking_token_budget")
 
-
 _REASONING: dict[str, tuple[tuple[str, ...], str]] = {
     CHAT: ((*_THINKING, "reasoning"), "use reasoning_effort"),
     RESPONSES: ((*_THINKING, "reasoning_effort"), "use reasoning.effort"),
     COMPLETIONS: ((*_THINKING, "reasoning", "reasoning_effort"), f"use {CHAT} or {RESPONSES}"),
 }
 
-
 _STEERS_REASONING = frozenset(key for keys, _ in _REASONING.values() for key in keys)
 
-
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-
 
 _LENGTH = {
     CHAT: ("max_tokens", "max_completion_tokens"),

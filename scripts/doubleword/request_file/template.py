@@ -21,15 +21,11 @@ except ImportError:
 # `{{` and `}}` around something write one brace each. A `}}` that closes two single braces, as in JSON, stays.
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
-
 _DOUBLED = re.compile(r"\{\{([^{}]+)\}\}")  # as other tools name a column
-
 
 _NAME = re.compile(r"[\w\-. ]*\w[\w\-. ]*")
 
-
 _CONTROLS = bytes(c for c in range(32) if c not in b"\n\r\t")
-
 
 _ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
 

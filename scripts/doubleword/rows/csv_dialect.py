@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ..base.files import open_regular
 from .csv_records import ENCLOSED, line_end, records, split_raw
-from .file_kind import MARKS
-from .form import Form
+from .file_kind import MARKS, Form
 from .left_out import Tally
 from .text_file import is_wide
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..base.files import LINE_BYTES
 from ..base.text import safe
-from .form import Form
+from .file_kind import Form
 from .left_out import Tally
 from .text_file import BadLines, line_ends, opened, undecodable
 

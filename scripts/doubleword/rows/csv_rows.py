@@ -11,7 +11,7 @@ from typing import Any
 from ..base.failures import BadInput
 from ..base.text import safe
 from .csv_records import Record, line_end, records, split_raw
-from .form import Form
+from .file_kind import Form
 from .headers import checked
 from .left_out import Tally
 from .text_file import BadLines

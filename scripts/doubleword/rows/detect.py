@@ -12,8 +12,7 @@ from ..base.json_text import NotJson, read_json
 from ..base.text import safe
 from .csv_rows import sniffed, width
 from .excel_rows import sheet_of
-from .file_kind import encoding_of, kind_of, not_text
-from .form import Form
+from .file_kind import Form, encoding_of, kind_of, not_text
 from .headers import folded
 from .left_out import Tally
 from .readers import FORMATS

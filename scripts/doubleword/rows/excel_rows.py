@@ -14,7 +14,7 @@ from ..base.failures import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.text import safe
 from .cell_text import is_empty, text
-from .form import Form
+from .file_kind import Form
 from .headers import checked
 from .left_out import Tally
 

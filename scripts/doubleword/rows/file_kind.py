@@ -1,9 +1,10 @@
-"""What a file is, told by its bytes: nothing that is no text is ever read as one."""
+"""What a file is, told by its bytes: nothing that is no text is ever read as one. The form of a source."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,19 @@ MARKS = (
     (b"\xfe\xff", "utf-16"),
     (b"\xef\xbb\xbf", "utf-8-sig"),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """Where the rows are, and all that a reader must know to read the same rows again."""
+
+    path: str  # absolute
+    format: str  # csv (with any delimiter), jsonl, json, lines, parquet, excel, texts, images
+    encoding: str = "utf-8"  # of a text: a codec of Python's
+    delimiter: str = ","  # of csv: one character
+    sheet: str | None = None  # of excel: its name
+    match: str | None = None  # of a folder: a glob that file names must match
+    recursive: bool = False  # of a folder: with the files of its subfolders
 
 
 class Kind(NamedTuple):

@@ -12,7 +12,7 @@ from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, LINE_BYTES
 from ..base.json_text import exactly
 from ..base.text import safe
-from .form import Form
+from .file_kind import Form
 from .left_out import Tally
 from .text_file import BadLines, lines, opened, undecodable
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..base.failures import BadInput
 from ..base.text import safe
-from .form import Form
+from .file_kind import Form
 from .left_out import Tally
 
 

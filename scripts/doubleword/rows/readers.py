@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from . import csv_rows, excel_rows, json_rows, parquet_rows
-from .form import Form
+from .file_kind import Form
 from .left_out import Tally
 from .text_file import lines
 

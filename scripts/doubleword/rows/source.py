@@ -17,7 +17,7 @@ from . import csv_dialect, csv_rows, excel_rows, folder, parquet_rows, readers
 from .cell_text import Unreadable, is_empty, text, value
 from .csv_dialect import Dialect
 from .detect import form_of
-from .form import Form
+from .file_kind import Form
 from .headers import meant, refuse_near
 from .left_out import Tally
 from .text_file import inspected

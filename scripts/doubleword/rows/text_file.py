@@ -15,8 +15,7 @@ from ..base.failures import BadInput, WrongUsage
 from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
 from ..base.problem import Problem
 from ..base.text import NO_TEXT, safe
-from .file_kind import START_BYTES, what_nul_means
-from .form import Form
+from .file_kind import START_BYTES, Form, what_nul_means
 
 SHOWN = 20  # lines that cannot be read
 WIDE = ("utf-16", "utf-32")  # encodings with NUL bytes in every text

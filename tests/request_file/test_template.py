@@ -14,7 +14,9 @@ from doubleword.request_file.template import Line, Template, encode
 
 
 def filled(template: str, **cells: Any) -> str:
-    return Template(template, lambda name: name if name in cells else None, lambda: cells).fill(cells, [])
+    return Template(
+        template, lambda name: name if name in cells else None, lambda: ", ".join(f"{{{name}}}" for name in cells)
+    ).fill(cells, [])
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_a_template_is_filled_in_one_pass_and_other_braces_stay(template: str, r
 
 def test_what_stays_in_its_braces_is_known() -> None:
     written = 'As {"a": {"b": 1}} or {!} {{text}} {text}; {text'
-    assert Template(written, lambda name: name if name == "text" else None, list).kept == [
+    assert Template(written, lambda name: name if name == "text" else None, str).kept == [
         '{"b": 1}',
         "{!}",
         "{{text}} (one pair of braces puts the column in)",
@@ -77,7 +79,7 @@ def test_json_in_a_prompt_stays_as_it_is(value: Any, indent: int | None) -> None
 
 
 def test_nested_keys_other_types_and_empty_cells() -> None:
-    template = Template("{a.b} {n} {gone} {list}", lambda name: name, list)
+    template = Template("{a.b} {n} {gone} {list}", lambda name: name, str)
     empty: list[str] = []
     made = template.fill({"a": {"b": "deep"}, "n": 1.5, "list": [1, "é"], "gone": None}, empty)
     assert made == 'deep 1.5  [1, "é"]'
@@ -100,7 +102,7 @@ def test_a_line_is_the_json_of_its_request_whatever_the_cells_hold(
     cell: str, custom_id: str, body: dict[str, Any]
 ) -> None:
     line = Line("/v1/x")
-    template = Template("a {t} b", lambda name: name if name == "t" else None, list)
+    template = Template("a {t} b", lambda name: name if name == "t" else None, str)
     line.close(
         {
             "x": body,

@@ -664,7 +664,7 @@ def test_a_workbook_is_read_by_its_bytes_and_its_first_visible_sheet_is_taken(
         assert [list(row.cells.values()) for row in source.read()] == [[1, "a"], [2, None]]
     assert notes(source) == ["left out: 1 x other sheet (--sheet) (Sheet)"]
     assert [row.cells for row in describe(Path("a.xls"), sheet="Sheet").read()] == [{"notes": "not this"}]
-    assert source.elsewhere() == "in the sheet 'Rows'; other sheets, for --sheet: 'Sheet'"
+    assert source.headers() == "{id}, {text} in the sheet 'Rows'; other sheets, for --sheet: 'Sheet'"
 
 
 def test_a_damaged_workbook_is_refused() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from ..base.failures import BadInput, WrongUsage
 from ..base.text import safe
-from ..rows.headers import shown
 from ..rows.source import Source
 from . import images, rules
 from .answer_form import expected_of
@@ -73,11 +72,13 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     if source and asked.rewrites:
         return _rewriting(asked, source)
     judged(asked)
-    source = source and _with_id_column(source)
+    if source and source.id_column:
+        source = source.using([], source.column_of_flag(source.id_column, "--id-column"))
+    column, headers = (source.column_named, source.headers) if source else (_only_text, lambda: "{text}")
     line, used, kept = Line(asked.url), dict[str, None](), dict[str, None]()
 
     def put(written: str) -> str:
-        template = _template(written, source)
+        template = Template(written, column, headers)
         used.update(dict.fromkeys(template.columns))
         kept.update(dict.fromkeys(template.kept))
         if not template.columns:
@@ -86,15 +87,10 @@ def composed(asked: Asked, source: Source | None) -> Composed:
 
     body: dict[str, Any] = {"model": asked.model} | _question(asked, put, source is None)
     columns = asked.image_columns or (("file",) if source and source.format == "images" else ())
-    if columns:
-        found = [_column(name, source, "--image-column") for name in columns]
-        for name, column in zip(columns, found, strict=True):
-            if column is None:
-                raise BadInput(f"there is no column {safe(name)} for --image-column", _headers(source))
-        pictures = tuple(column for column in found if column is not None)
+    if source and columns:
+        pictures = tuple(source.column_of_flag(name, "--image-column") for name in columns)
         used.update(dict.fromkeys(pictures))
-        parts = images.shown(pictures, asked.url, source.folder if source else Path())
-        images.attach(body, asked.url, line.rest(parts))
+        images.attach(body, asked.url, line.rest(images.shown(pictures, asked.url, source.folder)))
     set_by_flags = made(asked.parameters, asked.url)
     body |= set_by_flags
     line.close(body)
@@ -117,34 +113,9 @@ def _as_written(why: str, kept: Iterable[str]) -> list[str]:
     return [f"{why}, so sent as written: {first}{', ...' if len(found) > 3 else ''}"] if found else []
 
 
-def _template(written: str, source: Source | None) -> Template:
-    try:
-        return Template(written, lambda name: _column(name, source), lambda: source.columns if source else ["text"])
-    except BadInput as error:
-        elsewhere = source.elsewhere() if source else ""
-        raise BadInput(f"{error.what} {elsewhere}".rstrip(), error.next_step) from None
-
-
-def _column(name: str, source: Source | None, flag: str = "") -> str | None:
-    """The column that a name means, in braces or given by a flag, or None."""
-    if source is None:
-        return name if name == "text" else None
-    return source.column_named(name, flag)
-
-
-def _with_id_column(source: Source) -> Source:
-    """The source with its id column as the header has it."""
-    if source.id_column is None:
-        return source
-    column = source.column_named(source.id_column, "--id-column")
-    if column is None:
-        there = ", ".join(shown(name) for name in source.columns[:20])
-        raise BadInput(f"there is no column {safe(source.id_column, 60)!r} for --id-column; there are: {there}")
-    return source.using(list(source.used), column)
-
-
-def _headers(source: Source | None) -> str:
-    return "" if source is None else "there are: " + ", ".join(shown(name) for name in source.columns[:20])
+def _only_text(name: str) -> str | None:
+    """The column that is meant where there are no rows."""
+    return name if name == "text" else None
 
 
 def _question(asked: Asked, put: Callable[[str], str], prompts_only: bool) -> dict[str, Any]:

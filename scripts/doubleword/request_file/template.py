@@ -11,7 +11,6 @@ from typing import Any
 from ..base.failures import BadInput
 from ..base.text import safe
 from ..rows.cell_text import is_empty, is_text, text, value
-from ..rows.headers import shown
 
 try:
     import orjson
@@ -53,10 +52,10 @@ def encode(text: str) -> bytes:
 class Template:
     """A text with `{column}` in it. Cell text is put in as it is and never expanded again."""
 
-    def __init__(self, written: str, column: Callable[[str], str | None], headers: Callable[[], Iterable[str]]) -> None:
-        """`column` gives the column that a name in braces means, or None; `headers` what there is, for an error.
+    def __init__(self, written: str, column: Callable[[str], str | None], headers: Callable[[], str]) -> None:
+        """`column` gives the column that a name in braces means, or None; `headers` says which there are, for an error.
 
-        Raises BadInput for a `{name}` that is no column, with the headers that exist.
+        Raises BadInput for a `{name}` that is no column.
         """
         self.literals: list[str] = [""]
         self.columns: list[str] = []
@@ -88,7 +87,7 @@ class Template:
         self.literals[-1] += written[position:]
         self.kept += [f"{written[place : place + 20]}…, which is never closed" for place in opened]
 
-    def _put(self, name: str, column: Callable[[str], str | None], headers: Callable[[], Iterable[str]]) -> bool:
+    def _put(self, name: str, column: Callable[[str], str | None], headers: Callable[[], str]) -> bool:
         """Takes `{name}` for a column, or keeps it as it is."""
         # JSON's keys are quoted: {"text": 1} is no slip of the hand for {text}.
         meant = None if name.lstrip()[:1] in ("", '"', "'") else column(name)
@@ -97,9 +96,8 @@ class Template:
             self.literals.append("")
             return True
         if _NAME.fullmatch(name):
-            known = ", ".join(f"{{{shown(header)}}}" for header in headers())
             raise BadInput(
-                f"the template names {{{safe(name, 60)}}}, which is no column; there are: {safe(known)}",
+                f"the template names {{{safe(name, 60)}}}, which is no column; there are: {headers()}",
                 f"correct the name, or write {{{{{safe(name, 60)}}}}} for the text itself",
             )
         self.kept.append(f"{{{name}}}")

@@ -18,7 +18,7 @@ from .cell_text import Unreadable, is_empty, text, value
 from .csv_dialect import Dialect
 from .detect import form_of
 from .file_kind import Form
-from .headers import meant, refuse_near
+from .headers import meant, refuse_near, shown
 from .left_out import Tally
 from .text_file import inspected
 
@@ -102,9 +102,18 @@ class Source(Form):
                 return path
         return None
 
-    def elsewhere(self) -> str:
-        """Of a workbook: which sheet was looked at, and the others, for an error about a column."""
-        return excel_rows.other_sheets(self) if self.format == "excel" else ""
+    def column_of_flag(self, name: str, flag: str) -> str:
+        """The column that a flag names. Raises BadInput, with the headers that exist."""
+        found = self.column_named(name, flag)
+        if found is None:
+            there = ", ".join(shown(header) for header in self.columns[:20])
+            raise BadInput(f"there is no column {safe(name, 60)!r} for {flag}; there are: {there}")
+        return found
+
+    def headers(self) -> str:
+        """The columns as a template names them, for an error; of a workbook, where else one may be, too."""
+        there = safe(", ".join(f"{{{shown(header)}}}" for header in self.columns))
+        return f"{there} {excel_rows.other_sheets(self)}".rstrip() if self.format == "excel" else there
 
     # --- rows ---
 

@@ -307,7 +307,16 @@ def test_a_parquet_source_keeps_its_types(server: LocalServer) -> None:
              *(f"{chr(code)}=1" for code in [*range(33), *range(0x7F, 0xA1), 0xAD, 0x1680, 0x2009, 0x202F, 0x3000])]
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_is_guarded(cell: str) -> None:
-    assert guarded(cell) == "'" + cell
+    # What ends a cell under another delimiter makes the sign behind it the first of one.
+    assert guarded(cell) == "'" + cell.replace(cell[0], cell[0] + "'" if cell[0] in "\t\r\n" else cell[0], 1)
+
+
+@pytest.mark.parametrize("before", ["\t", ";", "\n", "\t\t", " \t", "\t\x00 ", "-;", "=\t"])
+def test_a_formula_behind_a_delimiter_at_the_start_of_a_cell_is_guarded_twice(before: str) -> None:
+    found = guarded(f"{before}=1+1", ",")
+    assert found.endswith("'=1+1")
+    assert found.startswith(before if before == ";" else "'")
+    assert enclosed(found)
 
 
 @pytest.mark.parametrize("cell", ["- first\n- second", "-5", "+3.5e2", "a=b", "", "'=1", "- von München, nach Köln"])

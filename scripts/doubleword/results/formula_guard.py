@@ -54,9 +54,9 @@ def guarded(cell: str, delimiter: str = "") -> str:
 
     Numbers and bulleted texts stay as they are.
     """
-    starts, first = _FORMULA.match(cell), len(cell) - len(cell.lstrip())
-    if _has_later(cell, first + 1):
-        cell = cell[:first] + _WITHIN.sub(lambda found: _within(found, delimiter), cell[first:])
+    starts = _FORMULA.match(cell)
+    if _has_later(cell, 0):
+        cell = _WITHIN.sub(lambda found: _within(found, delimiter), cell)
     if not starts or _NUMBER.fullmatch(cell) or _BULLETED.fullmatch(cell):
         return cell
     return "'" + cell

@@ -211,7 +211,8 @@ def _cell_in(dialect: Dialect, guard: bool, written: Written) -> Cell:
             safe_text = guarded(text, dialect.delimiter)
             written.guarded += safe_text != text
             text = safe_text
-        return (guard and enclosed(text)) or dialect.quoted(text)
+        quoted = dialect.quoted(text)
+        return (guard and quoted is text and enclosed(text)) or quoted
 
     return cell
 

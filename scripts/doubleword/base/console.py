@@ -1,4 +1,4 @@
-"""stdout carries the answer alone; everything a person reads goes to stderr.
+"""stdout carries the answer alone; everything a person reads goes to stderr, how far a long step is, too.
 
 The one door to both: what would act on a terminal is escaped, and what a stream cannot encode, and a stream that is
 closed, full or gone does not stop the work. Foreign text is blotted and cut before, by `text.safe`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+import time
 from collections.abc import Iterable
 
 TYPE_CHECKING = False
@@ -16,35 +17,18 @@ from .failures import BadInput, Failure
 from .text import ACTS, NO_TEXT, escaped
 
 if TYPE_CHECKING:
-    from typing import Any, Protocol, TextIO
-
-    class Bar(Protocol):
-        def clear(self) -> None: ...
-        def refresh(self) -> None: ...
+    from typing import Any, TextIO
 
 
 class _Voice:
     quiet = False
     as_json = False
-    bars: list[Bar] = []  # noqa: RUF012 - shown on stderr now: text must not run into them
+    bars: list[Any] = []  # noqa: RUF012 - shown on stderr now: text must not run into them
 
 
 def set_voice(as_json: bool, quiet: bool) -> None:
     _Voice.as_json, _Voice.quiet = as_json, quiet
     _Voice.bars.clear()
-
-
-def is_quiet() -> bool:
-    return _Voice.quiet
-
-
-def show_bar(bar: Bar) -> None:
-    """From now on text that is shown makes room for this bar first."""
-    _Voice.bars.append(bar)
-
-
-def hide_bar(bar: Bar) -> None:
-    _Voice.bars.remove(bar)
 
 
 def say(text: str) -> None:
@@ -144,3 +128,72 @@ def stand() -> None:
         except OSError:
             # Else a file of the job would get this number, and be written to by whoever takes it for a stream.
             os.open(os.devnull, os.O_RDWR)
+
+
+# Whole numbers: `12 of 300 requests`. Bytes are scaled, since nobody reads nine digits.
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} {unit} [{elapsed}<{remaining}, {rate_fmt}]"
+
+
+class Progress:
+    """How far a long step is, with rate and ETA: a bar on a terminal where tqdm is installed, else a line now and then.
+
+    Silent for the first two seconds, so that quick steps say nothing.
+    """
+
+    LINE_EVERY_SECONDS = 30.0  # in a log: a 200 MB upload on a slow line gives some ten lines
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done = 0
+        self._started = self._shown = 0.0  # counted from the first piece: what came before was waiting
+        self._bar: Any = None
+        if not _Voice.quiet and sys.stderr is not None and sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            form = {"bar_format": BAR} if total else {}
+            scaled = unit == "B"
+            self._bar = tqdm(total=total or None, desc=what, unit=unit, unit_scale=scaled, delay=2, leave=False, **form)
+            _Voice.bars.append(self._bar)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a bar tells the counts, so that no line needs to."""
+        return self._bar is not None
+
+    def add(self, amount: int) -> None:
+        self._done += amount
+        if self._bar is not None:
+            self._bar.update(amount)
+            return
+        now = time.monotonic()
+        self._started = self._started or now
+        self._shown = self._shown or now
+        if now - self._started < 2 or now - self._shown < self.LINE_EVERY_SECONDS:
+            return
+        self._shown = now
+        rate = self._done / (now - self._started)
+        text = f"{self._what}: {_scaled(self._done)} of {_scaled(self._total)} {self._unit}, {_scaled(rate)}/s"
+        if rate and self._total >= self._done:
+            text += f", {int((self._total - self._done) / rate)} s left"
+        say(text)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            _Voice.bars.remove(self._bar)
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _scaled(number: float) -> str:
+    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= limit:
+            return f"{number / (1e3 if suffix == 'k' else limit):.1f}{suffix}"
+    return f"{number:.0f}"

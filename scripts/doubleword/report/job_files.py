@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..base.console import Progress
 from ..base.failures import BadInput
 from ..base.files import open_regular
 from ..base.json_text import fields, moment, read_json, written
-from ..base.progress import Progress
 from ..base.text import safe, without_key
 from ..job.job import Job
 from ..job.next_step import next_step

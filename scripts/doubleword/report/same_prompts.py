@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
 
-
-class Repeated(NamedTuple):
-    """A filled-in prompt that several rows share: a row for each different answer, and how many rows gave it."""
-
-    prompt: str
-    answers: list[tuple[str, int, int]]  # answer, rows with it, the first row's line
-
-    @property
-    def rows(self) -> int:
-        return sum(rows for _, rows, _ in self.answers)
-
-
-class _Seen:
-    """What is known of one prompt: the first answer, and once there is another one, all of them."""
+class Repeated:
+    """A filled-in prompt that several rows may share: its first answer, and once there is another one, all of them."""
 
     __slots__ = ("answer", "line", "others", "prompt", "rows", "text")
 
@@ -25,6 +12,13 @@ class _Seen:
         self.line, self.answer, self.text, self.rows = line, answer, text, 1
         self.prompt = ""
         self.others: dict[int, tuple[str, int, int]] | None = None
+
+    @property
+    def answers(self) -> list[tuple[str, int, int]]:
+        """(answer, rows with it, the first row's line), most often first."""
+        others = list((self.others or {}).values())
+        first = self.rows - sum(rows for _, rows, _ in others)
+        return sorted([(self.text, first, self.line), *others], key=lambda answer: -answer[1])
 
 
 class Repeats:
@@ -35,10 +29,10 @@ class Repeats:
     TEXT = 80
 
     def __init__(self) -> None:
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[int, Repeated] = {}
         self.overflowed = False
         self.prompts = 0  # prompts that occur more than once
-        self.differing: dict[int, _Seen] = {}
+        self.differing: dict[int, Repeated] = {}
 
     def add(self, prompt: int, line: int, answer: str) -> bool:
         """Takes a row with an answer; `prompt` is a hash. True if its prompt just turned out to have two answers."""
@@ -47,7 +41,7 @@ class Repeats:
         seen = self._seen.get(prompt)
         if seen is None:
             if len(self._seen) < self.PROMPTS:
-                self._seen[prompt] = _Seen(line, mark, self._short(answer))
+                self._seen[prompt] = Repeated(line, mark, self._short(answer))
             else:
                 self.overflowed = True
             return False
@@ -77,11 +71,4 @@ class Repeats:
 
     def most(self, count: int) -> list[Repeated]:
         """The prompts with different answers that most rows share."""
-        ranked = sorted(self.differing.values(), key=lambda seen: -seen.rows)[:count]
-        return [Repeated(seen.prompt, self._answers(seen)) for seen in ranked]
-
-    @staticmethod
-    def _answers(seen: _Seen) -> list[tuple[str, int, int]]:
-        others = list((seen.others or {}).values())
-        first = seen.rows - sum(rows for _, rows, _ in others)
-        return sorted([(seen.text, first, seen.line), *others], key=lambda answer: -answer[1])
+        return sorted(self.differing.values(), key=lambda seen: -seen.rows)[:count]

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..base.console import Progress
 from ..base.files import state_of
 from ..base.problem import Problem
-from ..base.progress import Progress
 from ..base.text import plural, safe
 from . import rules
 from .answer_form import expected_of

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..base.console import Progress
 from ..base.failures import BadInput
 from ..base.files import open_regular, state_of, whole_file
 from ..base.problem import Problem
-from ..base.progress import Progress
 from ..base.text import safe
 from ..rows.file_kind import Form, encoding_of
 from ..rows.text_file import WIDE

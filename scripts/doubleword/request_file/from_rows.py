@@ -8,9 +8,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from ..base.console import Progress
 from ..base.failures import BadInput
 from ..base.problem import Problem
-from ..base.progress import Progress
 from ..base.text import NO_TEXT, plural, safe
 from ..rows.left_out import Tally
 from ..rows.source import Row, Source

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ..base.console import say
+from ..base.console import Progress, say
 from ..base.failures import BadInput, Clock
 from ..base.files import read_at, state_of, sync_folder, whole_file
 from ..base.own_files import reading_own
-from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job import outputs
 from ..job.job import Job

@@ -58,7 +58,11 @@ def answers_of(named: Path) -> Iterator[Answer]:
     The results file beside the request file is enough: the job folder may be gone. Where there is one, what the job has
     received is taken. Raises BadInput where there is neither, or where answers are still to be fetched: they are paid.
     """
-    requests = named.with_name(named.name.removesuffix(".results.jsonl") + ".jsonl") if _is_results(named) else named
+    requests = (
+        named.with_name(named.name.removesuffix(".results.jsonl") + ".jsonl")
+        if named.name.endswith(".results.jsonl")
+        else named
+    )
     results = requests.with_name(requests.name.removesuffix(".jsonl") + ".results.jsonl")
     if not requests.exists():
         raise BadInput(f"--reuse {safe(named)}: there is no request file {safe(requests)}", "check the path")
@@ -103,9 +107,9 @@ def _holds_all(job: Job, named: Path, results: Path) -> bool:
     unclear = any(part.submission and not part.batch for part in job.sent())
     if unclear or not all(batch.ended for _, batch in batches):
         open_ones = "has batches that still run, as far as is known"
-    elif all(is_settled(job, batch) and _is_whole(part, batch) for part, batch in batches):
+    elif all(is_settled(job, batch) and _has_all_answers(part, batch) for part, batch in batches):
         return True
-    elif results.exists() and all(_is_whole(part, batch) for part, batch in batches):
+    elif results.exists() and all(_has_all_answers(part, batch) for part, batch in batches):
         done = job.record.downloaded
         if done is not None and done.batches == len(job.submitted()):
             return False
@@ -119,13 +123,9 @@ def _holds_all(job: Job, named: Path, results: Path) -> bool:
     )
 
 
-def _is_whole(part: Part, batch: Batch) -> bool:
+def _has_all_answers(part: Part, batch: Batch) -> bool:
     held = batch.fetched
     return held is not None and held.completed >= batch.completed and batch.counts_what_ran(part.requests)
-
-
-def _is_results(path: Path) -> bool:
-    return path.name.endswith(".results.jsonl")
 
 
 def _from_files(requests: Path, results: Path) -> Iterator[Answer]:

@@ -21,13 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ..base.console import say
+from ..base.console import Progress, say
 from ..base.failures import BadInput, Clock, ExitCode, Failure, NotFound
 from ..base.files import state_of, sync
 from ..base.json_text import read_json, written
 from ..base.lock import lock
 from ..base.own_files import open_own, own_folder, reading_own
-from ..base.progress import Progress
 from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import DELETED, Batch, Fetched, Part

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from ..base.console import say
+from ..base.console import Progress, say
 from ..base.failures import BadInput, Failure, NotAllowed, NotFound, Temporary, WrongUsage
-from ..base.progress import Progress
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Attempt, Part, Upload

@@ -10,9 +10,8 @@ import contextlib
 import random
 from typing import Any, NamedTuple
 
-from ..base.console import say
+from ..base.console import Progress, say
 from ..base.failures import NotFound, Temporary
-from ..base.progress import Progress
 from ..base.text import plural
 from ..job.job import Job
 from ..job.record import DELETED, ENDED, Attempt, Part

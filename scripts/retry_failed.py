@@ -50,12 +50,12 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     from doubleword import engine
     from doubleword.job.job import Job
-    from doubleword.results import retry
+    from doubleword.results import from_batch, retry
     from doubleword.service import raw_id
     from doubleword.service.api import Api
 
     raw = raw_id.id_in(args.requests)
-    job = retry.job_of_raw(raw, clock) if raw else Job.need(Path(args.requests))
+    job = from_batch.job_of_batch(Api(clock), raw) if raw else Job.need(Path(args.requests))
     wanted = retry.Wanted(args.only, args.include_permanent, args.max_attempts, args.max_tokens)
     done = engine.plan_retry(Api(clock), job, wanted)
     answer(done.lines, done.facts)

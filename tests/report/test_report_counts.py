@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from doubleword.report.counts import Histogram, Tally
 from doubleword.report.same_prompts import Repeats
-from doubleword.results.prompt_template import Piece, Template, named_pieces, pieces
 
 numbers = st.one_of(st.integers(-1000, 10**6), st.floats(-1e12, 1e12), st.floats(allow_nan=True, allow_infinity=True))
 
@@ -85,26 +84,3 @@ def test_repeats_count_every_row_of_a_prompt_with_two_answers() -> None:
             repeats.name(prompt, f"prompt {prompt}")
     assert (repeats.prompts, len(repeats.differing), repeats.rows) == (2, 1, 3)
     assert repeats.most(5)[0].answers == [("a", 1, 2), ("b", 1, 4), ("c", 1, 5)]
-
-
-@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=6))
-def test_a_template_found_again_fills_to_the_prompts_it_was_found_from(cells: list[tuple[str, str]]) -> None:
-    filled = [(f"Of {{a}} say: {a} and {b}!", {"a": a, "b": b}) for a, b in cells]
-    found = named_pieces(filled)
-    if found is not None:
-        for prompt, texts in filled:
-            assert "".join(texts[piece.text] if piece.is_hole else piece.text for piece in found) == prompt
-
-
-@given(st.lists(st.text(max_size=12), min_size=2, max_size=8))
-def test_a_prompt_is_its_fixed_ends_and_what_was_cut_out(texts: list[str]) -> None:
-    prompts = [f"Review: {text}\nMood?" for text in texts]
-    template = Template(pieces(prompts, ["text"]))
-    for prompt in prompts:
-        middle, cut = template.cut(prompt)
-        assert (template.start + middle + template.end if cut else middle) == prompt
-
-
-def test_a_word_that_cells_begin_with_is_not_taken_for_the_template() -> None:
-    found = pieces(["Say: thermos", "Say: thermal mug"], ["text"])
-    assert found == [Piece("Say: "), Piece("text", True)]

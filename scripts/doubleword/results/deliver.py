@@ -1,4 +1,5 @@
-"""Delivering a job: fetch, merge, write the files, and say in few lines what came of it."""
+"""What does a download do, in which order? Batches fetched into the spool, merged in order (`merge` writes the results
+and the errors), the table, the note for the next command, the summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job of a batch that was submitted elsewhere."""
+"""What job is a batch that was submitted elsewhere? Its requests from its input, its rows where they are named."""
 
 from __future__ import annotations
 

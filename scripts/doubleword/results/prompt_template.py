@@ -1,4 +1,4 @@
-"""What all requests of a job ask: the prompt with its columns marked, found again from the filled-in prompts."""
+"""What do all requests of a job ask? The prompt with its columns marked, found again from the filled-in prompts."""
 
 from __future__ import annotations
 

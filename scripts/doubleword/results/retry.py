@@ -1,4 +1,4 @@
-"""Planning the next attempt: the requests without a result, in input order, copied from the request file."""
+"""Which requests are sent again? Plans an attempt: what has no result, in input order, copied from the request file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base.failures import BadInput, Clock, ExitCode, Failure, NotFound, Temporary, WrongUsage
+from ..base.failures import BadInput, ExitCode, Failure, NotFound, Temporary, WrongUsage
 from ..base.files import digest, whole_file
 from ..base.text import plural, safe
 from ..job.job import Job
@@ -20,7 +21,7 @@ from ..request_file import check
 from ..request_file.lines import request_lines
 from ..service.api import Api
 from ..service.submit import require_not_cancelled
-from . import from_batch, merge, spool
+from . import merge, spool
 from .sample_pairs import Evenly
 
 
@@ -47,10 +48,6 @@ class Plan(NamedTuple):
     kinds: dict[str, int]
     left_out: dict[str, int]
     cut: int = 0  # answers that were cut short, not planned
-
-
-def job_of_raw(batch_id: str, clock: Clock) -> Job:
-    return from_batch.job_of_batch(Api(clock), batch_id)
 
 
 # Another command may change the job between a fetch and a plan; more often than that it is busy with it.
@@ -162,8 +159,7 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     if kind == "rest":
         require_not_cancelled(job)
     summary = merge.Summary()
-    kinds: dict[str, int] = {}
-    left_out: dict[str, int] = {}
+    kinds, left_out = Counter[str](), Counter[str]()
     origin: list[list[int]] = []
     number = len(job.attempts) + 1
     path = _new_name(job, number)
@@ -171,18 +167,16 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     with whole_file(path, job.request_file()) as file:
         for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
             cut = covered.outcome is not None and covered.outcome.cut and covered.missing != merge.UNREAD
-            if cut and max_tokens is not None:
-                pass
-            elif not covered.kind:
+            again = cut and max_tokens is not None
+            if not covered.kind and not again:
                 continue
-            elif covered.kind == merge.UNREAD or not wanted(covered):
-                left_out[covered.kind] = left_out.get(covered.kind, 0) + 1
+            if not again and (covered.kind == merge.UNREAD or not wanted(covered)):
+                left_out[covered.kind] += 1
                 continue
             if covered.was_cut:  # also where a later attempt failed otherwise: never again under the limit of then
                 limits = [max_tokens, *(attempt.max_tokens for attempt in job.attempts[: covered.attempt])]
                 raw = _with_max_tokens(raw, max((limit for limit in limits if limit), default=None))
-            why = covered.kind or "cut"
-            kinds[why] = kinds.get(why, 0) + 1
+            kinds[covered.kind or "cut"] += 1
             file.write(raw if raw.endswith(b"\n") else raw + b"\n")
             if origin and origin[-1][0] == covered.section:
                 origin[-1][1] += 1

@@ -1,4 +1,4 @@
-"""Answers of earlier jobs, taken for every request with the same endpoint and body: they are paid for once.
+"""Which requests has an earlier job answered? Its answers are taken for those with the same endpoint and body.
 
 What is taken is kept in the job folder as if it had been received: an attempt of the kind `reused`, whose parts have no
 batch on the server. Its lines are the server's, under this job's custom_ids, with `reused` saying where they came from.

@@ -1,4 +1,4 @@
-"""Pairs of prompt and answer for a person to look at, spread over the job; of a prompt the part that was filled in."""
+"""Which pairs of prompt and answer does --show print? Some spread over the job; of a prompt what was filled in."""
 
 from __future__ import annotations
 

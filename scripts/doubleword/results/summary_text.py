@@ -1,4 +1,4 @@
-"""What came of a download, in at most 40 lines for a person."""
+"""What is said after a download? What came of it, in at most 40 lines for a person."""
 
 from __future__ import annotations
 

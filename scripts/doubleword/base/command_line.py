@@ -1,4 +1,4 @@
-"""What every script keeps: exit codes, errors, safe text, whole files, and run(main).
+"""How does a script begin and end? Its flags, and the exit code that comes of what happened.
 
 stdout carries the answer alone, and only when there is one (exit 0, 7, 8, 9); everything a person
 reads goes to stderr. An expected failure is a `Failure`; `outcome` is the one place that turns it
@@ -16,11 +16,15 @@ from pathlib import Path
 
 TYPE_CHECKING = False
 from . import console
-from .failures import EXIT_CODES, VERSION, BadInput, Clock, ExitCode, Failure, WrongUsage, _Interrupted
+from .failures import EXIT_CODES, VERSION, BadInput, Clock, ExitCode, Failure, WrongUsage
 from .text import next_command, safe, without_key
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+
+class _Interrupted(Failure):
+    code = ExitCode.INTERRUPTED
 
 
 class _Once(argparse.Action):

@@ -93,7 +93,3 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
-
-
-class _Interrupted(Failure):
-    code = ExitCode.INTERRUPTED

@@ -9,7 +9,7 @@ import html
 import math
 from collections.abc import Callable, Sequence
 
-from .counts import Bar
+from .counts import Bar, Histogram
 from .sample import clean
 
 LABEL_CHARACTERS = 30  # as many as fit beside the numbers at 360 px
@@ -40,6 +40,14 @@ def number(value: float) -> str:
     if value != int(value):
         return f"{value:.4g}"
     return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
+
+
+def spread(counts: Histogram, unit: str = "") -> str:
+    """Where numbers lie: `3 to 12,345, median 40 tokens`."""
+    if counts.least == counts.most:
+        return f"each {number(counts.least)} {unit}".rstrip()
+    figures = f"{number(counts.least)} to {number(counts.most)}, median {number(counts.at(0.5))}"
+    return f"{figures} {unit}".rstrip()
 
 
 def percent(count: float, total: float) -> str:

@@ -14,7 +14,7 @@ from ..job.next_step import next_step
 from ..results.prompt_template import Piece, Template
 from ..results.prompt_text import ROW_CELLS
 from . import what_ran
-from .charts import Html, columns, frequency, joined, number, outcome_bar, percent, tag
+from .charts import Html, columns, frequency, joined, outcome_bar, percent, spread, tag
 from .counts import ROW_VALUES, Histogram, Tally
 from .job_files import Report
 from .same_prompts import Repeated
@@ -69,10 +69,6 @@ def _section(title: str, *content: object) -> Html:
     return tag("section", tag("h2", title, id=name), matter, aria_labelledby=name)
 
 
-def _facts(facts: Sequence[tuple[str, object]]) -> Html:
-    return tag("dl", *(joined(tag("dt", name), tag("dd", value)) for name, value in facts), class_="facts")
-
-
 def _head(report: Report) -> Html:
     counts = report.counts
     kinds = {kind: (name, getattr(counts, kind)) for kind, name in KIND_NAMES.items()}
@@ -91,7 +87,7 @@ def _head(report: Report) -> Html:
 
 
 def _ran(report: Report) -> Html:
-    facts: list[tuple[str, object]] = [*what_ran.facts(report)]
+    facts = [joined(tag("dt", name), tag("dd", value)) for name, value in what_ran.facts(report)]
     turns = report.body.get("messages")
     earlier = "Earlier turns" if isinstance(turns, list) and len(turns) > 2 else "System prompt"
     prompts = [
@@ -100,7 +96,7 @@ def _ran(report: Report) -> Html:
         if any(piece.text or piece.is_hole for piece in template.pieces)
     ]
     attempts = what_ran.attempts(report)
-    return _section("What ran", _facts(facts), *prompts, _table(attempts) if attempts else "")
+    return _section("What ran", tag("dl", *facts, class_="facts"), *prompts, _table(attempts) if attempts else "")
 
 
 def _prompt(title: str, template: Template) -> Html:
@@ -152,7 +148,7 @@ def _answers(report: Report) -> Html:
     if not total:
         return Html("")
     if answers.vectors.count:
-        charts.append(columns("Numbers of a vector", answers.vectors.bars(), _spread(answers.vectors, "numbers")))
+        charts.append(columns("Numbers of a vector", answers.vectors.bars(), spread(answers.vectors, "numbers")))
     for name, counts in answers.properties.items():
         charts.append(_chart(name, counts, total))
     if not answers.properties and answers.whole.total:
@@ -162,27 +158,20 @@ def _answers(report: Report) -> Html:
 
 def _chart(title: str, counts: Tally | Histogram, total: int) -> Html:
     if isinstance(counts, Histogram):
-        return columns(title, counts.bars(), _spread(counts, "")) if counts.count else Html("")
+        return columns(title, counts.bars(), spread(counts, "")) if counts.count else Html("")
     if not counts.is_telling:
         name = "Length of the answers" if title == BY_FREQUENCY else f"{title}: its length"
-        return columns(name, counts.lengths.bars(), _spread(counts.lengths, "characters"))
+        return columns(name, counts.lengths.bars(), spread(counts.lengths, "characters"))
     kinds = len([1 for rows in counts.counts.values() if rows])
     remark = f"{counts.total:,} values, {'over ' if counts.unnamed else ''}{kinds:,} different"
     return frequency(title, counts.bars(), max(total, counts.total), remark)
-
-
-def _spread(counts: Histogram, unit: str) -> str:
-    if counts.least == counts.most:
-        return f"each {number(counts.least)} {unit}".rstrip()
-    figures = f"{number(counts.least)} to {number(counts.most)}, median {number(counts.at(0.5))}"
-    return f"{figures} {unit}".rstrip()
 
 
 def _work(report: Report) -> Html:
     """Tokens, and answers over time where they say when they were made."""
     charts = []
     if report.completion.most > 0:
-        remark = _spread(report.completion, "tokens")
+        remark = spread(report.completion, "tokens")
         charts.append(columns("Completion tokens of an answer", report.completion.bars(), remark))
     if report.times.most - report.times.least >= SHORTEST_SECONDS and what_ran.believable(report):
         done, growing = 0, list[tuple[float, float, int]]()

@@ -8,7 +8,7 @@ from typing import Any
 from ..base.text import next_command, plural, safe
 from ..job.next_step import next_step
 from . import what_ran
-from .charts import number, percent
+from .charts import percent, spread
 from .counts import Bar, Histogram, Tally
 from .job_files import Report
 from .what_ran import KIND_NAMES, kind_name, verdict
@@ -71,11 +71,7 @@ def _figures(counts: Tally | Histogram, total: int) -> str:
         if not counts.is_telling:
             return f"{_figures(counts.lengths, total)} characters long"
         return "; ".join(_bar(bar, total) for bar in _fewer(counts.bars(), 5)) or "none"
-    if not counts.count:
-        return "none"
-    if counts.least == counts.most:
-        return f"each {number(counts.least)}"
-    return f"{number(counts.least)} to {number(counts.most)}, median {number(counts.at(0.5))}"
+    return spread(counts) if counts.count else "none"
 
 
 def _repeats(report: Report) -> list[str]:

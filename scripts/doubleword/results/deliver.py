@@ -51,7 +51,7 @@ class Delivered(NamedTuple):
     estimated: Decimal | None = None
 
     def facts(self, job: Job) -> dict[str, Any]:
-        """The --json object: the same keys every time."""
+        """The --json object but `next`: the same keys every time."""
         found = self.summary or merge.Summary(requests=job.requests.requests)
         paths = set(self.paths)
         return {
@@ -75,7 +75,6 @@ class Delivered(NamedTuple):
             "errors_file": str(self.files.errors) if self.files and self.files.errors in paths else None,
             "output_file": str(self.output) if self.output in paths else None,
             "shown": list(self.shown),
-            "next": next_step(job),
         }
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from .counts import Bar, Histogram
-from .sample import clean
+from .page_rows import clean
 
 LABEL_CHARACTERS = 30  # as many as fit beside the numbers at 360 px
 BAR_HEIGHT, BAR_STEP = 8, 42

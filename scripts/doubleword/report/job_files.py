@@ -27,8 +27,8 @@ from ..results.prompt_template import Template, spread, template_of
 from ..results.prompt_text import Cells, asked
 from ..results.response_body import Said, as_text
 from .counts import Answers, Histogram
+from .page_rows import Rows, clean
 from .same_prompts import Repeats
-from .sample import Rows, clean
 
 # Kinds of the errors file that say that nothing came back; any other kind is a failure.
 MISSING = frozenset({"cancelled", "expired", "not_returned", "input_deleted", "unread"})

@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs no network, made of a report and of the files in page/."""
+"""The page: one HTML file that needs no network, made of a report and of page.html, page.css and page.js."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from . import what_ran
 from .charts import Html, columns, frequency, joined, outcome_bar, percent, spread, tag
 from .counts import ROW_VALUES, Histogram, Tally
 from .job_files import Report
+from .page_rows import clean, in_script
 from .same_prompts import Repeated
-from .sample import clean, in_script
 from .what_ran import KIND_NAMES, advice, kind_name, verdict
 
 FILES = Path(__file__).parent

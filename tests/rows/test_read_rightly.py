@@ -630,6 +630,26 @@ def test_a_merged_header_cell_is_refused_with_its_place() -> None:
         list(describe(path).read())
 
 
+@pytest.mark.parametrize("package", ["python-calamine", "openpyxl"])
+def test_hidden_rows_of_a_sheet_are_read_and_said(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if package == "openpyxl":
+        monkeypatch.setattr("doubleword.rows.excel_rows._packages", lambda: (None, openpyxl))
+    book = openpyxl.Workbook()
+    book.active.row_dimensions[2].hidden = True
+    sheet = book.create_sheet('A & "B"')
+    for number in range(1, 3001):
+        sheet.append([f"row {number}"])
+    for number in (3, 4, 2999, 3001):
+        sheet.row_dimensions[number].hidden = True
+    sheet["A3001"] = " "
+    book.save("made.xlsx")
+    source = describe(Path("made.xlsx"), sheet="2")
+    assert len(list(source.read())) == 2999
+    said = "a row that is hidden in the sheet (by a filter?) is read as the others are (3 x: row 3, row 4, row 2999)"
+    assert said in notes(source)
+    assert not any("hidden" in note for note in notes(describe(workbook(["text"], ["hidden"]))))
+
+
 def test_without_a_package_the_error_says_both_ways_on(monkeypatch: pytest.MonkeyPatch) -> None:
     path = workbook(["text"], ["x"])
 

@@ -54,7 +54,7 @@ class Cutter:
             return False
         end = start + len(raw)
         if self._first is not None and (self._count >= self._requests or end - self._first.start > self._size):
-            self._close()
+            self._close(self._first)
         if self._first is None:
             if len(raw) > self._size:
                 raise BadInput(
@@ -79,9 +79,8 @@ class Cutter:
             self._with_blanks = self._with_blanks or self._hash.copy()
             self._with_blanks.update(raw)
 
-    def _close(self) -> None:
-        assert self._first is not None
-        first, made = self._first, self._hash
+    def _close(self, first: Line) -> None:
+        made = self._hash
         self._spans.append(Span(first.number, self._last_line, first.start, self._end, self._count, made.hexdigest()))
         self._whole = self._whole or made.copy()
         self._first, self._with_blanks, self._count, self._hash = None, None, 0, hashlib.sha256()
@@ -95,7 +94,7 @@ class Cutter:
         """The parts, and the hash of the whole file, once every line has been added."""
         whole = self._whole or self._hash.copy()
         if self._first is not None:
-            self._close()
+            self._close(self._first)
         return self._spans, whole.hexdigest()
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import io
+import posixpath
+import re
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime, time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 from ..base.failures import BadInput, WrongUsage
-from ..base.files import open_regular
+from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
 from .cell_text import is_empty, text
 from .file_kind import Form
@@ -115,11 +120,13 @@ def headers(form: Form) -> list[str]:
 
 def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     """(row of the sheet, cells) of each row below the header. Rows without a cell are left out."""
-    table = _Table(form, tally)
+    table, hidden = _Table(form, tally), _hidden(form)
     for number, cells in table.rest:
         if all(is_empty(cell) for cell in cells):
             tally.leave_out("empty row", number)
             continue
+        if number in hidden:
+            tally.doubt("a row that is hidden in the sheet (by a filter?) is read as the others are", f"row {number}")
         for column, cell in enumerate(cells):
             if column not in table.columns and not is_empty(cell):
                 raise BadInput(
@@ -152,6 +159,37 @@ class _Table:
         checked(form.path, self.line, list(names.values()))
         self.columns = names
         self.headers = list(names.values())
+
+
+_TARGETS = "xl/_rels/workbook.xml.rels"
+_HIDDEN = re.compile(rb'<(?:\w+:)?row\s(?=[^>]*\bhidden="(?:1|true)")[^>]*?\br="(\d+)"')
+
+
+def _hidden(form: Form) -> frozenset[int]:
+    """The rows that a sheet hides, which neither package tells; none where the file is made in another way."""
+    found = set[int]()
+    try:
+        with open_regular(Path(form.path)) as file, ZipFile(file) as archive:
+            sheets, targets = _tags(archive, "xl/workbook.xml", "sheet"), _tags(archive, _TARGETS, "Relationship")
+            key = next(sheet["id"] for sheet in sheets if sheet["name"] == form.sheet)
+            target = next(target["Target"] for target in targets if target["Id"] == key)
+            rest = b""
+            with archive.open(posixpath.join("/xl", target)[1:]) as rows_of:
+                while block := rows_of.read(BLOCK_BYTES):
+                    whole, _, rest = (rest + block).rpartition(b"<")
+                    found.update(map(int, _HIDDEN.findall(whole)))
+                    rest = b"<" + rest
+    except (BadZipFile, KeyError, StopIteration, OSError, RuntimeError, ValueError, zlib.error):
+        pass
+    return frozenset(found)
+
+
+def _tags(archive: ZipFile, name: str, tag: str) -> list[dict[str, str]]:
+    """The attributes of every tag of that name in a small part of a workbook, without their name spaces."""
+    with archive.open(name) as file:
+        text = file.read(BLOCK_BYTES).decode("utf-8", "replace")
+    tags = re.findall(rf"<(?:\w+:)?{tag}\s[^>]*", text)
+    return [{key: html.unescape(value) for key, value in re.findall(r'(\w+)="([^"]*)"', each)} for each in tags]
 
 
 def _at(cells: Sequence[Any], column: int) -> Any:

@@ -22,7 +22,7 @@ from .results import deliver as delivery
 from .results import retry
 from .results.merge import INPUT_DELETED, UNREAD
 from .results.output_flags import Wanted
-from .service import cost, identity, raw_id, stuck, watch
+from .service import cost, deleted, identity, raw_id, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads
 from .service.api import Api
@@ -82,6 +82,8 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
             stuck.replace(api, job)
         elif terms.choice is None and any(not part.upload for part in job.unsubmitted()):
             raise NotFound("not every part of this job has been uploaded", command("upload.py", job))
+        if terms.choice == "again" and not job.unsubmitted():  # then that is about what is gone
+            deleted.count_as_ended(api, job)
     busy = submit_all(api, job, terms, api.clock.monotonic() + RETRY_AFTER_CAP_SECONDS)
     if busy is not None:
         raise busy

@@ -50,7 +50,7 @@ def prepare(folder: Path, size: int, answer: int) -> Path:
     sys.path.insert(0, str(SCRIPTS))
     from doubleword.base.failures import Clock
     from doubleword.job.job import Job
-    from doubleword.service.server_objects import seen
+    from doubleword.service.server_objects import told_of
 
     chance, words = random.Random(1), [word.strip() or "and" for word in WORDS]
     rows = folder / "rows.csv"
@@ -79,7 +79,7 @@ def prepare(folder: Path, size: int, answer: int) -> Path:
     batch = {"id": BATCH, "status": "completed", "request_counts": counts, "created_at": 1.0}
     batch |= {"output_file_id": OUTPUT, "error_file_id": ERRORS}
     with job.locked(Clock()):
-        job.latest.parts[0].batch = seen(batch, Clock())
+        job.latest.parts[0].batch = told_of(batch, "batch", Clock()).batch
         job.save()
     return job.path
 

@@ -106,7 +106,7 @@ def record_for(requests: Path) -> Path:
     from doubleword.job.job import Job
     from doubleword.job.record import Options
     from doubleword.request_file.check import check
-    from doubleword.service.server_objects import seen
+    from doubleword.service.server_objects import told_of
 
     report = check(requests, part_requests=REQUESTS, part_bytes=200_000_000)
     shutil.rmtree(Job.folder_of(requests), ignore_errors=True)
@@ -115,7 +115,7 @@ def record_for(requests: Path) -> Path:
     batch = {"id": BATCH, "status": "completed", "request_counts": counts, "created_at": 1.0}
     batch |= {"output_file_id": OUTPUT, "error_file_id": ERRORS}
     with job.locked(Clock()):
-        job.latest.parts[0].batch = seen(batch, Clock())
+        job.latest.parts[0].batch = told_of(batch, "batch", Clock()).batch
         job.save()
     return job.path
 

@@ -16,7 +16,7 @@ from doubleword.job.record import Batch, Part
 from doubleword.request_file.lines import Span
 from doubleword.results import line_outcome
 from doubleword.results.spool import Known, Spool, distinct, spool_files
-from doubleword.service.server_objects import batch_of, seen
+from doubleword.service.server_objects import told_of
 from local_server.app import LocalServer
 from support.running import FastClock, run, run_process, write_requests
 
@@ -24,7 +24,7 @@ ODD_IDS = ["b.1", "b:1", "b@1", "b_1", "B_1", "b-1", "a" * 90, "a" * 91, "a" * 8
 
 
 def batch(batch_id: str) -> Batch:
-    return seen(batch_of({"id": batch_id}, ""), FastClock())
+    return told_of({"id": batch_id}, "", FastClock()).batch
 
 
 def test_no_two_batches_share_a_spool_whatever_their_ids_are() -> None:

@@ -358,7 +358,7 @@ def test_a_key_that_is_an_ordinary_word_damages_nothing(key: str, monkeypatch: p
     batch = {"id": "b", "status": "validating", "request_counts": {"total": 3, "completed": 2, "failed": 0}}
     with api_over(always(json.dumps(batch).encode()), monkeypatch) as api:
         found = api.batch("b")
-        assert (found["status"], found["request_counts"]["completed"]) == ("validating", 2)
+        assert (found.batch.status, found.batch.completed) == ("validating", 2)
     refused = always(f"no {key} here".encode(), "400 Bad Request")
     with api_over(refused, monkeypatch) as api, pytest.raises(Failure, match=r"no \*\*\* here"):
         api.batch("b")

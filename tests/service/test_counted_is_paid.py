@@ -301,7 +301,7 @@ def test_a_second_batch_is_cancelled_too(make_trouble: MakeTrouble) -> None:
 def run_second(trouble: Trouble, file_id: str) -> str:
     from doubleword.service.api import Api
 
-    return str(Api(trouble.clock).create_batch(file_id, "/v1/chat/completions", "24h", {})["id"])
+    return Api(trouble.clock).create_batch(file_id, "/v1/chat/completions", "24h", {}).id
 
 
 def test_a_cancel_says_whether_it_was_now_and_whether_the_counts_are_final(make_trouble: MakeTrouble) -> None:

@@ -112,11 +112,11 @@ def test_of_two_batches_of_one_content_the_later_one_is_cancelled(make_trouble: 
     upload = json.loads(Path("r.job/record.json").read_text())["attempts"][0]["parts"][0]["upload"]
     (first,) = trouble.oracle.batches()
     api = Api(trouble.clock)
-    tags = api.batch(first.id)["metadata"]
+    tags = api.batch(first.id).tags
     time.sleep(1.1)  # the server tells whole seconds
     later = api.create_batch(upload["file_id"], "/v1/chat/completions", "24h", tags)
 
     looked = trouble.run("poll", requests, "--once")
 
-    assert f"batch {later['id']} has the same requests" in looked.err
+    assert f"batch {later.id} has the same requests" in looked.err
     assert [batch.cancelled for batch in trouble.oracle.batches()] == [False, True]

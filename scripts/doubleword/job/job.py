@@ -211,6 +211,11 @@ class Job:
         return [part for part in self.sent() if part.batch]
 
     @property
+    def batch_ids(self) -> set[str]:
+        """The ids of every batch the record knows."""
+        return {batch.id for part in self.parts() for batch in part.batches}
+
+    @property
     def begun(self) -> bool:
         """Whether anything of it was uploaded, submitted, taken over or cancelled: until then it may be made anew."""
         return any(attempt.begun for attempt in self.attempts if attempt.kind != "reused")

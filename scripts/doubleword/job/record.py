@@ -65,6 +65,24 @@ class Batch:
     def ended(self) -> bool:
         return self.status in ENDED
 
+    def after(self, before: Batch | None) -> Batch:
+        """This sighting, with what the one before knew: since when nothing has changed, and what was fetched."""
+        if before is None or before.id != self.id:
+            return self
+        passed = self._passed_since(before)
+        same = (before.status, before.completed, before.failed) == (self.status, self.completed, self.failed)
+        cancelled = self.cancelled_seconds
+        if cancelled is not None and before.cancelled_seconds is not None:
+            cancelled = before.cancelled_seconds + passed
+        still = before.still_seconds + passed if same else 0.0
+        return dataclasses.replace(self, still_seconds=still, cancelled_seconds=cancelled, fetched=before.fetched)
+
+    def _passed_since(self, before: Batch) -> float:
+        """Seconds between two sightings. A clock may have been set in between, and the steady one begins anew with the
+        machine: the shorter of the two times is believed."""
+        wall, steady = self.seen_at - before.seen_at, self.steady_at - before.steady_at
+        return max(0.0, wall if steady < 0 else min(wall, steady))
+
     def counts_what_ran(self, requests: int) -> bool:
         """Whether its counts can be those of a batch of so many requests that has ended. A completed one that answered
         nothing, or one that has another number of requests, says nothing: all of it may have run."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..base.console import say
 from ..base.failures import BadInput, Clock, Failure, NotFound, WrongUsage
@@ -16,7 +15,7 @@ from ..job.record import Record, Upload
 from ..rows.source import describe
 from ..service.api import Api
 from ..service.raw_id import fetch_input, job_of_input, recorded, watched
-from ..service.server_objects import metadata_of, seen
+from ..service.server_objects import Told
 from .deliver import require_writable
 from .line_outcome import read
 from .output_flags import Wanted
@@ -32,20 +31,20 @@ def job_of_batch(api: Api, batch_id: str) -> Job:
     if known is not None and known.submitted():  # else a copy was killed while it wrote the record
         return known
     found = api.batch(batch_id)
-    file_id = found.get("input_file_id")
+    file_id = found.input_file_id
     try:
         size = fetch_input(api, file_id, path) if file_id else 0
     except NotFound:
         size = 0
-    if not size and not _is_input(path, seen(found, api.clock).total):
+    if not size and not _is_input(path, found.batch.total):
         return _job_without_input(api, found, path)
-    home = metadata_of(found).get("dwb_job")
+    home = found.tags.get("dwb_job", "")
 
     def known_of(record: Record) -> None:
-        if isinstance(home, str) and re.fullmatch("[0-9a-f]{32}", home):
+        if re.fullmatch("[0-9a-f]{32}", home):
             record.job = home  # a copy of that job: what one of them submits, the other finds
         part = record.attempts[0].parts[0]
-        part.upload, part.batch = Upload("", file_id, given=True), seen(found, api.clock)
+        part.upload, part.batch = Upload("", file_id, given=True), found.batch
 
     return job_of_input(path, api.clock, known_of)
 
@@ -58,11 +57,11 @@ def _is_input(path: Path, requests: int) -> bool:
         return requests == sum(b'"body"' in line for line in file)
 
 
-def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
+def _job_without_input(api: Api, found: Told, path: Path) -> Job:
     """The input was deleted: the requests are those that came back, in the order they came; others have no name."""
     import json
 
-    watching = watched(api, found["id"])
+    watching = watched(api, found.id)
     fetch(api, watching)
     ids: dict[str, None] = {}
     # As it was fetched just now: what is known to be whole is not waited for a second time.
@@ -71,7 +70,7 @@ def _job_without_input(api: Api, found: dict[str, Any], path: Path) -> Job:
         ids.update(dict.fromkeys(found.custom_id for found in read(spool, None) if found.custom_id))
     if not ids:
         raise NotFound(
-            f"batch {safe(found['id'])}: its input was deleted, or was empty, and it has no results",
+            f"batch {safe(found.id)}: its input was deleted, or was empty, and it has no results",
             "nothing is left of it",
         )
     put(path, (json.dumps({"custom_id": custom_id}, ensure_ascii=False).encode() + b"\n" for custom_id in ids))

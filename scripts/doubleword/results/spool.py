@@ -37,7 +37,6 @@ from ..service.api import Api
 from ..service.deleted import stop_unless_deleted
 from ..service.identity import another, batch_of, require_same_server
 from ..service.refusals import Cut
-from ..service.server_objects import seen
 from . import line_outcome as outcomes
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
@@ -432,7 +431,7 @@ def _look(api: Api, job: Job, part: Part, batch: Batch) -> tuple[Batch, bool]:
     """The batch as it is now, and whether the server knows it. One deleted there stays as last seen: its files may be
     readable still."""
     try:
-        return seen(batch_of(api, part, batch.id), api.clock, batch), True
+        return batch_of(api, part, batch.id).batch.after(batch), True
     except NotFound as error:
         if batch.status != DELETED and (stop := stop_unless_deleted(api, job, part, batch, error)):
             raise stop from None

@@ -10,13 +10,12 @@ from typing import Any
 
 from ..base.console import say
 from ..base.failures import BadInput, Clock, Failure
-from ..base.json_text import moment
 from ..base.text import next_command, safe, utc
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..job.record import Batch, Part
+from ..job.record import Part
 from .api import PAGE_LIMIT, Api
-from .server_objects import metadata_of, seen
+from .server_objects import Told
 from .watch import status_word
 
 HEADER = ("name", "status", "answered/requests", "failed", "created", "batch id", "next")
@@ -43,11 +42,11 @@ def rows(clock: Clock, folder: Path, local: bool, search: str | None, limit: int
         query = {"search": search} if search else {}
         pages = (limit + PAGE_LIMIT - 1) // PAGE_LIMIT
         for batch in itertools.islice(Api(clock).batches(pages, **query), limit):
-            job, part = known.get(batch["id"], (None, None))
+            job, part = known.get(batch.id, (None, None))
             if part is not None:  # for the table alone: poll.py writes it down
-                part.batch = seen(batch, clock, part.batch)
+                part.batch = batch.batch.after(part.batch)
             if job is None or str(job.folder) not in shown:
-                others.append(_batch_row(batch, clock, job, search or ""))
+                others.append(_batch_row(batch, job, search or ""))
     mine = [_job_row(job, search or "") for job in jobs if str(job.folder) in shown]  # as they are now
     if not mine and not others:
         say(f"no jobs in {safe(folder.resolve())} or below" + ("" if local else ", and no batches") + _about(search))
@@ -110,11 +109,10 @@ def _job_row(job: Job, search: str) -> dict[str, Any]:
     }
 
 
-def _batch_row(batch: dict[str, Any], clock: Clock, job: Job | None, search: str) -> dict[str, Any]:
-    now: Batch = seen(batch, clock)
-    tags = {safe(key, 64): safe(value, 200) for key, value in metadata_of(batch).items()}
-    ends = (moment(batch.get(key)) for key in ("completed_at", "failed_at", "cancelled_at"))
-    places = {"id": now.id, "input file id": str(batch.get("input_file_id"))}
+def _batch_row(told: Told, job: Job | None, search: str) -> dict[str, Any]:
+    now = told.batch
+    tags = {safe(key, 64): safe(value, 200) for key, value in told.tags.items()}
+    places = {"id": now.id, "input file id": told.input_file_id}
     places |= {f"metadata {key}": value for key, value in tags.items()}
     return {
         "name": safe(job.request_file(), 200) if job else _name(tags),
@@ -124,11 +122,11 @@ def _batch_row(batch: dict[str, Any], clock: Clock, job: Job | None, search: str
         "completed": now.completed,
         "failed": now.failed,
         "job": str(job.folder) if job else tags.get("dwb_job"),
-        "input_file": safe(batch.get("input_file_id") or "", 80) or None,
+        "input_file": told.input_file_id or None,
         "metadata": tags,
         "created_at": now.created_at or None,
-        "started_at": moment(batch.get("in_progress_at")) or None,
-        "ended_at": max(ends) or None,
+        "started_at": told.began_at or None,
+        "ended_at": told.ended_at or None,
         "matched": _matched(search, places) or ("the input file's name" if search else None),
         "next": next_step(job) if job else next_command("download.py" if now.ended else "poll.py", safe(now.id, 80)),
     }

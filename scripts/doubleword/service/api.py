@@ -25,7 +25,7 @@ from ..base.text import safe
 from .base_url import base_url, is_local
 from .exchange import Line, Watch, require_plain_body
 from .refusals import DEFAULT_BASE_URL, RETRY_AFTER_CAP_SECONDS, Cut, Unclear, Young, failure_of
-from .server_objects import amount_of, batch_of, file_of, model_of, object_of
+from .server_objects import Told, amount_of, file_of, model_of, object_of, told_of
 
 if TYPE_CHECKING:
     import requests
@@ -212,7 +212,7 @@ class Api:
             is_list = isinstance(page.get("data"), list) and (path == "/models" or page.get("object") == "list")
             if not is_list:
                 raise Unclear(f"{doing}: the answer has no list", "the same command again later")
-            known = {"/files": file_of, "/batches": batch_of}.get(path, model_of)
+            known = {"/files": file_of, "/batches": self._told}.get(path, model_of)
             page["data"] = [known(item, doing) for item in page["data"]]
             return page
 
@@ -231,6 +231,9 @@ class Api:
             if failure:
                 raise failure
             return object_of(response, doing)
+
+    def _told(self, found: Any, doing: str) -> Told:
+        return told_of(found, doing, self.clock)
 
     # --- endpoints ---
 
@@ -289,7 +292,7 @@ class Api:
         found = self._read(path, "cost estimate", file_id, completion_window=window)
         return found | {"total_estimated_cost": amount_of(found.get("total_estimated_cost"))}
 
-    def create_batch(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> dict[str, Any]:
+    def create_batch(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> Told:
         """POST /batches: spends money, so it is sent once and never repeated here."""
         body = {
             "input_file_id": file_id,
@@ -298,15 +301,15 @@ class Api:
             "metadata": metadata,
         }
         doing = "create batch"
-        batch = batch_of(self._changed("POST", "/batches", doing, json=body), doing)
-        self.made_lately(batch["id"])
+        batch = self._told(self._changed("POST", "/batches", doing, json=body), doing)
+        self.made_lately(batch.id)
         return batch
 
-    def batch(self, batch_id: str) -> dict[str, Any]:
+    def batch(self, batch_id: str) -> Told:
         doing = f"batch {batch_id}"
-        return batch_of(self._read(f"/batches/{_segment(batch_id)}", doing, batch_id), doing)
+        return self._told(self._read(f"/batches/{_segment(batch_id)}", doing, batch_id), doing)
 
-    def batches(self, pages: int, **query: Any) -> Iterator[dict[str, Any]]:
+    def batches(self, pages: int, **query: Any) -> Iterator[Told]:
         """GET /batches, newest first, at most so many pages of 101."""
         after, seen = None, set()
         for _ in range(pages):
@@ -315,10 +318,10 @@ class Api:
             )
             # An unknown cursor is ignored and gives page 1 again: stop at the first batch seen twice.
             for batch in page["data"]:
-                if batch["id"] in seen:
+                if batch.id in seen:
                     return
-                seen.add(batch["id"])
-                after = batch["id"]
+                seen.add(batch.id)
+                after = batch.id
                 yield batch
             if not page.get("has_more") or not page["data"]:
                 return
@@ -328,10 +331,10 @@ class Api:
         path, doing = f"/batches/{_segment(batch_id)}/analytics", f"cost of batch {batch_id}"
         return self._accepted("GET", path, doing, self._seconds(seconds, min(seconds, AT_LEAST_SECONDS)))
 
-    def cancel(self, batch_id: str) -> dict[str, Any]:
+    def cancel(self, batch_id: str) -> Told:
         """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""
         path, doing = f"/batches/{_segment(batch_id)}/cancel", f"cancel batch {batch_id}"
-        return self._retried(lambda seconds: batch_of(self._accepted("POST", path, doing, seconds), doing))
+        return self._retried(lambda seconds: self._told(self._accepted("POST", path, doing, seconds), doing))
 
     def content(self, file_id: str, skip: int) -> Iterator[bytes]:
         """GET /files/{id}/content from line `skip`; raises Cut when the body breaks off.

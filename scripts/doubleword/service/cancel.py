@@ -12,7 +12,6 @@ from ..job.record import Batch, Part
 from .api import Api
 from .deleted import stop_unless_deleted
 from .identity import batch_of, cancelled_now, require_same_server, tell_what_is_young
-from .server_objects import seen
 from .submit import settle
 
 
@@ -69,9 +68,9 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True
     batch, did = before, "was cancelled before"
     try:
         # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
-        batch = seen(batch_of(api, part, before.id), api.clock, before)
+        batch = batch_of(api, part, before.id).batch.after(before)
         if batch.running:
-            batch, did = seen(cancelled_now(api, before.id), api.clock, batch), "is cancelled now"
+            batch, did = cancelled_now(api, before.id).batch.after(batch), "is cancelled now"
     except NotFound as error:  # one that was deleted does not run any more
         facts = _facts(part, before, "is not known any more") | {"status": "unknown"}
         return Cancelled(error.what, facts, _unless_deleted(api, job, part, before, error))

@@ -16,8 +16,6 @@ from ..job.job import Job
 from ..job.record import DELETED, Batch, Part, Upload
 from .api import Api
 from .identity import another, batch_of, may_be_torn, require_known, require_known_file, require_same_server
-from .other_batches import known_batches
-from .server_objects import seen
 
 
 def stop_unless_deleted(
@@ -33,7 +31,7 @@ def stop_unless_deleted(
         if api.has_file(upload.file_id):
             return None
         return another(f"the server knows neither batch {safe(batch.id, 80)} nor its file", job)
-    if known_batches(job) & set(listed):
+    if job.batch_ids & set(listed):
         return None
     if any(api.has_file(file_id) for file_id in (batch.output_file_id, batch.error_file_id) if file_id):
         return None
@@ -55,7 +53,7 @@ def count_as_ended(api: Api, job: Job) -> None:
         if batch.fetched and batch.fetched.whole:
             continue
         try:
-            found = seen(batch_of(api, part, batch.id), api.clock, batch)
+            found = batch_of(api, part, batch.id).batch.after(batch)
         except NotFound as unknown:
             gone.append((part, batch, unknown))
             continue

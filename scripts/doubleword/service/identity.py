@@ -17,7 +17,7 @@ from ..job.job import Job
 from ..job.record import DELETED, Part, Upload
 from .api import Api
 from .refusals import Unclear, Young
-from .server_objects import metadata_of
+from .server_objects import Told
 
 
 def tell_what_is_young(api: Api, job: Job) -> None:
@@ -42,50 +42,50 @@ def require_file(found: dict[str, Any], name: str) -> str:
     return str(found["id"])
 
 
-def require_submitted(found: dict[str, Any], part: Part, endpoint: str) -> dict[str, Any]:
+def require_submitted(found: Told, part: Part, endpoint: str) -> Told:
     """The batch that was just submitted. Raises Unclear for another one."""
     submission = part.submission
     if (
         submission is None
-        or found.get("input_file_id") != part.uploaded
-        or found.get("endpoint") != endpoint
-        or metadata_of(found).get("dwb_submission") != submission.id
+        or found.input_file_id != part.uploaded
+        or found.endpoint != endpoint
+        or found.tags.get("dwb_submission") != submission.id
     ):
         raise Unclear(
-            f"create batch: the answer is about another batch, {safe(found['id'], 80)}", "the same command again later"
+            f"create batch: the answer is about another batch, {safe(found.id, 80)}", "the same command again later"
         )
     return found
 
 
-def is_of(part: Part, found: dict[str, Any]) -> bool:
+def is_of(part: Part, found: Told) -> bool:
     """Whether a batch object can be one of this part's: its content, and its file, are those of the part."""
-    for known in (batch for batch in part.batches if batch.id == found.get("id")):
-        for name in ("output_file_id", "error_file_id"):
-            before, now = getattr(known, name), found.get(name)
-            if before and now and before != now:
-                return False  # another batch's answers would be taken for its own
-    sent, tags = part.submission, metadata_of(found)
+    now = found.batch
+    for known in (batch for batch in part.batches if batch.id == now.id):
+        files = (known.output_file_id, now.output_file_id), (known.error_file_id, now.error_file_id)
+        if any(before and after and before != after for before, after in files):
+            return False  # another batch's answers would be taken for its own
+    sent, tags = part.submission, found.tags
     if sent is None:
         return True  # it was submitted elsewhere, and taken over by its id or content
     if tags.get("dwb_content") not in (part.span.sha256, None):
         return False
     if tags.get("dwb_submission") != sent.id:
         return True  # it was taken over: it runs on another file
-    return found.get("input_file_id") in (part.uploaded, "", None)  # "": its file was deleted
+    return found.input_file_id in (part.uploaded, "")  # "": its file was deleted
 
 
-def batch_of(api: Api, part: Part, batch_id: str) -> dict[str, Any]:
+def batch_of(api: Api, part: Part, batch_id: str) -> Told:
     """The batch of a part, as it is now. Raises Unclear for an answer about another one."""
     found = api.batch(batch_id)
-    if found["id"] != batch_id or not is_of(part, found):
+    if found.id != batch_id or not is_of(part, found):
         raise Unclear(f"batch {safe(batch_id, 80)}: the answer is about another batch", "the same command again later")
     return found
 
 
-def cancelled_now(api: Api, batch_id: str) -> dict[str, Any]:
+def cancelled_now(api: Api, batch_id: str) -> Told:
     """Cancels a batch; it as it is then. Raises Unclear for an answer about another one."""
     found = api.cancel(batch_id)
-    if found["id"] != batch_id:
+    if found.id != batch_id:
         raise Unclear(
             f"cancel batch {safe(batch_id, 80)}: the answer is about another batch", "the same command again later"
         )

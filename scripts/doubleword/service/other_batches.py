@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from ..base.console import say
 from ..base.failures import Clock, NotAllowed, Temporary
 from ..base.json_text import moment, words
 from ..base.text import next_command, safe
 from ..job.job import Job
-from ..job.record import DEAD, Part, Upload
+from ..job.record import DEAD, Batch, Part, Upload
 from .api import PAGE_LIMIT, Api
 from .identity import cancelled_now
-from .server_objects import metadata_of, seen
-
-
-def known_batches(job: Job) -> set[str]:
-    """The ids of every batch the record knows."""
-    return {batch.id for part in job.parts() for batch in part.batches}
+from .server_objects import Told
 
 
 def require_only_copy(api: Api, job: Job) -> None:
@@ -28,15 +22,15 @@ def require_only_copy(api: Api, job: Job) -> None:
     A copy of the folder, or a job made from one of its batch ids, plans from the same first attempt: its second attempt
     holds the same requests in other bytes, so that no content hash tells.
     """
-    known, parts = known_batches(job), list(job.parts())
+    known, parts = job.batch_ids, list(job.parts())
     own = {part.span.sha256 for part in parts} | {part.submission.id for part in parts if part.submission}
-    for batch in _listed(api, len(parts), job.id, "dwb_job", known):
-        tags, found = metadata_of(batch), seen(batch, api.clock)
+    for told in _listed(api, len(parts), job.id, "dwb_job", known):
+        tags, found = told.tags, told.batch
         if tags.get("dwb_job") != job.id or str(tags.get("dwb_attempt", "1")) == "1" or found.id in known:
             continue
         if tags.get("dwb_content") in own or tags.get("dwb_submission") in own:
             continue  # of this very attempt: it is found, and taken over, by its content
-        if found.status not in DEAD or found.completed:
+        if _was_paid(found):
             raise NotAllowed(
                 f"another copy of this job submitted an attempt of its own: batch {safe(found.id)}, {found.status}",
                 "ask the user: go on with that copy of the job; or"
@@ -44,14 +38,14 @@ def require_only_copy(api: Api, job: Job) -> None:
             )
 
 
-def _listed(api: Api, own: int, text: str, tag: str, known: set[str]) -> list[dict[str, Any]]:
+def _listed(api: Api, own: int, text: str, tag: str, known: set[str]) -> list[Told]:
     """The batches whose tag is this text: the search is a wildcard match. To the end of the list, within a bound: those
     that answered may be the oldest. `own`: how many may be the job's. Where one was cancelled before it answered
     anything, they are listed once more, when what was in flight has landed: it is paid."""
     pages = SEARCHED_PAGES + 2 * own // PAGE_LIMIT
     while True:
-        found = [batch for batch in api.batches(pages, search=text) if metadata_of(batch).get(tag) == text]
-        doubtful = [batch["id"] for batch in found if batch["id"] not in known and _may_answer(batch, api.clock)]
+        found = [told for told in api.batches(pages, search=text) if told.tags.get(tag) == text]
+        doubtful = [told.id for told in found if told.id not in known and _may_answer(told.batch, api.clock)]
         pause = max((LAST_ANSWERS_SECONDS - api.seconds_since_seen(f"cancelled {i}") for i in doubtful), default=0.0)
         if pause <= 0:
             return found
@@ -70,17 +64,15 @@ LAST_ANSWERS_SECONDS = 30.0  # the server aborts what is in flight within 5 s of
 LONG_AGO_SECONDS = 24 * 3600.0  # more than the clocks of two machines differ by
 
 
-def _may_answer(batch: dict[str, Any], clock: Clock) -> bool:
-    counts = batch["request_counts"]
-    began = batch["status"] in ("cancelling", "cancelled") and bool(batch.get("in_progress_at"))
-    long_ago = 0 < moment(batch.get("cancelled_at")) < clock.now() - LONG_AGO_SECONDS
-    return began and not long_ago and not counts["completed"] and counts["failed"] < counts["total"]
+def _may_answer(batch: Batch, clock: Clock) -> bool:
+    began = batch.status in ("cancelling", "cancelled") and batch.started
+    long_ago = 0 < batch.cancelled_at < clock.now() - LONG_AGO_SECONDS
+    return began and not long_ago and not batch.completed and batch.failed < batch.total
 
 
-def _was_paid(batch: dict[str, Any], clock: Clock) -> bool:
+def _was_paid(batch: Batch) -> bool:
     """Whether a batch lives, is whole, or is dead but has answers: for these the money is spent."""
-    found = seen(batch, clock)
-    return found.status not in DEAD or found.completed > 0
+    return batch.status not in DEAD or batch.completed > 0
 
 
 def require_not_elsewhere(api: Api, job: Job) -> None:
@@ -89,18 +81,17 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
     It is of a record that was lost or restored, of another cut into parts, of a trial, or of another job. What has the
     content of a part that waits is left out: it is found, and taken over, by that.
     """
-    parts, known = list(job.parts()), known_batches(job)
+    parts, known = list(job.parts()), job.batch_ids
     contents = {part.span.sha256 for part in parts if part.again} | {p.span.sha256 for p in job.unsubmitted()}
     answered = {part.span.sha256 for part in parts if part.batch}
-    for batch in _listed(api, len(parts), job.requests.sha256, "dwb_file", known):
-        tags = metadata_of(batch)
+    for told in _listed(api, len(parts), job.requests.sha256, "dwb_file", known):
+        tags, found = told.tags, told.batch
         if tags.get("dwb_file") != job.requests.sha256 or tags.get("dwb_content") in contents:
             continue
-        if batch["id"] in known or not _was_paid(batch, api.clock):
+        if found.id in known or not _was_paid(found):
             continue
         if tags.get("dwb_job") != job.id and ("dwb_again" in tags or tags.get("dwb_content") in answered):
             continue  # another job's, sent beside what this one has: somebody said yes to that
-        found = seen(batch, api.clock)
         raise NotAllowed(
             f"requests of this file were already submitted, in other parts or by another copy of this job: batch"
             f" {safe(found.id)}, {found.status},"
@@ -118,17 +109,17 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> b
     One of this job's own is taken, whatever the `choice`: its record was restored or copied. Another job's is with
     "adopt"; with "again" it is passed over. Raises NotAllowed for another job's otherwise.
     """
-    known = known_batches(job)
+    known = job.batch_ids
     found = [
-        batch
-        for batch in _listed(api, 1, part.span.sha256, "dwb_content", known)
-        if batch["id"] not in known and _was_paid(batch, api.clock)
+        told
+        for told in _listed(api, 1, part.span.sha256, "dwb_content", known)
+        if told.id not in known and _was_paid(told.batch)
     ]
-    own = [batch for batch in found if metadata_of(batch).get("dwb_job") == job.id]
+    own = [told for told in found if told.tags.get("dwb_job") == job.id]
     if choice == "again":
         found = own
     if not own and found and choice is None:
-        other = seen(_furthest_first(api, found)[0], api.clock)
+        other = _furthest_first(found)[0].batch
         again = next_command("create_batch.py", job.request_file())
         raise NotAllowed(
             f"part {part.part} was already submitted by another job: batch {safe(other.id)}, {other.status},"
@@ -138,14 +129,14 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> b
     if not found:
         return False
     # Of other jobs' batches one is taken over; the others are somebody's, who may have said yes to them.
-    adopt_batches(api, job, part, own or _furthest_first(api, found)[:1])
+    adopt_batches(api, job, part, own or _furthest_first(found)[:1])
     return True
 
 
 GIVEN_FILE_BATCHES = SEARCHED_PAGES * PAGE_LIMIT  # so many are looked through for those of a user's own file
 
 
-def _of_file(api: Api, upload: Upload) -> Iterator[dict[str, Any]]:
+def _of_file(api: Api, upload: Upload) -> Iterator[Told]:
     """The batches among which those of an uploaded file are, by its name. A name of ours is the file's alone; that of
     a user's own file may be that of many, or none that can be searched for: then all that are not older are looked at.
     """
@@ -155,36 +146,34 @@ def _of_file(api: Api, upload: Upload) -> Iterator[dict[str, Any]]:
     file = api.file(upload.file_id or "")
     name, made = words(file.get("filename")), moment(file.get("created_at"))
     plain = re.fullmatch(r"[\w .()-]+", name) is not None  # what the search takes for itself, or for a wildcard
-    for batch in api.batches(GIVEN_FILE_BATCHES // PAGE_LIMIT + 1, **({"search": name} if plain else {})):
-        if batch["created_at"] and batch["created_at"] < made:  # newest first, by one clock
+    for told in api.batches(GIVEN_FILE_BATCHES // PAGE_LIMIT + 1, **({"search": name} if plain else {})):
+        if 0 < told.batch.created_at < made:  # newest first, by one clock
             return
-        yield batch
+        yield told
 
 
-def require_unused(api: Api, job: Job, part: Part) -> None:
+def require_unused(api: Api, job: Job, part: Part, upload: Upload) -> None:
     """Raises NotAllowed if the part's uploaded file was submitted by its raw id: that job's content hash is another."""
-    assert part.upload is not None
-    file_id, known = part.upload.file_id or "", known_batches(job)
+    file_id, known = upload.file_id or "", job.batch_ids
     again = next_command("create_batch.py", job.request_file(), "--again")
-    for number, batch in enumerate(_of_file(api, part.upload), 1):
+    for number, told in enumerate(_of_file(api, upload), 1):
         if number > GIVEN_FILE_BATCHES:
             raise NotAllowed(
                 f"whether file {safe(file_id)} was submitted before cannot be told: {GIVEN_FILE_BATCHES} batches are"
                 " newer than it",
                 f"ask the user: list_batches.py shows them; {again} submits it all the same",
             )
-        own = batch.get("input_file_id") == file_id and batch["id"] not in known
-        if own and _was_paid(batch, api.clock):
+        batch = told.batch
+        if told.input_file_id == file_id and batch.id not in known and _was_paid(batch):
             raise NotAllowed(
-                f"part {part.part}: its file was submitted already, as batch {safe(batch['id'])},"
-                f" {safe(batch.get('status'))}",
-                f"ask the user: download.py {safe(batch['id'])} fetches that batch; {again} pays for a second one",
+                f"part {part.part}: its file was submitted already, as batch {safe(batch.id)}, {safe(batch.status)}",
+                f"ask the user: download.py {safe(batch.id)} fetches that batch; {again} pays for a second one",
             )
 
 
-def adopt_batches(api: Api, job: Job, part: Part, found: list[dict[str, Any]]) -> None:
+def adopt_batches(api: Api, job: Job, part: Part, found: list[Told]) -> None:
     """Takes the batch furthest on as the part's own and cancels the others that still run."""
-    best, *others = (seen(batch, api.clock) for batch in _furthest_first(api, found))
+    best, *others = (told.batch for told in _furthest_first(found))
     # In one writing: a kill or a cancel that fails leaves none of them unknown.
     part.batch, part.other_batches = best, [*part.other_batches, *others]
     job.save(part)
@@ -192,11 +181,11 @@ def adopt_batches(api: Api, job: Job, part: Part, found: list[dict[str, Any]]) -
     cancel_others(api, job, part)
 
 
-def _furthest_first(api: Api, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _furthest_first(found: list[Told]) -> list[Told]:
     order = {"completed": 0, "finalizing": 1, "in_progress": 2, "validating": 3}
 
-    def place(batch: dict[str, Any]) -> tuple[int, int, float]:
-        now = seen(batch, api.clock)
+    def place(told: Told) -> tuple[int, int, float]:
+        now = told.batch
         return order.get(now.status, 4), -now.completed, now.created_at
 
     return sorted(found, key=place)
@@ -206,25 +195,24 @@ def cancel_others(api: Api, job: Job, part: Part) -> None:
     """Cancels the second batches of a part that still run: also where a cancel failed before, or a kill came first."""
     for place, other in enumerate(part.other_batches):
         if other.running:
-            now = seen(cancelled_now(api, other.id), api.clock, other)
+            now = cancelled_now(api, other.id).batch.after(other)
             part.other_batches[place] = now
             job.save(part)
             say(f"part {part.part}: batch {safe(now.id)} has the same requests; it is now {now.status}")
 
 
-def resolve_seconds(api: Api, job: Job, listed: list[dict[str, Any]]) -> None:
+def resolve_seconds(api: Api, job: Job, listed: list[Told]) -> None:
     """Two machines that submitted at the same moment: the later batch of a content is cancelled on both."""
-    known = known_batches(job)
-    by_content: dict[str, list[dict[str, Any]]] = {}
-    for batch in listed:
-        tags = metadata_of(batch)
-        if batch["id"] not in known and batch.get("status") not in DEAD and "dwb_again" not in tags:
-            by_content.setdefault(str(tags.get("dwb_content")), []).append(batch)
+    known = job.batch_ids
+    by_content: dict[str | None, list[Batch]] = {}
+    for told in listed:
+        if told.id not in known and told.batch.status not in DEAD and "dwb_again" not in told.tags:
+            by_content.setdefault(told.tags.get("dwb_content"), []).append(told.batch)
     for part in job.submitted():
-        own = next((batch for batch in listed if part.batch and batch["id"] == part.batch.id), None)
+        own = next((told.batch for told in listed if part.batch and told.id == part.batch.id), None)
         others = by_content.get(part.span.sha256, [])
-        if others and own is not None and not part.again and own.get("status") not in DEAD:
-            both = [seen(own, api.clock, part.batch), *(seen(batch, api.clock) for batch in others)]
+        if others and own is not None and not part.again and own.status not in DEAD:
+            both = [own.after(part.batch), *others]
             part.batch, *later = sorted(both, key=lambda batch: (batch.created_at, batch.id))
             part.other_batches = [*part.other_batches, *later]
             job.save(part)

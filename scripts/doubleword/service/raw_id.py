@@ -18,7 +18,6 @@ from ..job.record import Options, Part, Record, Requests, Upload
 from ..request_file.lines import Span
 from ..request_file.parts import PART_BYTES
 from .api import Api, bare_id
-from .server_objects import seen
 
 NO_LIMIT = 1 << 62
 
@@ -51,8 +50,7 @@ def watched(api: Api, batch_id: str) -> Job:
     known = Job.load(recorded(batch_id, "batch"))
     if known is not None and known.submitted():
         return known
-    found = api.batch(batch_id)
-    batch = seen(found, api.clock)
+    batch = api.batch(batch_id).batch
     span = Span(1, batch.total, 0, 0, batch.total, "")
     requests = Requests(recorded(batch_id, "batch").name, [], "", 0, batch.total, {}, "", 0, [span])
     job = Unrecorded.over(requests, Options(NO_LIMIT, NO_LIMIT), api.clock)

@@ -7,6 +7,7 @@ an object without an id is no answer.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..base.json_text import NotJson, count, fields, moment, read_json, words
@@ -44,77 +45,65 @@ def file_of(found: Any, doing: str) -> dict[str, Any]:
     return file | {"filename": words(file.get("filename"))}
 
 
-def batch_of(found: Any, doing: str) -> dict[str, Any]:
-    """A batch object whose ids, counts, times and metadata are what they are called: what is none is null, 0 or {}."""
+@dataclass(frozen=True)
+class Told:
+    """What the server says of a batch. Times are Unix seconds, 0 if there is none."""
+
+    batch: Batch  # what the record keeps of it
+    input_file_id: str  # "": it was deleted
+    endpoint: str
+    tags: dict[str, str]  # its metadata
+    began_at: float
+    ended_at: float
+
+    @property
+    def id(self) -> str:
+        return self.batch.id
+
+
+def told_of(found: Any, doing: str, clock: Clock) -> Told:
+    """A batch object, whose every field is what it is called: what is none is "", 0 or None."""
     batch = _with_id(found, doing)
     status = words(batch.get("status"))
-    for name in ("output_file_id", "error_file_id", "input_file_id"):
-        held = words(batch.get(name))
-        sound = _ID.fullmatch(held) and not holds_key(held)
-        batch[name] = held if sound else "" if name == "input_file_id" else None  # "" is a deleted input's
     counts = fields(batch.get("request_counts"))
-    metadata = fields(batch.get("metadata"))
-    return batch | {
-        "status": status if _WORD.fullmatch(status) else safe(status, 40),
-        "request_counts": {name: count(counts.get(name)) for name in ("total", "completed", "failed")},
-        **{name: moment(batch[name]) or None for name in batch if name.endswith("_at")},
-        "metadata": {name: value for name, value in metadata.items() if isinstance(value, str)},
-    }
+    times = {name: moment(batch[name]) for name in batch if name.endswith("_at")}
+    cancelled = status in ("cancelled", "cancelling")
+    seen = Batch(
+        id=batch["id"],
+        status=status if _WORD.fullmatch(status) else safe(status or "unknown", 40),
+        total=count(counts.get("total")),
+        completed=count(counts.get("completed")),
+        failed=count(counts.get("failed")),
+        created_at=times.get("created_at", 0.0),
+        cancelled_at=times.get("cancelled_at") or times.get("cancelling_at", 0.0),
+        started=bool(times.get("in_progress_at")),
+        output_file_id=_file_id(batch.get("output_file_id")) or None,
+        error_file_id=_file_id(batch.get("error_file_id")) or None,
+        reason=_reason(batch),
+        seen_at=clock.now(),
+        steady_at=clock.monotonic(),
+        cancelled_seconds=0.0 if cancelled else None,
+    )
+    return Told(
+        seen,
+        _file_id(batch.get("input_file_id")),
+        words(batch.get("endpoint")),
+        {name: value for name, value in fields(batch.get("metadata")).items() if isinstance(value, str)},
+        times.get("in_progress_at", 0.0),
+        max(times.get(name, 0.0) for name in ("completed_at", "failed_at", "cancelled_at")),
+    )
 
 
-def _file_id(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _file_id(value: object) -> str:
+    held = words(value)
+    return held if _ID.fullmatch(held) and not holds_key(held) else ""
 
 
 def _reason(batch: dict[str, Any]) -> str:
     """Why a batch failed: {"errors": {"data": [{"message", "line", ...}]}}."""
-    errors = batch.get("errors")
-    found = errors.get("data") if isinstance(errors, dict) else None
+    found = fields(batch.get("errors")).get("data")
     first = found[0] if isinstance(found, list) and found else None
-    return safe(first.get("message") or "", 300) if isinstance(first, dict) else ""
-
-
-def seen(batch: dict[str, Any], clock: Clock, before: Batch | None = None) -> Batch:
-    """What the record keeps of a batch object from the server, with when it was last seen to change."""
-    counts = batch.get("request_counts")
-    counts = counts if isinstance(counts, dict) else {}
-    found = Batch(
-        id=str(batch["id"]),
-        status=safe(batch.get("status") or "unknown", 40),
-        total=count(counts.get("total")),
-        completed=count(counts.get("completed")),
-        failed=count(counts.get("failed")),
-        created_at=moment(batch.get("created_at")),
-        cancelled_at=moment(batch.get("cancelled_at")) or moment(batch.get("cancelling_at")),
-        started=bool(batch.get("in_progress_at")),
-        output_file_id=_file_id(batch.get("output_file_id")),
-        error_file_id=_file_id(batch.get("error_file_id")),
-        reason=_reason(batch),
-        seen_at=clock.now(),
-        steady_at=clock.monotonic(),
-    )
-    if found.status in ("cancelled", "cancelling"):
-        found.cancelled_seconds = 0.0
-    if before is not None and before.id == found.id:
-        passed = _passed(before, found)
-        if (before.status, before.completed, before.failed) == (found.status, found.completed, found.failed):
-            found.still_seconds = before.still_seconds + passed
-        if found.cancelled_seconds is not None and before.cancelled_seconds is not None:
-            found.cancelled_seconds = before.cancelled_seconds + passed
-        found.fetched = before.fetched
-    return found
-
-
-def _passed(before: Batch, now: Batch) -> float:
-    """Seconds between two sightings. A clock may have been set in between, and the steady one begins anew with the
-    machine: the shorter of the two times is believed."""
-    wall, steady = now.seen_at - before.seen_at, now.steady_at - before.steady_at
-    return max(0.0, wall if steady < 0 else min(wall, steady))
-
-
-def metadata_of(batch: dict[str, Any]) -> dict[str, Any]:
-    found = batch.get("metadata")
-    return found if isinstance(found, dict) else {}
+    return safe(fields(first).get("message") or "", 300)
 
 
 def object_of(response: requests.Response, doing: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
 from .identity import batch_of, may_be_torn, require_known_file, require_same_server
-from .server_objects import seen
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
 # stand still for long while the service retries failing requests, which it does for hours; an hour is worth a word.
@@ -70,10 +69,10 @@ def _stuck_by_now(api: Api, job: Job) -> list[tuple[Part, Batch, str]]:
     for part in job.latest.parts:
         if part.batch and not part.ended:
             told = batch_of(api, part, part.batch.id)
-            part.batch = batch = seen(told, api.clock, part.batch)
+            part.batch = batch = told.batch.after(part.batch)
             job.save(part)
             if _why(batch):
-                found.append((part, batch, str(told["input_file_id"])))
+                found.append((part, batch, told.input_file_id))
     if not found:
         say("no batch is stuck: nothing to replace")
     return found
@@ -102,7 +101,7 @@ def _tear_up(api: Api, job: Job, part: Part, batch: Batch, file_id: str) -> None
 
 def _bring_to_its_end(api: Api, job: Job, part: Part, before: Batch) -> None:
     """Writes down what became of a batch whose input was deleted."""
-    now = seen(batch_of(api, part, before.id), api.clock, before)
+    now = batch_of(api, part, before.id).batch.after(before)
     if now.running:
         raise Temporary(
             f"batch {safe(now.id)} is {now.status} although its file was deleted", "the same command again later"

@@ -11,7 +11,6 @@ import contextlib
 import uuid
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any
 
 from ..base.console import say
 from ..base.failures import BadInput, Failure, NotAllowed, NotFound, Temporary
@@ -41,15 +40,15 @@ from .other_batches import (
     take_from_elsewhere,
 )
 from .refusals import Unclear
-from .server_objects import metadata_of, seen
+from .server_objects import Told
 from .upload import TICKETS, upload_part, upload_parts, uploading
 
 # A batch is listed with the next request; the waits are for a read replica that lags.
 LOOK_AGAIN_SECONDS = (0, 2, 5, 15)
 
 
-def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, choice: str | None) -> None:
-    """Submits a part unless it has a batch. Afterwards part.batch is set and on disk.
+def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, choice: str | None) -> Batch:
+    """Submits a part unless it has a batch; its batch, which is on disk then.
 
     `choice` says what to do about another job's batch with this content: "adopt" it, submit "again", or None: stop.
     Raises Busy for a 429 (nothing was submitted), Temporary when the outcome stays unclear.
@@ -60,32 +59,30 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
     for _ in range(TICKETS):
         if part.submission:
             settle(api, job, part)
+        if not part.batch and not take_from_elsewhere(api, job, part, choice):
+            if choice == "again":
+                part.again = True
+                job.save(part)
+            _send(api, job, attempt, part, window)
         if part.batch:
-            return
-        if take_from_elsewhere(api, job, part, choice):
-            return
-        if choice == "again":
-            part.again = True
-            job.save(part)
-        upload_part(api, job, attempt, part)
-        _send(api, job, attempt, part, window)
-        if part.batch:
-            return
+            return part.batch
     settle(api, job, part)
     if not part.batch:
         raise Temporary(f"part {part.part}: {TICKETS} submissions were lost on the way", "the same command again later")
+    return part.batch
 
 
 def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None:
-    """The intent, then the one POST. Afterwards the part has a batch; or its intent stands, and is to be settled."""
+    """The upload, the intent, then the one POST. Afterwards the part has a batch; or its intent is to be settled."""
+    upload = upload_part(api, job, attempt, part)
     if not part.again:
-        require_unused(api, job, part)
+        require_unused(api, job, part, upload)
     require_not_cancelled(job)
     part.submission = Submission(uuid.uuid4().hex, api.clock.now(), window)
     job.save(part)
     tags = _tags(job, attempt, part, part.submission.id)
     try:
-        found = api.create_batch(part.uploaded or "", job.requests.endpoint, window, tags)
+        found = api.create_batch(upload.file_id or "", job.requests.endpoint, window, tags)
         found = require_submitted(found, part, job.requests.endpoint)
     except Unclear as error:
         say(f"part {part.part}: {error.what}; finding out whether it was submitted")
@@ -94,7 +91,7 @@ def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None
         part.submission = None  # a definite no: nothing was submitted
         job.save(part)
         raise
-    part.batch = seen(found, api.clock)
+    part.batch = found.batch
     job.save(part)
 
 
@@ -114,9 +111,7 @@ def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, 
 
 def settle(api: Api, job: Job, part: Part) -> None:
     """Finds out what became of a recorded intent: afterwards the part has a batch, or neither intent nor file."""
-    submission, upload = part.submission, part.upload
-    assert submission is not None
-    assert upload is not None
+    submission, upload = _intent(part)
     for pause in (0,) if submission.tearing else LOOK_AGAIN_SECONDS:
         if pause and api.clock.monotonic() + pause > api.deadline:
             raise Temporary(
@@ -126,7 +121,7 @@ def settle(api: Api, job: Job, part: Part) -> None:
         api.clock.sleep(pause)
         found = _submitted_as(api, part)
         if submission.tearing:
-            found = [batch for batch in found if batch.get("status") not in DEAD]
+            found = [told for told in found if told.batch.status not in DEAD]
         if found:
             adopt_batches(api, job, part, found)
             say(f"part {part.part}: it had arrived; nothing is sent twice")
@@ -143,7 +138,7 @@ def settle(api: Api, job: Job, part: Part) -> None:
     api.delete_file(file_id)
     # What shows up now was cancelled by the deletion. If it had begun, it may have answered, and been paid for,
     # some requests: it stays the part's batch, and retry_failed.py plans what it left.
-    worked = [b for b in _submitted_as(api, part) if seen(b, api.clock).started or seen(b, api.clock).completed]
+    worked = [told for told in _submitted_as(api, part) if told.batch.started or told.batch.completed]
     if worked:
         adopt_batches(api, job, part, worked)
     else:
@@ -151,6 +146,12 @@ def settle(api: Api, job: Job, part: Part) -> None:
         part.submission, part.upload, part.estimates = None, Upload("", None), {}
         job.save(part)
         say(f"part {part.part}: it was not submitted; its file was deleted and is uploaded anew")
+
+
+def _intent(part: Part) -> tuple[Submission, Upload]:
+    if part.submission is None or part.upload is None:
+        raise BadInput(f"part {part.part}: the record says no more what was sent of it", "restore the record")
+    return part.submission, part.upload
 
 
 def _unclear_for_ever(api: Api, job: Job, submission: Submission) -> Failure:
@@ -164,17 +165,15 @@ def _unclear_for_ever(api: Api, job: Job, submission: Submission) -> Failure:
     )
 
 
-def _submitted_as(api: Api, part: Part) -> list[dict[str, Any]]:
+def _submitted_as(api: Api, part: Part) -> list[Told]:
     """The batches that came of the part's recorded intent. The search is a wildcard match: compare what comes back."""
-    submission, upload = part.submission, part.upload
-    assert submission is not None
-    assert upload is not None
+    submission, upload = _intent(part)
     found = {}
     for text in filter(None, (submission.id, upload.name)):  # the user's own file has no name of ours
-        for batch in api.batches(1, search=text):
-            sent = metadata_of(batch).get("dwb_submission") == submission.id and is_of(part, batch)
-            if sent or (batch.get("input_file_id") == upload.file_id and not upload.given):
-                found[batch["id"]] = batch
+        for told in api.batches(1, search=text):
+            sent = told.tags.get("dwb_submission") == submission.id and is_of(part, told)
+            if sent or (told.input_file_id == upload.file_id and not upload.given):
+                found[told.id] = told
     return list(found.values())
 
 
@@ -219,14 +218,14 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
 def _as_they_are(api: Api, job: Job, earlier: dict[str, tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch, Batch]]:
     """Batches as they were known, and as they are now; those that the server knows no more are left out."""
     pages = 1 + len(earlier) // PAGE_LIMIT
-    listed = {found["id"]: found for found in api.batches(pages, search=job.requests.sha256)} if earlier else {}
+    listed = {found.id: found for found in api.batches(pages, search=job.requests.sha256)} if earlier else {}
     for batch_id, (part, before) in earlier.items():
         found = listed.get(batch_id)
         if found is None:  # it was submitted by hand, or by another job: it bears other tags, or none
             with contextlib.suppress(NotFound):
                 found = batch_of(api, part, batch_id)
         if found is not None:
-            yield part, before, seen(found, api.clock, before)
+            yield part, before, found.batch.after(before)
 
 
 def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:
@@ -253,8 +252,6 @@ def submit_parts(api: Api, job: Job, window: str, choice: str | None, limit: Dec
     """
     waiting = job.unsubmitted()
     if not waiting:
-        if choice == "again":  # with nothing to send that can only be about what is gone
-            deleted.count_as_ended(api, job)
         return
     require_not_cancelled(job)
     require_unchanged(job)
@@ -290,7 +287,6 @@ def _send_all(api: Api, job: Job, window: str, choice: str | None, limit: Decima
         for part in waiting:
             if part.part in pending:
                 pending[part.part].result()
-            submit_part(api, job, job.latest, part, window, choice)
-            assert part.batch is not None
+            batch = submit_part(api, job, job.latest, part, window, choice)
             cost = cost_text(estimated_cost([part], window))
-            say(f"part {part.part} of {many}: batch {safe(part.batch.id)}, {cost}")
+            say(f"part {part.part} of {many}: batch {safe(batch.id)}, {cost}")

@@ -28,15 +28,16 @@ TICKETS = 3
 Sent = Callable[[int], None]
 
 
-def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = lambda _: None) -> None:
-    """Uploads a part unless it is there already. Afterwards part.upload.file_id is set and on disk."""
-    if part.uploaded:
-        return
+def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = lambda _: None) -> Upload:
+    """Uploads a part unless it is there already; its file, whose id is on disk then."""
+    if part.upload and part.upload.file_id:
+        return part.upload
     # A copy of this script may have died while it waited for the answer.
     if part.upload and part.upload.name and _take_uploaded(api, job, part, part.upload):
-        return
-    path = job.request_file(attempt)
-    for ticket in range(1, TICKETS + 1):
+        return part.upload
+    path, ticket = job.request_file(attempt), 0
+    while True:
+        ticket += 1
         name = f"dwb-{job.id[:12]}-a{attempt.attempt}-p{part.part}-{uuid.uuid4().hex[:12]}.jsonl"
         part.upload = upload = Upload(name, None)
         job.save(part)
@@ -45,7 +46,7 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
             found = api.upload(name, PartBody(path, part.span.start, part.span.end, part.span.sha256, count.add))
             upload.file_id, upload.at = require_file(found, name), api.clock.now()
             job.save(part)
-            return
+            return upload
         except (BadInput, NotAllowed, WrongUsage) as error:
             part.upload = None  # a definite no: nothing was stored
             job.save(part)
@@ -53,7 +54,7 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
         except Temporary as error:
             count.take_back()
             if isinstance(error, Unclear) and _take_uploaded(api, job, part, upload):
-                return
+                return upload
             pause = error.retry_after if isinstance(error, Busy) and error.retry_after is not None else 5.0
             if ticket == TICKETS or api.clock.monotonic() + pause > api.deadline:
                 raise

@@ -14,13 +14,13 @@ from ..base.console import Progress, say
 from ..base.failures import NotFound, Temporary
 from ..base.text import plural
 from ..job.job import Job
-from ..job.record import DELETED, ENDED, Attempt, Part
+from ..job.record import DELETED, ENDED, Attempt, Batch, Part
 from . import stuck
 from .api import PAGE_LIMIT, Api
 from .deleted import stop_unless_deleted
 from .identity import batch_of, is_of, require_same_server
-from .other_batches import cancel_others, known_batches, resolve_seconds
-from .server_objects import seen
+from .other_batches import cancel_others, resolve_seconds
+from .server_objects import Told
 
 INTERVAL_SECONDS = 30.0
 
@@ -30,19 +30,19 @@ OUTAGE_INTERVAL_CAP_SECONDS = 300.0
 
 def look(api: Api, job: Job) -> None:
     """One round: learns the status of every batch that has not ended, and looks for second batches of its content."""
-    listed: list[dict[str, Any]] = []
-    single: dict[str, Any] | None = None
+    listed: list[Told] = []
+    single: Told | None = None
     gone: Gone | None = None
     require_same_server(api, job)
     asked_at = api.clock.now()
     attempt, open_parts = _open(job)
     if open_parts:
         pages = -(-sum(1 for _ in job.parts()) // PAGE_LIMIT)
-        if len(open_parts) > 1 or not _compared(open_parts[0]):
+        if len(open_parts) > 1 or not _compared(open_parts[0][0]):
             # By the hash that the tags of its batches bear; a record by hand or a raw id has its part's alone.
             listed = list(api.batches(pages, search=job.requests.sha256 or attempt.sha256))
-        single, gone = _asked_alone(api, job, open_parts, {batch["id"]: batch for batch in listed})
-    fresh = {batch["id"]: batch for batch in [*listed, *([single] if single else [])]}
+        single, gone = _asked_alone(api, job, open_parts, {batch.id: batch for batch in listed})
+    fresh = {batch.id: batch for batch in [*listed, *([single] if single else [])]}
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(job.locked(api.clock))
@@ -54,7 +54,7 @@ def look(api: Api, job: Job) -> None:
             job.save()
         if gone:
             _note_gone(job, gone)
-        elif fresh.keys() & known_batches(job):
+        elif fresh.keys() & job.batch_ids:
             job.note_unknown(False)
         if listed:
             resolve_seconds(api, job, listed)
@@ -62,11 +62,11 @@ def look(api: Api, job: Job) -> None:
             cancel_others(api, job, part)
 
 
-def _open(job: Job) -> tuple[Attempt, list[Part]]:
+def _open(job: Job) -> tuple[Attempt, list[tuple[Part, Batch]]]:
     """The first attempt of which batches are to be asked for; those that count as deleted after all others."""
     for is_open in (lambda batch: not batch.ended, lambda batch: batch.status == DELETED):
         for attempt in job.attempts:
-            parts = [part for part in attempt.parts if part.batch and is_open(part.batch)]
+            parts = [(part, part.batch) for part in attempt.parts if part.batch and is_open(part.batch)]
             if parts:
                 return attempt, parts
     return job.latest, []
@@ -81,16 +81,14 @@ class Gone(NamedTuple):
 
 
 def _asked_alone(
-    api: Api, job: Job, open_parts: list[Part], listed: dict[str, dict[str, Any]]
-) -> tuple[dict[str, Any] | None, Gone | None]:
+    api: Api, job: Job, open_parts: list[tuple[Part, Batch]], listed: dict[str, Told]
+) -> tuple[Told | None, Gone | None]:
     """Asks for the one batch of which a list tells least, if any."""
     # The list says `finalizing` for up to 10 s when the batch itself is done.
-    unsure = [part for part in open_parts if _is_unsure(part, listed)]
+    unsure = [(part, batch) for part, batch in open_parts if _is_unsure(part, listed.get(batch.id))]
     if len(open_parts) > 1 and not unsure:
         return None, None
-    part = (unsure or open_parts)[0]
-    batch = part.batch
-    assert batch is not None
+    part, batch = (unsure or open_parts)[0]
     try:
         return batch_of(api, part, batch.id), None
     except NotFound as error:
@@ -99,10 +97,9 @@ def _asked_alone(
         return None, Gone(batch.id, error, stop_unless_deleted(api, job, part, batch, error, listed.keys()))
 
 
-def _is_unsure(part: Part, listed: dict[str, dict[str, Any]]) -> bool:
+def _is_unsure(part: Part, row: Told | None) -> bool:
     """Whether a list leaves open what became of a part's batch, so that it is asked for alone."""
-    row = listed.get(part.batch.id, {}) if part.batch else {}
-    return row.get("status") in (None, "finalizing") or not is_of(part, row)
+    return row is None or row.batch.status == "finalizing" or not is_of(part, row)
 
 
 def _compared(part: Part) -> bool:
@@ -120,7 +117,7 @@ def _note_gone(job: Job, gone: Gone) -> None:
             job.save(part)
 
 
-def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]], asked_at: float) -> bool:
+def _learn(api: Api, job: Job, fresh: dict[str, Told], asked_at: float) -> bool:
     """Takes the statuses into the record in memory; whether that changed it.
 
     What was asked for before the lock was held may be older than what another copy has written down since.
@@ -129,7 +126,7 @@ def _learn(api: Api, job: Job, fresh: dict[str, dict[str, Any]], asked_at: float
     for part in job.submitted():
         found = fresh.get(part.batch.id) if part.batch else None
         if part.batch and found and is_of(part, found) and not part.batch.newer_than(asked_at, api.clock):
-            changed = part.learn(seen(found, api.clock, part.batch)) or changed
+            changed = part.learn(found.batch.after(part.batch)) or changed
     return changed
 
 

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from doubleword.job import begin, journal
+from doubleword.job import begin, record_file
 from doubleword.job.job import Job
 from doubleword.job.record import Part, Record, Upload
-from doubleword.job.record_json import to_dict
+from doubleword.job.record_file import to_dict
 from doubleword.request_file import check
 from local_server.app import LocalServer
 from support.running import FastClock, run, write_requests
@@ -172,7 +172,9 @@ def test_a_line_that_was_half_written_takes_nothing_that_comes_after_it_along(
 def test_a_journal_that_names_no_part_is_a_damaged_record(part: dict[str, int]) -> None:
     job = job_of(2)
     told_of = part | {"is": json.loads(json.dumps(to_dict(job.record)))["attempts"][0]["parts"][0]}
-    JOURNAL.write_text(json.dumps({"record": journal.hash_of(RECORD.read_bytes())}) + "\n" + json.dumps(told_of) + "\n")
+    JOURNAL.write_text(
+        json.dumps({"record": record_file.hash_of(RECORD.read_bytes())}) + "\n" + json.dumps(told_of) + "\n"
+    )
     refused = run("upload", "r.jsonl")
     assert refused.code == 3, refused.err
     assert "it names no part of the record" in refused.err
@@ -195,7 +197,7 @@ def test_an_unreadable_line_within_a_journal_is_a_damaged_record() -> None:
 @pytest.mark.parametrize("line", ['{"attempt": 9, "part": 1, "is": {}}', '{"attempt": 1, "part": 1, "is": {}}', "[]"])
 def test_a_journal_that_was_edited_is_a_damaged_record(line: str) -> None:
     job_of(2)
-    JOURNAL.write_text(json.dumps({"record": journal.hash_of(RECORD.read_bytes())}) + "\n" + line + "\n")
+    JOURNAL.write_text(json.dumps({"record": record_file.hash_of(RECORD.read_bytes())}) + "\n" + line + "\n")
     refused = run("upload", "r.jsonl")
     assert refused.code == 3, refused.err
     assert "is damaged" in refused.err
@@ -203,21 +205,21 @@ def test_a_journal_that_was_edited_is_a_damaged_record(line: str) -> None:
 
 def test_what_is_written_for_n_parts_grows_as_n(monkeypatch: pytest.MonkeyPatch) -> None:
     written = 0
-    whole, line = Job._write_whole, journal.Journal._write
+    whole, line = Job._write_whole, record_file.Journal._write
 
     def counted_whole(job: Job) -> None:
         nonlocal written
         whole(job)
         written += RECORD.stat().st_size
 
-    def counted_line(self: journal.Journal, file: BinaryIO, value: journal.Entry) -> None:
+    def counted_line(self: record_file.Journal, file: BinaryIO, value: record_file.Entry) -> None:
         nonlocal written
         before = self.size
         line(self, file, value)
         written += self.size - before
 
     monkeypatch.setattr(Job, "_write_whole", counted_whole)
-    monkeypatch.setattr(journal.Journal, "_write", counted_line)
+    monkeypatch.setattr(record_file.Journal, "_write", counted_line)
     totals = []
     for parts in (50, 100, 200):
         RECORD.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from doubleword.job.job import Job
-from doubleword.job.record_json import to_dict
+from doubleword.job.record_file import to_dict
 from local_server.app import LocalServer
 from support.crash.child import Child
 from support.jobs import IDS, REQUESTS, RUN_BATCH, SUBMISSIONS, UPLOADS

@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,6 @@ from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.own_files import open_own, own_folder, read_own
 from ..base.text import next_command, safe
-from . import journal
-from .journal import Journal
 from .record import (
     RECORD_VERSION,
     Attempt,
@@ -36,7 +34,7 @@ from .record import (
     Requests,
     attempt_over_all,
 )
-from .record_json import Damaged, from_dict, refresh, require_sound, to_dict
+from .record_file import Damaged, Journal, entries, from_dict, hash_of, refresh, require_sound, to_dict, with_journal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -118,7 +116,7 @@ class Job:
                     "use that version for this job",
                 )
             record = from_dict(Record, found)
-            unfolded = _with_journal(record, journal.entries(folder / "record.journal", raw))
+            unfolded = with_journal(record, entries(folder / "record.journal", raw))
             require_sound(record)
         except ValueError as error:
             adopt = next_command("create_batch.py", _file_in(request_file, folder), "--adopt")
@@ -128,7 +126,7 @@ class Job:
                 " batches by their content",
             ) from None
         job = cls(folder, record)
-        job._written = None if unfolded else (journal.hash_of(raw), len(raw))
+        job._written = None if unfolded else (hash_of(raw), len(raw))
         if request_file.parent == folder:
             own = {path.name, *(attempt.request_file for attempt in record.attempts)}
             if request_file.name not in own:
@@ -327,7 +325,7 @@ class Job:
         raw = text.encode("utf-8", "backslashreplace")
         with whole_file(self.path, self.request_file()) as file:
             file.write(raw)
-        self._written = journal.hash_of(raw), len(raw)
+        self._written = hash_of(raw), len(raw)
         self._journal.end()
 
     @property
@@ -420,23 +418,6 @@ class Job:
         own_folder(self.folder, self.request_file())
         if new:
             sync_folder(self.folder.parent)
-
-
-def _with_journal(record: Record, found: Iterable[journal.Entry]) -> bool:
-    """Takes what a journal adds into the record; whether that was anything. Raises Damaged for what fits no part."""
-    changed = False
-    for entry in found:
-        try:
-            number, place, told = entry["attempt"] - 1, entry["part"] - 1, entry["is"]
-            if number < 0 or place < 0:
-                raise IndexError
-            attempt = record.attempts[number]
-            attempt.parts[place]
-        except (LookupError, TypeError):
-            raise Damaged("record.journal: it names no part of the record") from None
-        attempt.parts[place] = from_dict(Part, told, "record.journal")
-        changed = True
-    return changed
 
 
 def _one_name(one: str, other: str) -> bool:

@@ -1,6 +1,6 @@
 """What the record holds: the request file, its attempts, their parts, and of each batch what was last seen.
 
-`job.py` reads record.json and writes it, `record_json.py` is the form in which it stands there.
+`job.py` reads record.json and writes it, `record_file.py` is the form in which it stands there.
 """
 
 from __future__ import annotations

@@ -1,17 +1,29 @@
-"""The record as JSON has it, and back: the only ways in and out.
+"""How does the record stand on the disk? As `record.json`, whole, and as the journal of what was learnt since.
 
-A key that is missing, unknown or of another type is "damaged": the record is the memory of a job, and guessing what an
-edited one meant could pay twice.
+A key of record.json that is missing, unknown or of another type is "damaged": the record is the memory of a job, and
+guessing what an edited one meant could pay twice.
+
+A record of n parts is written n times and more, once for each thing learnt; written whole each time, that is hundreds
+of megabytes for hundreds of parts. So a part's news is one line in `record.journal`, and is folded into the record when
+the lock is released or the journal has grown as large as the record. Its first line names the very record (its hash)
+that it adds to: beside any other, a newer one or one restored from a backup, it says nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import os
 import types
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ..base.files import sync, sync_folder
+from ..base.json_text import read_json, written
+from ..base.own_files import open_own, read_own
 from ..base.text import safe
 from .record import KINDS, Attempt, Batch, Options, Part, Record, Requests, Submission, Upload
 
@@ -137,3 +149,94 @@ def _require_sound_part(part: Part, number: int, where: str) -> None:
         raise Damaged(f"{where}.span: no sound byte range or hash")
     if part.submission and not part.uploaded:
         raise Damaged(f"{where}.submission: it was sent without an uploaded file")
+
+
+# --- the journal -----------------------------------------------------------------------------------
+
+JOURNAL_BYTES = 1 << 30  # it is folded into the record long before
+
+Entry = dict[str, Any]  # {"attempt": number, "part": number, "is": the part as the record has it}
+
+
+def hash_of(record: bytes) -> str:
+    return hashlib.sha256(record).hexdigest()
+
+
+def entries(path: Path, record: bytes) -> Iterator[Entry]:
+    """What a journal adds to this record, in order; a last line without its end was never relied upon.
+
+    Raises ValueError for a whole line that cannot be read: what it told, and all after it, would be forgotten.
+    """
+    try:
+        lines = read_own(path, JOURNAL_BYTES).split(b"\n")[:-1]
+    except FileNotFoundError:
+        return
+    for number, line in enumerate(lines, 1):
+        try:
+            found = read_json(line, JOURNAL_BYTES, halves=True)
+        except ValueError as error:
+            raise ValueError(f"{path.name}, line {number}: {error}") from None
+        if number > 1:
+            yield found
+        elif not isinstance(found, dict) or found.get("record") != hash_of(record):
+            return
+
+
+class Journal:
+    """The journal of a record that is locked. `size` is what it holds; it is opened with the first line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self.size = 0
+
+    def add(self, entry: Entry, record: str) -> None:
+        """Appends one entry to the record of that hash; it is on disk when this returns."""
+        self._write(self._file or self._begin(record), entry)
+
+    def _begin(self, record: str) -> BinaryIO:
+        self._path.unlink(missing_ok=True)  # of another record, or folded into this one: `entries` no longer took it
+        self._file = open_own(self._path)
+        self._write(self._file, {"record": record})
+        sync_folder(self._path.parent)
+        return self._file
+
+    def _write(self, file: BinaryIO, value: Entry) -> None:
+        handle, line = file.fileno(), written(value) + b"\n"
+        left = line
+        try:
+            while left:
+                left = left[os.write(handle, left) :]
+            sync(handle)
+        except BaseException:  # a full disk, an interruption: half a line would make the next one unreadable
+            os.ftruncate(handle, self.size)
+            raise
+        self.size += len(line)
+
+    def end(self) -> None:
+        """Removes it: the record has just been written whole."""
+        self.close()
+        with contextlib.suppress(OSError):  # what stays names a record that is no more
+            self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self.size = None, 0
+
+
+def with_journal(record: Record, found: Iterable[Entry]) -> bool:
+    """Takes what a journal adds into the record; whether that was anything. Raises Damaged for what fits no part."""
+    changed = False
+    for entry in found:
+        try:
+            number, place, told = entry["attempt"] - 1, entry["part"] - 1, entry["is"]
+            if number < 0 or place < 0:
+                raise IndexError
+            attempt = record.attempts[number]
+            attempt.parts[place]
+        except (LookupError, TypeError):
+            raise Damaged("record.journal: it names no part of the record") from None
+        attempt.parts[place] = from_dict(Part, told, "record.journal")
+        changed = True
+    return changed

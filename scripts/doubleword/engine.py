@@ -1,4 +1,4 @@
-"""The four stages of a job: upload, submit, wait, deliver. The scripts are its stages; all of them are `whole_job`.
+"""What does a stage of a job do? Upload, submit, wait, deliver: a script each; all of them are `whole_job`.
 
 What a stage did is `Done`: the exit code, the lines for stdout, and the facts of --json, the same keys every time.
 """

@@ -1,4 +1,4 @@
-"""The one rule for the exit code of a command that waited, or delivered. A failure has its own: base/failures.py."""
+"""What is the exit code of a command that waited, or delivered? A failure has its own: base/failures.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a job begins: a request file put in place with its record, or one made elsewhere taken up."""
+"""How does a job begin? A request file is put in place with its record, or one made elsewhere is taken up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks for the content of a request file and for a job's id on this machine, whatever name or folder is used.
+"""Is another copy at work on the same content, or the same job, on this machine, whatever name or folder it uses?
 
 A copy of a job, or a second job over the same file, has a lock of its own; started at once both would find no batch
 and both would send. One made from a batch id has another content, too, but the id of its home. So these two are held

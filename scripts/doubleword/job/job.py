@@ -1,4 +1,4 @@
-"""The job of a request file: its record, on disk at once when something is learnt, and where its files lie.
+"""What is known of a job, and where do its files lie? Its record, on disk at once when something is learnt.
 
 `reviews.job/` beside `reviews.jsonl` is everything the scripts keep for themselves: `record.json` (for people to read,
 no secret), the lock, the spool, the files of later attempts. It is the only memory a job has: every script loads it,
@@ -77,6 +77,16 @@ class Job:
     def beside(self, ending: str) -> Path:
         """A file for the user: `beside("results.jsonl")` is `reviews.results.jsonl`, beside `reviews.job/`."""
         return self.folder.with_name(self.folder.name.removesuffix("job") + ending)
+
+    @property
+    def pay_again(self) -> str:
+        """The command that sends, after the user's yes, what may have been sent before."""
+        return next_command("create_batch.py", self.request_file(), "--again")
+
+    @property
+    def take_over(self) -> str:
+        """The command that takes over batches which others sent with the same requests, and sends nothing."""
+        return next_command("create_batch.py", self.request_file(), "--adopt")
 
     def request_file(self, attempt: Attempt | None = None) -> Path:
         """The job's request file, or the one that an attempt sends."""

@@ -1,4 +1,4 @@
-"""The exact next command for a job, with the options that were given before."""
+"""What is the next command for a job? Word for word, with the options that were given before."""
 
 from __future__ import annotations
 

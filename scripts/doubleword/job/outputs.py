@@ -1,4 +1,4 @@
-"""The files that a job writes for its user: which are its own, and may be replaced, and which are somebody else's."""
+"""Whose is a file that lies where a job writes for its user? Its own may be replaced, somebody else's never."""
 
 from __future__ import annotations
 

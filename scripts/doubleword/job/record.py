@@ -1,4 +1,4 @@
-"""What the record holds: the request file, its attempts, their parts, and of each batch what was last seen.
+"""What does the record hold? The request file, its attempts, their parts, and of each batch what was last seen.
 
 `job.py` reads record.json and writes it, `record_file.py` is the form in which it stands there.
 """

@@ -1,4 +1,4 @@
-"""One table of the account's batches and of the jobs below a folder, with the next command for each."""
+"""Which batches has the account, and which jobs lie below a folder? One table, with the next command for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configured base URL: the one origin that the key goes to."""
+"""Where may the key go? To the one origin of the configured base URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancelling a job: everything that runs is cancelled first, then unclear sends are settled, then it is reported."""
+"""How is a job cancelled? All that runs is cancelled first, then unclear sends are settled, then it is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job would cost, as the server estimates it, and the limit that the user set."""
+"""What would a job cost, as the server estimates it, is that over the user's limit, and what did it cost?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was deleted on the server: the one place that concludes it, by itself or from the user's yes.
+"""Was it deleted on the server? The one place that concludes it, by itself or from the user's yes.
 
 A 404 alone proves nothing: another key or base URL gives the same. And nothing of this is final: whatever counts as
 deleted is looked for once more by the looks that follow, and is what the server says if it is there after all.

@@ -1,4 +1,4 @@
-"""Whether what comes back is what was asked for, and whether this server, with this key, is the one the job is on.
+"""Is what comes back what was asked for, and is this server, with this key, the one that the job is on?
 
 A swapped answer is no answer (Unclear). A file that this job uploaded and never deleted, unknown to the server, means
 another key or base URL; it is never taken for a proof that something does not exist, or two servers would both be paid.
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ..base.console import say
 from ..base.failures import NotFound
-from ..base.text import next_command, safe
+from ..base.text import safe
 from ..job.job import Job
 from ..job.record import DELETED, Part, Upload
 from .api import Api
@@ -108,12 +108,11 @@ def one_spelling(url: str) -> str:
 def another(what: str, job: Job) -> NotFound:
     """The stop: nothing is concluded, nothing torn up, nothing paid. From then on --again is a yes to that."""
     job.note_unknown(True)
-    again = next_command("create_batch.py", job.request_file(), "--again")
     where = job.record.base_url or "the server"
     return NotFound(
         f"{what}, although this job has it on {safe(where)}: another key or base URL?",
-        f"set the key and DOUBLEWORD_BASE_URL of before; if it was deleted or has expired there, ask the user: {again}"
-        " pays for it anew",
+        f"set the key and DOUBLEWORD_BASE_URL of before; if it was deleted or has expired there, ask the user:"
+        f" {job.pay_again} pays for it anew",
     )
 
 

@@ -1,4 +1,4 @@
-"""Batches that hold the same requests: from a lost record, another machine, another job, or the same moment."""
+"""Has somebody else sent the same requests? A lost record, another machine, another job, or at the same moment."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def require_only_copy(api: Api, job: Job) -> None:
         if _was_paid(found):
             raise NotAllowed(
                 f"another copy of this job submitted an attempt of its own: batch {safe(found.id)}, {found.status}",
-                "ask the user: go on with that copy of the job; or"
-                f" {next_command('create_batch.py', job.request_file())} --again pays for these requests, too",
+                f"ask the user: go on with that copy of the job; or {job.pay_again} pays for these requests, too",
             )
 
 
@@ -99,7 +98,7 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
             f" {safe(tags.get('dwb_lines'), 40)}, attempt {safe(tags.get('dwb_attempt'), 10)})",
             # Not --adopt: these are other lines than any part has.
             f"ask the user: {next_command('download.py', found.id)} fetches what that batch answered;"
-            f" {next_command('create_batch.py', job.request_file(), '--again')} pays for these requests once more",
+            f" {job.pay_again} pays for these requests once more",
         )
 
 
@@ -120,11 +119,10 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> b
         found = own
     if not own and found and choice is None:
         other = _furthest_first(found)[0].batch
-        again = next_command("create_batch.py", job.request_file())
         raise NotAllowed(
             f"part {part.part} was already submitted by another job: batch {safe(other.id)}, {other.status},"
             f" {other.completed} of {other.total} answered",
-            f"ask the user: {again} --adopt takes over what there is; {again} --again pays for a second one",
+            f"ask the user: {job.take_over} takes over what there is; {job.pay_again} pays for a second one",
         )
     if not found:
         return False
@@ -155,19 +153,18 @@ def _of_file(api: Api, upload: Upload) -> Iterator[Told]:
 def require_unused(api: Api, job: Job, part: Part, upload: Upload) -> None:
     """Raises NotAllowed if the part's uploaded file was submitted by its raw id: that job's content hash is another."""
     file_id, known = upload.file_id or "", job.batch_ids
-    again = next_command("create_batch.py", job.request_file(), "--again")
     for number, told in enumerate(_of_file(api, upload), 1):
         if number > GIVEN_FILE_BATCHES:
             raise NotAllowed(
                 f"whether file {safe(file_id)} was submitted before cannot be told: {GIVEN_FILE_BATCHES} batches are"
                 " newer than it",
-                f"ask the user: list_batches.py shows them; {again} submits it all the same",
+                f"ask the user: list_batches.py shows them; {job.pay_again} submits it all the same",
             )
         batch = told.batch
         if told.input_file_id == file_id and batch.id not in known and _was_paid(batch):
             raise NotAllowed(
                 f"part {part.part}: its file was submitted already, as batch {safe(batch.id)}, {safe(batch.status)}",
-                f"ask the user: download.py {safe(batch.id)} fetches that batch; {again} pays for a second one",
+                f"ask the user: download.py {safe(batch.id)} fetches that batch; {job.pay_again} pays for a second one",
             )
 
 

@@ -1,4 +1,4 @@
-"""Jobs known only by an id of the server's: their input is fetched, and from then on they are like any other.
+"""Which job is meant by an id of the server's? Its input is fetched, and from then on it is like any other.
 
 The files lie in the current folder: `batch-<id>.jsonl` with its record, results and errors beside it.
 """

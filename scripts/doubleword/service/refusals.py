@@ -1,4 +1,4 @@
-"""What a failed exchange with the server means: its words, the wait it asks for, whether anything was sent."""
+"""What does a failed exchange with the server mean? Its words, the wait it asks for, whether anything was sent."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def failure_of(response: requests.Response, doing: str, base: str, clock: Clock)
                 f"check DOUBLEWORD_BASE_URL; the default is {DEFAULT_BASE_URL}",
             )
         return None
-    said = words(response)
+    said = said_in(response)
     what = f"{doing}: the server said {status}: {said or 'nothing more'}"
     if 300 <= status < 400:
         return WrongUsage(f"{what}; redirects are not followed, so that the key stays put", "check DOUBLEWORD_BASE_URL")
@@ -87,7 +87,7 @@ def failure_of(response: requests.Response, doing: str, base: str, clock: Clock)
     return BadInput(what, "fix the input")
 
 
-def words(response: requests.Response) -> str:
+def said_in(response: requests.Response) -> str:
     """The server's own words in an error answer, cleaned: plain text mostly, JSON in three shapes for the rest."""
     raw = b""
     if response.headers.get("content-encoding", "identity") == "identity":

@@ -1,4 +1,4 @@
-"""What the server sends, checked and put into shape: one place, so that nothing odd gets any further.
+"""What does the server say? Checked and put into shape in one place, so that nothing odd gets any further.
 
 A field that is none of what it is called (a text where a count is expected, a time of the year 9999) becomes empty;
 an object without an id is no answer.

@@ -1,4 +1,4 @@
-"""Batches that will not move by themselves: naming them, and tearing them up when the user asks for it."""
+"""Is a batch stuck? Naming those that will not move by themselves, and tearing them up when the user asks for it."""
 
 from __future__ import annotations
 

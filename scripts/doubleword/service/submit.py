@@ -1,4 +1,4 @@
-"""One batch for each part, paid once: upload, intent, one POST, and what to do when its fate is unclear.
+"""Is a part sent, or sent again? One batch for each, paid once: upload, intent, one POST, and what if that is unclear.
 
 An uploaded file is a ticket: it is submitted by one POST, once. The server has no idempotency keys, but
 deleting an input file cancels its live batches and makes every later or delayed POST on it a 404, so a
@@ -156,12 +156,11 @@ def _intent(part: Part) -> tuple[Submission, Upload]:
 
 def _unclear_for_ever(api: Api, job: Job, submission: Submission) -> Failure:
     """A user's own file is not deleted, so that nothing ends the doubt but the user's own look."""
-    again = next_command("create_batch.py", job.request_file(), "--again")
     late = abs(api.clock.now() - submission.sent_at) > YOUNG_SECONDS
     return (NotAllowed if late else Temporary)(
         f"whether the user's own file was submitted at {utc(submission.sent_at)} is unclear; no batch of it is listed",
         f"{next_command('list_batches.py')} --search {submission.id} shows the batch if there is one"
-        + (f"; if there is none, ask the user: {again} submits it anew" if late else ""),
+        + (f"; if there is none, ask the user: {job.pay_again} submits it anew" if late else ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""Uploading parts: each under a name of its own that is on disk before it is sent."""
+"""How does a part get to the server? As a file under a name of its own that is on disk before it is sent."""
 
 from __future__ import annotations
 

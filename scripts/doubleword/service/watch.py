@@ -1,4 +1,4 @@
-"""Looking at a job's batches until they end: politely, through outages, within a bound.
+"""Have the batches of a job ended? Looking at them until they do: politely, through outages, within a bound.
 
 A round costs one listing of up to 101 batches at a time, and at most one more request. Ends are read
 from the status alone: `expired_at` is set by the server on batches that finished in time, too.

@@ -1,9 +1,9 @@
 """Is another copy at work on the same content, or the same job, on this machine, whatever name or folder it uses?
 
 A copy of a job, or a second job over the same file, has a lock of its own; started at once both would find no batch
-and both would send. One made from a batch id has another content, too, but the id of its home. So these two are held
-over the search and the sends. They lie in a folder of this user's, which nobody else can write to, never beside the
-user's files.
+and both would send. One made from a batch id has another content, too, but the id of its home. So locks for both are
+held over the search and the sends. They lie in a folder of this user's, which nobody else can write to, never beside
+the user's files.
 """
 
 from __future__ import annotations

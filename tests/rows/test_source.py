@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base.failures import BadInput, WrongUsage
-from doubleword.job.record_json import from_dict
+from doubleword.job.record_file import from_dict
 from doubleword.request_file.images import image_address
 from doubleword.rows.source import Row, Source, describe
 from doubleword.rows.source_moved import located

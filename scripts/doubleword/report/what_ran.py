@@ -196,25 +196,22 @@ def advice(kind: str) -> str:
 
 def verdict(report: Report) -> str:
     """One or two sentences: how much of it there is."""
-    counts = report.counts
-    asked, with_text = counts.requests - counts.waiting, counts.results
+    counts, lost = report.counts, report.cut_for_nothing
+    asked, cut = counts.requests - counts.waiting, counts.cut + lost
     if not asked:
         return "Nothing has been sent yet."
-    if with_text == asked:
-        said = f"All {asked:,} requests have an answer." if asked > 1 else "The one request has an answer."
+    if counts.results == asked:
+        said = [f"All {asked:,} requests have an answer." if asked > 1 else "The one request has an answer."]
     else:
-        said = f"{with_text:,} of {asked:,} requests have an answer ({percent(with_text, asked)})."
-    parts = [
-        f"{getattr(counts, kind):,} {KIND_NAMES[kind]}"
-        for kind in ("failed", "missing", "empty")
-        if getattr(counts, kind)
-    ]
-    said += f" Without one: {', '.join(parts)}." if parts else ""
-    cut, lost = counts.cut + report.cut_for_nothing, report.cut_for_nothing
-    said += (
-        f" Cut short at the token limit: {cut:,}{f', {lost:,} of them so that no answer is left' if lost else ''}."
-        if cut
-        else ""
-    )
-    said += f" Still running: {counts.running:,}." if counts.running else ""
-    return said + (f" Not sent yet: {counts.waiting:,}." if counts.waiting else "")
+        said = [f"{counts.results:,} of {asked:,} requests have an answer ({percent(counts.results, asked)})."]
+    without = [(getattr(counts, kind), KIND_NAMES[kind]) for kind in ("failed", "missing", "empty")]
+    if any(count for count, _ in without):
+        said.append(f"Without one: {', '.join(f'{count:,} {name}' for count, name in without if count)}.")
+    if cut:
+        nothing = f", {lost:,} of them so that no answer is left" if lost else ""
+        said.append(f"Cut short at the token limit: {cut:,}{nothing}.")
+    if counts.running:
+        said.append(f"Still running: {counts.running:,}.")
+    if counts.waiting:
+        said.append(f"Not sent yet: {counts.waiting:,}.")
+    return " ".join(said)

@@ -41,7 +41,7 @@ def build(
     with ExitStack() as held:
         try:
             with whole_file(path, Path(source.path) if source else None) as file:
-                report, source = from_rows.written(file, asked, how, Cutter(*limits), tally)
+                report, source = from_rows.written(file, how, Cutter(*limits), tally)
                 if source is not None and before != source.state():
                     raise BadInput(
                         f"{safe(source.path)} changed while it was read", "wait until whatever writes it is done"

@@ -45,8 +45,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Composed:
-    """What writes the line of a row, the source with the columns it uses, and what is to be said of it."""
+    """What is asked, what writes the line of a row, the source with the columns it uses, and what is to be said."""
 
+    asked: Asked
     write: Write
     source: Source | None
     notes: list[str] = field(default_factory=list)
@@ -68,10 +69,9 @@ def judged(asked: Asked) -> Asked:
 
 
 def composed(asked: Asked, source: Source | None) -> Composed:
-    """How the requests are made. Raises WrongUsage for wrong flags, BadInput for a column that the source has not."""
+    """How the requests are made, of what was `judged`. Raises BadInput for a column that the source has not."""
     if source and asked.rewrites:
         return _rewriting(asked, source)
-    judged(asked)
     if source and source.id_column:
         source = source.using([], source.column_of_flag(source.id_column, "--id-column"))
     column, headers = (source.column_named, source.headers) if source else (_only_text, lambda: "{text}")
@@ -104,7 +104,7 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     expected = expected_of(body)
     if expected is not None and len(expected.choices) == 1:
         notes.append(f"there is one choice alone: every answer will be {safe(expected.choices[0], 80)!r}")
-    return Composed(line.write, source and source.using(list(used)), notes)
+    return Composed(asked, line.write, source and source.using(list(used)), notes)
 
 
 def _as_written(why: str, kept: Iterable[str]) -> list[str]:
@@ -189,4 +189,4 @@ def _rewriting(asked: Asked, source: Source) -> Composed:
             request["body"] = body | changes
         return f"{json.dumps(request, ensure_ascii=False)}\n".encode()
 
-    return Composed(write, source.using([], id_column="custom_id"))
+    return Composed(asked, write, source.using([], id_column="custom_id"))

@@ -1,6 +1,6 @@
 """One pass that holds a whole request file against the rules, at any size, in flat memory.
 
-A line is read by `reading` and held against `rules`; here are duplicates, counts and what is said about it all.
+A line is read by `line_json` and held against `rules`; here are duplicates, counts and what is said about it all.
 """
 
 from __future__ import annotations

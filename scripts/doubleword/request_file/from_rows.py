@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..base.problem import Problem
 from ..base.text import NO_TEXT, plural, safe
 from ..rows.left_out import Tally
 from ..rows.source import Row, Source
-from .body import Asked, Composed
+from .body import Composed
 from .check import SHOWN, examine
 from .images import BadImage
 from .lines import Line, lines
@@ -22,7 +23,7 @@ from .parts import Cutter
 from .verdict import Verdict
 
 
-def written(file: BinaryIO, asked: Asked, how: Composed, cutter: Cutter, tally: Tally) -> tuple[Verdict, Source | None]:
+def written(file: BinaryIO, how: Composed, cutter: Cutter, tally: Tally) -> tuple[Verdict, Source | None]:
     """Writes the lines of every row to a named file. What was found in them, and the source without the rows that
     --empty skip left out. `tally` hears of what is left out.
 
@@ -34,16 +35,16 @@ def written(file: BinaryIO, asked: Asked, how: Composed, cutter: Cutter, tally: 
         return lines(Path(file.name))
 
     skipped: list[int] = []
-    found = _kept(request_lines(asked, how, tally, skipped), file)
-    report = _examined(found, again, asked, how, cutter, tally)
+    found = _kept(request_lines(how, tally, skipped), file)
+    report = _examined(found, again, how, cutter, tally)
     return report, how.source and how.source.skipping(skipped)
 
 
-def preview(asked: Asked, how: Composed, cutter: Cutter, count: int, tally: Tally) -> tuple[Verdict, list[bytes]]:
+def preview(how: Composed, cutter: Cutter, count: int, tally: Tally) -> tuple[Verdict, list[bytes]]:
     """What `written` would find, and the first lines; nothing is written."""
-    found = request_lines(asked, how, tally, [])
+    found = request_lines(how, tally, [])
     first = list(islice(found, count))
-    report = _examined(chain(first, found), lambda: request_lines(asked, how, Tally(), []), asked, how, cutter, tally)
+    report = _examined(chain(first, found), lambda: request_lines(how, Tally(), []), how, cutter, tally)
     return report, [line.raw for line in first]
 
 
@@ -54,15 +55,10 @@ def _kept(found: Iterable[Line], file: BinaryIO) -> Iterator[Line]:
 
 
 def _examined(
-    found: Iterable[Line],
-    again: Callable[[], Iterable[Line]],
-    asked: Asked,
-    how: Composed,
-    cutter: Cutter,
-    tally: Tally,
+    found: Iterable[Line], again: Callable[[], Iterable[Line]], how: Composed, cutter: Cutter, tally: Tally
 ) -> Verdict:
     source = how.source
-    names_none = source is not None and not asked.rewrites and not source.used
+    names_none = source is not None and not how.asked.rewrites and not source.used
     report = examine(found, again, cutter, bodies=not names_none)
     if not report.requests:
         raise BadInput("; ".join([f"{_name(source)}: no row to make a request of", *tally.notes()]))
@@ -83,23 +79,23 @@ def _name(source: Source | None) -> str:
     return "the prompts" if source is None else safe(source.path)
 
 
-def _rows(asked: Asked, source: Source | None, tally: Tally) -> Iterator[Row]:
-    if source is not None:
-        return source.read(requests_only=True, tally=tally)
-    return (Row(n, {"text": prompt}, f"row-{n:06d}") for n, prompt in enumerate(asked.prompts, 1))
+def _rows(how: Composed, tally: Tally) -> Iterator[Row]:
+    if how.source is not None:
+        return how.source.read(requests_only=True, tally=tally)
+    return (Row(n, {"text": prompt}, f"row-{n:06d}") for n, prompt in enumerate(how.asked.prompts, 1))
 
 
-def request_lines(asked: Asked, how: Composed, tally: Tally, skipped: list[int]) -> Iterator[Line]:
+def request_lines(how: Composed, tally: Tally, skipped: list[int]) -> Iterator[Line]:
     """The line of every row that has a request. `skipped` gets the numbers of rows whose picture or text cannot be
     read, where --empty skip leaves those out.
 
     Raises BadInput at the end if rows made no request: all of them are told.
     """
     start, last, source, wrong = 0, 0, how.source, _BadRows(how.source)
-    total = len(asked.prompts) if source is None else source.extent()[0]
+    total = len(how.asked.prompts) if source is None else source.extent()[0]
     policy = "refuse" if source is None else source.empty
     with Progress("build", total, "rows") as progress:
-        for number, row in enumerate(_rows(asked, source, tally), 1):
+        for number, row in enumerate(_rows(how, tally), 1):
             empty: list[str] = []
             try:
                 raw = how.write(row.custom_id or "", row.cells, empty)
@@ -129,7 +125,7 @@ class _BadRows:
 
     def __init__(self, source: Source | None) -> None:
         self._source, self._name, self._said = source, _name(source), dict[str, tuple[str, str]]()
-        self._counts: dict[str, int] = {}
+        self._counts = Counter[str]()
         self._problems: list[Problem] = []
 
     def place(self, row: Row) -> str:
@@ -138,26 +134,23 @@ class _BadRows:
     def add(self, row: Row, field: str, kind: str, value: str, expected: str, step: str = "", what: str = "") -> None:
         """`what` is said of the first in place of value and expected."""
         file = self.place(row) if self._source is not None and self._source.is_folder else ""
-        problem = Problem(row.line, safe(field, 60), kind, safe(value, 80), expected, file=file)
-        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._counts[kind] += 1
         where = f"{self._name} {file or f'line {row.line}'}"
         self._said.setdefault(kind, (f"{where}: {what or f'{value}; expected {expected}'}", step))
         if len(self._problems) < SHOWN:
-            self._problems.append(problem)
+            self._problems.append(Problem(row.line, safe(field, 60), kind, safe(value, 80), expected, file=file))
 
     def no_text(self, row: Row) -> None:
         """A cell with half of a surrogate pair: of a file name, bytes that are no UTF-8."""
         found = next((n for n, cell in row.cells.items() if isinstance(cell, str) and NO_TEXT.search(cell)), "row")
         value = repr(row.cells.get(found, "it"))
-        what, expected, step = (
-            "half of a surrogate pair; expected whole characters",
-            "whole characters",
-            "mend that cell",
-        )
         if found == "file" and self._source is not None and self._source.is_folder:
-            what, expected = "its name is not UTF-8, and cannot be sent", "a name in UTF-8"
             step = "rename the file, or leave {file} out of prompt and ids"
-        self.add(row, found, "surrogate", value, expected, step, what)
+            what = "its name is not UTF-8, and cannot be sent"
+            self.add(row, found, "surrogate", value, "a name in UTF-8", step, what)
+        else:
+            what = "half of a surrogate pair; expected whole characters"
+            self.add(row, found, "surrogate", value, "whole characters", "mend that cell", what)
 
     def unreadable(self, row: Row, error: BadInput) -> None:
         """A cell that holds no picture, or no text."""

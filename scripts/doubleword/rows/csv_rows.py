@@ -1,11 +1,8 @@
-"""CSV and TSV: rows by header, and the delimiter told from the first lines."""
+"""CSV and TSV: rows by header."""
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from ..base.failures import BadInput
@@ -80,30 +77,3 @@ def _no_header(known: int, cells: list[str]) -> tuple[str, str]:
     column = next(number for number, cell in enumerate(cells, 1) if number > known and cell)
     what = f"{safe(cells[column - 1], 40)!r} stands in column {column}, which has no header"
     return what, "give that column a header, or empty it"
-
-
-def sniffed(start: str, given: str | None, default: str) -> tuple[str, list[str]]:
-    """(delimiter, others that would fit as well) for a table that begins so. Spreadsheets of many countries use `;`."""
-    named = re.match(r"sep=(.)[\r\n]", start, re.IGNORECASE)
-    if given is not None or named is not None:
-        return given or (named[1] if named else default), []
-    widths = {delimiter: width(start, delimiter) for delimiter in dict.fromkeys(chain(default, ",;\t|"))}
-    fitting = [delimiter for delimiter, cells in widths.items() if cells > 1]
-    if not fitting:
-        return _most_frequent(re.split(r"[\r\n]", start, maxsplit=1)[0], default), []
-    chosen = max(fitting, key=lambda d: widths[d])  # of equals the first, the default
-    return chosen, [d for d in fitting if d != chosen]
-
-
-def _most_frequent(header: str, default: str) -> str:
-    return default if default in header else max(default + ",;\t|", key=header.count)
-
-
-def width(start: str, delimiter: str) -> int:
-    """How many cells each record has, of those on the first 50 lines of a text; 0 if they differ."""
-    lines = re.findall(r"[^\r\n]*(?:\r\n|\n|\r|$)", start)[:50]
-    try:
-        found = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
-    except csv.Error:
-        return 0
-    return found[0] if found and len(set(found[:-1])) <= 1 and len(set(found[:2])) == 1 else 0

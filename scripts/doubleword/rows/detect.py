@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from ..base.failures import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.json_text import NotJson, read_json
 from ..base.text import safe
-from .csv_rows import sniffed, width
 from .excel_rows import sheet_of
 from .file_kind import Form, encoding_of, kind_of, not_text
 from .headers import folded
@@ -100,7 +101,7 @@ def _of_text(
     if known.format not in ("csv", "tsv"):
         _require(delimiter is None, "--delimiter", Path(known.path), known.format)
         return known
-    chosen, others = sniffed(text, delimiter, "\t" if known.format == "tsv" else ",")
+    chosen, others = _sniffed(text, delimiter, "\t" if known.format == "tsv" else ",")
     for other in others:
         tally.doubt(f"cells are taken to be divided by {chosen!r}; {other!r} would fit as well (--delimiter)", "line 1")
     apart = re.search(f' *{re.escape(chosen)} +"[^"{re.escape(chosen)}\r\n]', text)
@@ -159,7 +160,7 @@ def _divided(text: str, lines: list[str], delimiter: str) -> bool:
     """Whether all lines have as many cells; or all records, in which quoted cells may hold delimiters and line ends."""
     if delimiter not in lines[0]:
         return False
-    return len({line.count(delimiter) for line in lines}) == 1 or width(text, delimiter) > 1
+    return len({line.count(delimiter) for line in lines}) == 1 or _width(text, delimiter) > 1
 
 
 def _is_object(line: str) -> bool:
@@ -167,3 +168,30 @@ def _is_object(line: str) -> bool:
         return isinstance(read_json(line), dict)
     except NotJson:
         return False
+
+
+def _sniffed(start: str, given: str | None, default: str) -> tuple[str, list[str]]:
+    """(delimiter, others that would fit as well) for a table that begins so. Spreadsheets of many countries use `;`."""
+    named = re.match(r"sep=(.)[\r\n]", start, re.IGNORECASE)
+    if given is not None or named is not None:
+        return given or (named[1] if named else default), []
+    widths = {delimiter: _width(start, delimiter) for delimiter in dict.fromkeys(chain(default, ",;\t|"))}
+    fitting = [delimiter for delimiter, cells in widths.items() if cells > 1]
+    if not fitting:
+        return _most_frequent(re.split(r"[\r\n]", start, maxsplit=1)[0], default), []
+    chosen = max(fitting, key=lambda d: widths[d])  # of equals the first, the default
+    return chosen, [d for d in fitting if d != chosen]
+
+
+def _most_frequent(header: str, default: str) -> str:
+    return default if default in header else max(default + ",;\t|", key=header.count)
+
+
+def _width(start: str, delimiter: str) -> int:
+    """How many cells each record has, of those on the first 50 lines of a text; 0 if they differ."""
+    lines = re.findall(r"[^\r\n]*(?:\r\n|\n|\r|$)", start)[:50]
+    try:
+        found = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
+    except csv.Error:
+        return 0
+    return found[0] if found and len(set(found[:-1])) <= 1 and len(set(found[:2])) == 1 else 0

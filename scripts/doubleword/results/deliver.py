@@ -4,6 +4,7 @@ and the errors), the table, the note for the next command, the summary."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,6 +161,7 @@ def _write_table(
         lacking = summary.errors or summary.missing or found.leaves_rows_out(table_answers.requested(job))
         found = found.with_errors() if lacking else found
     expected, briefs = found.expected, () if found.needs_bodies else summary.briefs
+    found = replace(found, of_texts=summary.briefs.whole or bool(expected and expected.choices))
 
     def finder() -> table_answers.Find:
         if found.prefix is not None:

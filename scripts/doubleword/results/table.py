@@ -43,7 +43,7 @@ class Column:
         """Gives its cell of a row."""
         key = self.key
         if self.of == "source":
-            return lambda cells, _: value(cells, key)
+            return lambda cells, _: cells.get(key) if "." not in key else value(cells, key)
         if self.of == "request":
             return lambda _, answer: ON_REQUEST[key](answer)
         if not key:
@@ -68,6 +68,7 @@ class Table:
     guard: bool
     prefix: str | None  # rows find their answers by id: this and the id column; None: by their order
     made_from: Path  # what is private there is private here
+    of_texts: bool = False  # whether it is known that each answer is a text
 
     def with_errors(self) -> Table:
         """The same with a column for errors, unless it has one."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..base.files import read_at
+from ..base.files import BLOCK_BYTES, read_at
 from ..base.json_text import fields
 from ..job.job import Job
 from ..request_file.answer_form import Expected
@@ -100,7 +100,7 @@ def _failure(line: dict[str, Any]) -> Answer:
 def _lines(path: Path) -> Iterator[bytes]:
     if not path.exists():  # no request failed
         return
-    with path.open("rb") as file:
+    with path.open("rb", buffering=BLOCK_BYTES) as file:
         yield from file
 
 

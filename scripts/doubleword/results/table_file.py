@@ -115,6 +115,15 @@ def _encoded(pieces: Iterable[str | bytes], dialect: Dialect) -> Iterator[bytes]
     yield made + encoded()
 
 
+def _together(pieces: list[str | bytes], between: str, end: str, start: str = "") -> str | bytes:
+    """The pieces of a line; bytes among them are in UTF-8, and so is all of it then."""
+    try:
+        return f"{start}{between.join(pieces)}{end}"  # type: ignore[arg-type]
+    except TypeError:
+        raw = [each if isinstance(each, bytes) else each.encode("utf-8", "backslashreplace") for each in pieces]
+        return b"%b%b%b" % (start.encode(), between.encode().join(raw), end.encode())
+
+
 # --- JSONL -------------------------------------------------------------------------------------------
 
 
@@ -142,18 +151,8 @@ def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Itera
                     members.append(name + encode_basestring(cell))
                 else:
                     members.append(name.encode() + _json_of_long(cell))
-        line = _together(members, ", ")
-        yield f"{{{line}}}\n" if isinstance(line, str) else b"{%b}\n" % line
+        yield _together(members, ", ", "}\n", "{")
         written.rows += 1
-
-
-def _together(pieces: list[str | bytes], between: str) -> str | bytes:
-    """The pieces of a line; bytes among them are in UTF-8."""
-    try:
-        return between.join(pieces)  # type: ignore[arg-type]
-    except TypeError:
-        raw = (each if isinstance(each, bytes) else each.encode("utf-8", "backslashreplace") for each in pieces)
-        return between.encode().join(raw)
 
 
 def _json_of_long(text: str) -> bytes:
@@ -220,11 +219,12 @@ def _cell_in(dialect: Dialect, guard: bool, written: Written) -> Cell:
 def _anew(
     table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written, cell: Cell
 ) -> Iterator[str | bytes]:
-    yield from (_row([cell(column.name) for column in table.columns], dialect), dialect.line_end)
+    delimiter, end = dialect.delimiter, dialect.line_end
+    yield _row([cell(column.name) for column in table.columns], delimiter, end)
     columns = [(_text_of(column, table), column.of != "source") for column in table.columns]
     for cells, answer, _ in rows:
         if answer is not None:
-            yield from (_row([cell(of(cells, answer), added) for of, added in columns], dialect), dialect.line_end)
+            yield _row([cell(of(cells, answer), added) for of, added in columns], delimiter, end)
             written.rows += 1
 
 
@@ -243,31 +243,29 @@ def _as_it_stands(
     at_the_end = table.all_source and width == len(places)
     columns = [(_text_of(column, table), column.of != "source") for column, place in own if place < 0 or at_the_end]
 
-    def line(raw: str, cells: list[str | bytes]) -> Iterator[str | bytes]:
+    def line(raw: str, cells: list[str | bytes]) -> str | bytes:
         """The record with the cells that are not its own."""
         end = line_end(raw)
         stands = raw[: len(raw) - len(end)]
-        if at_the_end and cells:
-            yield from (stands, delimiter, _together(cells, delimiter), end)
-            return
+        if at_the_end:
+            return _together([stands, *cells], delimiter, end)
         there, new = split_raw(stands, delimiter), iter(cells)
         first = [*there, *[""] * (width - len(there))] if table.all_source else []
-        yield _row([*first, *(there[place] if place >= 0 else next(new) for _, place in own)], dialect)
-        yield end
+        return _row([*first, *(there[place] if place >= 0 else next(new) for _, place in own)], delimiter, end)
 
     yield "".join(before)
-    yield from line(header.raw, [cell(column.name) for column, place in own if place < 0 or at_the_end])
+    yield line(header.raw, [cell(column.name) for column, place in own if place < 0 or at_the_end])
     for cells, answer, raw in rows:
         if answer is not None:
-            yield from line(raw, [cell(of(cells, answer), added) for of, added in columns])
+            yield line(raw, [cell(of(cells, answer), added) for of, added in columns])
             written.rows += 1
         elif not cells and not table.sampled:
             yield raw
 
 
-def _row(cells: list[str | bytes], dialect: Dialect) -> str | bytes:
-    """A row without its end. One empty cell is no blank line."""
-    return '""' if cells == [""] else _together(cells, dialect.delimiter)
+def _row(cells: list[str | bytes], delimiter: str, end: str) -> str | bytes:
+    """One empty cell is no blank line."""
+    return f'""{end}' if cells == [""] else _together(cells, delimiter, end)
 
 
 def _head(source: Source) -> tuple[list[str], Record]:

@@ -108,6 +108,8 @@ def _kinds(table: Table, rows: Rows) -> dict[str, Kind]:
     """What the values of each column are, by its name. Where all cells of the source are texts, it is not read."""
     kinds = {column.name: _asked_for(table, column) for column in table.columns}
     texts = table.source is not None and table.source.format in TEXTS
+    if texts and table.of_texts and not table.needs_bodies:
+        return {name: Kind({"text"}) for name in kinds}
     columns = [(column.reader(), kinds[column.name]) for column in table.columns]
     for cells, answer, _ in rows(table.answers_alone if texts else table):
         if answer is not None:
@@ -121,8 +123,14 @@ def _batches(table: Table, rows: Rows, kinds: dict[str, Kind], schema: Any) -> I
     import pyarrow
 
     known = _types_of_source(table)
+    texts = table.source is not None and table.source.format in TEXTS
     columns = [
-        (column.reader(), None if column.name in known else kinds[column.name], list[Any]()) for column in table.columns
+        (
+            column.reader(),
+            None if column.name in known or (texts and column.of == "source") else kinds[column.name],
+            list[Any](),
+        )
+        for column in table.columns
     ]
 
     def batch() -> Any:

@@ -12,6 +12,7 @@ from ..job.record import Batch, Part
 from .api import Api
 from .deleted import stop_unless_deleted
 from .identity import batch_of, cancelled_now, require_same_server, tell_what_is_young
+from .server_objects import SETTLES_SECONDS
 from .submit import settle
 
 
@@ -103,9 +104,6 @@ def _is_final(batch: Batch) -> bool:
         return False
     whole = batch.completed + batch.failed == batch.total
     return batch.status != "cancelled" or whole or (batch.cancelled_seconds or 0.0) >= SETTLES_SECONDS
-
-
-SETTLES_SECONDS = 30.0  # the server aborts what is in flight within 5 s
 
 
 def _facts(part: Part, batch: Batch, action: str) -> dict[str, Any]:

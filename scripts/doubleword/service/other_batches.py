@@ -13,7 +13,7 @@ from ..job.job import Job
 from ..job.record import DEAD, Batch, Part, Upload
 from .api import PAGE_LIMIT, Api
 from .identity import cancelled_now
-from .server_objects import Told
+from .server_objects import SETTLES_SECONDS, Told
 
 
 def require_only_copy(api: Api, job: Job) -> None:
@@ -45,7 +45,7 @@ def _listed(api: Api, own: int, text: str, tag: str, known: set[str]) -> list[To
     while True:
         found = [told for told in api.batches(pages, search=text) if told.tags.get(tag) == text]
         doubtful = [told.id for told in found if told.id not in known and _may_answer(told.batch, api.clock)]
-        pause = max((LAST_ANSWERS_SECONDS - api.seconds_since_seen(f"cancelled {i}") for i in doubtful), default=0.0)
+        pause = max((SETTLES_SECONDS - api.seconds_since_seen(f"cancelled {i}") for i in doubtful), default=0.0)
         if pause <= 0:
             return found
         if api.clock.monotonic() + pause > api.deadline:
@@ -55,9 +55,6 @@ def _listed(api: Api, own: int, text: str, tag: str, known: set[str]) -> list[To
 
 
 SEARCHED_PAGES = 20  # of 101 batches, beside the job's own
-
-
-LAST_ANSWERS_SECONDS = 30.0  # the server aborts what is in flight within 5 s of a cancel
 
 
 LONG_AGO_SECONDS = 24 * 3600.0  # more than the clocks of two machines differ by

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from ..base.failures import Clock
 
+# After a cancel, or the deletion of its input, the server aborts what is in flight of a batch within 5 s.
+SETTLES_SECONDS = 30.0
 JSON_BYTES = 8 * 1024 * 1024  # a page of 101 batches takes a tenth of it
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}")

@@ -9,13 +9,11 @@ from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
 from .identity import batch_of, may_be_torn, require_known_file, require_same_server
+from .server_objects import SETTLES_SECONDS
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
 # stand still for long while the service retries failing requests, which it does for hours; an hour is worth a word.
 STUCK_SECONDS = {"validating": 900.0, "cancelling": 900.0, "in_progress": 3600.0}
-
-
-LAST_ANSWERS_SECONDS = 30.0  # after a deletion what is in flight may still land, for some seconds
 
 
 def why(job: Job) -> str | None:
@@ -53,7 +51,7 @@ def replace(api: Api, job: Job) -> None:
             break
         torn.append((part, batch))
     if torn:
-        api.clock.sleep(LAST_ANSWERS_SECONDS)  # once for all of them: the lock is held
+        api.clock.sleep(SETTLES_SECONDS)  # once for all of them: the lock is held
     for part, batch in torn:
         try:
             _bring_to_its_end(api, job, part, batch)

@@ -83,7 +83,7 @@ def before(folder: Path) -> dict[str, list[str | Path]]:
 def main() -> int:
     with bench_folder() as folder:
         # In a process of its own: the peak memory of a child is never reported below that of the parent it came from.
-        subprocess.run([sys.executable, table.__file__, "200", str(folder)], check=True)
+        subprocess.run([sys.executable, table.__file__, "200", str(table.WORD), str(folder)], check=True)
         pyarrow = peak("-c", "import pyarrow.parquet")[0] - peak("-c", "pass")[0]
         print(f"{REQUESTS} requests; importing pyarrow.parquet alone takes {pyarrow:.1f} MiB")
         print(f"  {'':40}{'MiB':>8}{'at most':>9}{'cpu s':>8}")

@@ -175,6 +175,14 @@ class Brought:
     unexpected: set[str] = field(default_factory=set)
     missing: str = ""  # why the others are
 
+    def of_members(self, came: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Those outcomes that are a member's; the ids of others are noted."""
+        for outcome in came:
+            if outcome.custom_id in self.members:
+                yield outcome
+            else:
+                self.unexpected.add(outcome.custom_id)
+
     def take(self, outcome: Outcome) -> None:
         if outcome.cut:
             self.cut.add(outcome.custom_id)
@@ -196,6 +204,7 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
     with Progress("merge", requests.requests, "requests") as progress:
         for section, span in enumerate(requests.sections, 1):
             lines, ids = ids_of(path, span, tuple(state), state != requests.state)
+            _count_unnamed(section, span, ids, summary)
             brought: list[Brought] = []
             for attempt, index in _parts_of(job, section):
                 if attempt.request_file:
@@ -205,7 +214,6 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
                 key = attempt.attempt, index
                 summary.unexpected += 0 if key in counted else len(brought[-1].unexpected)
                 counted.add(key)
-            _count_unnamed(section, span, ids, summary)
             for line, custom_id in zip(lines, ids, strict=True):
                 covered = _covered(section, line, custom_id, brought, summary)
                 summary.count(covered)
@@ -262,19 +270,16 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     brought = Brought(attempt.attempt, set(ids))
     unread, expected = False, expected_in(job.request_file())
     for batch in part.batches:
-        answered: set[str] = set()
-        failed: dict[str, Outcome] = {}
         output, errors = spool_files(job, batch)
-        for spool, answers in ((output, True), (errors, False)):
-            for outcome in outcomes.read(spool, expected):
-                if outcome.custom_id not in brought.members:
-                    brought.unexpected.add(outcome.custom_id)
-                elif answers:
-                    answered.add(outcome.custom_id)
-                    brought.take(outcome)
-                else:
-                    failed[outcome.custom_id] = outcome
-        held = len(answered)
+        # How many ids have an answer here. Nothing is earlier than the first batch, most often the only one: no second
+        # set of all of a part's ids is made then, which would be the peak of the memory.
+        earlier, again = set(brought.outcomes), set[str]()
+        for outcome in brought.of_members(outcomes.read(output, expected)):
+            if outcome.custom_id in earlier:
+                again.add(outcome.custom_id)
+            brought.take(outcome)
+        held = len(brought.outcomes) - len(earlier) + len(again)
+        failed = {outcome.custom_id: outcome for outcome in brought.of_members(outcomes.read(errors, expected))}
         # Retried on the server: of more errors than it counts some are answers by now, which are still to come.
         for outcome in failed.values() if held >= batch.completed or len(failed) <= batch.failed else ():
             brought.take(outcome)

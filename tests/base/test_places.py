@@ -294,6 +294,16 @@ def test_the_answer_survives_any_encoding_of_stdout(encoding: str) -> None:
     assert start(sys.executable, SCRIPTS / "upload.py", "не.jsonl", env=env)[0] == 3
 
 
+def test_a_file_name_that_is_no_text_is_escaped_where_no_single_byte_can_stand() -> None:
+    path = requests(os.fsdecode(b"caf\xe9.jsonl"))
+
+    for encoding in ("utf-16", "utf-32-le"):
+        env = {"PYTHONIOENCODING": encoding}
+        code, out, err = start(sys.executable, SCRIPTS / "create_batch_file.py", "--check", path, env=env)
+        assert code == 0, err
+        assert out.decode(encoding) == "caf\\udce9.jsonl\n"
+
+
 PLAIN_LOCALES: list[dict[str, str]] = [
     {"LC_ALL": "C"},
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},

@@ -85,3 +85,10 @@ def test_what_was_planted_under_the_name_of_a_spool_is_neither_waited_for_nor_re
 
     assert ran.code in (3, 5), ran.err
     assert Path("secret").read_text() == "{}\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="no folder in which nobody can make a file")
+def test_a_spool_in_a_folder_that_nobody_can_write_to_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_outcome, "_file", None)
+    (found,) = line_outcome.read(Path("/proc/version"), None)
+    assert found.kind == "not_json"

@@ -63,7 +63,7 @@ def _as_json(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     character = error.object[error.start]
-    is_byte = "\udc80" <= character <= "\udcff"
+    is_byte = "\udc80" <= character <= "\udcff" and len("x".encode(error.encoding)) == 1  # none in UTF-16
     return bytes([ord(character) - 0xDC00]) if is_byte else escaped(character), error.start + 1
 
 

@@ -114,7 +114,10 @@ def _write(some: list[tuple[Any, ...]], folder: Path) -> tuple[int, int]:
     global _file
     with _mutex:
         if _file is None:
-            _file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open to the end
+            try:
+                _file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open to the end
+            except OSError:  # an earlier job's, which may be read-only: --reuse reads it
+                _file = tempfile.TemporaryFile()  # noqa: SIM115
             atexit.register(_file.close)
         return _file.seek(0, os.SEEK_END), _file.write(marshal.dumps(some))
 

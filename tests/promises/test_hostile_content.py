@@ -153,7 +153,9 @@ def test_no_answer_becomes_a_formula_and_source_cells_stay_as_they_were(trouble:
     with out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t" if kind == ".tsv" else ","))
     assert [row["text"] for row in rows] == FORMULAS
-    assert [row["answer"] for row in rows] == [f"'{formula}" for formula in FORMULAS]
+    # What ends a cell under another delimiter makes the sign behind it the first of one: guarded there, too.
+    inner = {"\r=1": "\r'=1"} | ({"\t=1": "\t'=1"} if kind == ".csv" else {})
+    assert [row["answer"] for row in rows] == [f"'{inner.get(formula, formula)}" for formula in FORMULAS]
     assert source.read_bytes() == before
 
 

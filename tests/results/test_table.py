@@ -138,6 +138,13 @@ def test_a_csv_of_a_tsv_has_commas_and_a_tsv_of_a_csv_tabs(server: LocalServer) 
     assert Path("t.csv").read_bytes() == b'id,text,answer\r\n1,"a,b","a,b"\r\n'
 
 
+def test_one_empty_cell_is_no_blank_line_of_a_table(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    made(rows(1))
+    delivered("--output", "out.csv", "--columns", "error")
+    assert Path("out.csv").read_text() == 'error\n""\n'
+
+
 # --- columns ---
 
 

@@ -28,10 +28,6 @@ class Dialect:
             return '"' + cell.replace('"', '""') + '"'
         return cell
 
-    def text(self, cells: list[str]) -> str:
-        """A row of cells, quoted already, without its end. One empty cell is no blank line."""
-        return '""' if cells == [""] else self.delimiter.join(cells)
-
 
 def dialect_of(form: Form) -> Dialect:
     """How the table of a source is written."""

@@ -20,8 +20,8 @@ from .job.job import Job
 from .job.next_step import command, next_step
 from .results import deliver as delivery
 from .results import retry
-from .results.merge import INPUT_DELETED, UNREAD
 from .results.output_flags import Wanted
+from .results.results_and_errors import INPUT_DELETED, UNREAD
 from .service import cost, deleted, identity, raw_id, stuck, watch
 from .service import submit as submission
 from .service import upload as uploads

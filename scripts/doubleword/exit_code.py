@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .base.failures import ExitCode
 from .job.job import Job
-from .results.merge import Summary
+from .results.results_and_errors import Summary
 from .service import watch
 
 

@@ -15,8 +15,8 @@ from .job.next_step import command
 from .job.record import Attempt
 from .results import deliver as delivery
 from .results import retry
-from .results.merge import tokens_of
 from .results.output_flags import Wanted
+from .results.results_and_errors import tokens_of
 from .results.spool import TimeIsOver
 from .service import cost, watch
 from .service import submit as submission

@@ -17,7 +17,7 @@ from doubleword.request_file.answer_form import Expected, choice_format, expecte
 from doubleword.results import line_outcome, response_body
 from doubleword.results.answer import split_thinking
 from doubleword.results.schema_fit import misfit
-from doubleword.rows.cell_text import text
+from doubleword.rows.cell_to_text import text
 
 
 def line(

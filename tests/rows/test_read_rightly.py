@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.base.failures import BadInput, Failure, WrongUsage
-from doubleword.rows.cell_text import text, value
+from doubleword.rows.cell_to_text import text, value
 from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Source, describe
 from support.pictures import PNG

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword.base.failures import BadInput
-from doubleword.rows.cell_text import text
+from doubleword.rows.cell_to_text import text
 from doubleword.rows.excel_rows import _Workbook
 from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Row, Source, describe

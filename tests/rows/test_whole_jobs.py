@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from doubleword.rows.cell_text import text
+from doubleword.rows.cell_to_text import text
 from doubleword.rows.source import describe
 from local_server.app import LocalServer
 from support.pictures import PNG

@@ -14,7 +14,7 @@ from typing import Any
 from ..base.failures import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.text import safe
-from ..rows.cell_text import Unreadable, as_object, is_empty, text, value
+from ..rows.cell_to_text import Unreadable, as_object, is_empty, text, value
 from ..rows.file_kind import START_BYTES, image_type, is_whole, kind_of
 from .rules import CHAT, RESPONSES
 from .template import Fill

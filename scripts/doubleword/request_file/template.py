@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.failures import BadInput
 from ..base.text import safe
-from ..rows.cell_text import is_empty, is_text, text, value
+from ..rows.cell_to_text import is_empty, is_text, text, value
 
 try:
     import orjson

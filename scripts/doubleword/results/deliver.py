@@ -19,7 +19,7 @@ from ..job.outputs import remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
-from . import merge, sample_pairs, spool, summary_text, table, table_answers, table_file
+from . import results_and_errors, sample_pairs, spool, summary_text, table, table_answers, table_file
 from .output_flags import Wanted as Wanted
 from .table import Table
 from .table_file import Written
@@ -43,7 +43,7 @@ class Delivered(NamedTuple):
 
     paths: list[Path]
     status: str
-    summary: merge.Summary | None = None
+    summary: results_and_errors.Summary | None = None
     shown: tuple[dict[str, str], ...] = ()
     files: Files | None = None
     output: Path | None = None
@@ -53,7 +53,7 @@ class Delivered(NamedTuple):
 
     def facts(self, job: Job) -> dict[str, Any]:
         """The --json object but `next`: the same keys every time."""
-        found = self.summary or merge.Summary(requests=job.requests.requests)
+        found = self.summary or results_and_errors.Summary(requests=job.requests.requests)
         paths = set(self.paths)
         return {
             "job": str(job.folder),
@@ -117,7 +117,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         if running and not wanted.partial:
             return _nothing_yet(job)
         files = Files.of(job, running)
-        summary = merge.write(job, files.results, files.errors, api.clock)
+        summary = results_and_errors.write(job, files.results, files.errors, api.clock)
         if planned:
             written = _write_table(api.clock, job, planned, wanted, files, summary, running)
         if not running:
@@ -155,7 +155,13 @@ def _nothing_yet(job: Job) -> Delivered:
 
 
 def _write_table(
-    clock: Clock, job: Job, found: Table, wanted: Wanted, files: Files, summary: merge.Summary, running: bool
+    clock: Clock,
+    job: Job,
+    found: Table,
+    wanted: Wanted,
+    files: Files,
+    summary: results_and_errors.Summary,
+    running: bool,
 ) -> Written:
     if not running and not wanted.columns:
         lacking = summary.errors or summary.missing or found.leaves_rows_out(table_answers.requested(job))
@@ -193,7 +199,7 @@ def _note_cost(clock: Clock, job: Job, usd: str) -> None:
             job.save()
 
 
-def _note(clock: Clock, job: Job, summary: merge.Summary, wanted: Wanted) -> None:
+def _note(clock: Clock, job: Job, summary: results_and_errors.Summary, wanted: Wanted) -> None:
     """What came of the download, and where the table is, for the next command."""
     with job.locked(clock):
         before = job.record.downloaded

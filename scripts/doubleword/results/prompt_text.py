@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from ..base.failures import Failure
 from ..base.json_text import fields, read_json
 from ..job.job import Job
-from ..rows.cell_text import text as cell_text
-from ..rows.cell_text import value
+from ..rows.cell_to_text import text as cell_text
+from ..rows.cell_to_text import value
 from ..rows.source import Source
 from ..rows.source_moved import located
 

@@ -21,7 +21,7 @@ from ..request_file import check
 from ..request_file.lines import request_lines
 from ..service.api import Api
 from ..service.submit import require_not_cancelled
-from . import merge, spool
+from . import results_and_errors, spool
 from .sample_pairs import Evenly
 
 
@@ -87,14 +87,14 @@ def plan(api: Api, job: Job, wanted: Wanted) -> Plan:
             command("retry_failed.py", job, "--max-tokens", str(2 * before)),
         )
 
-    def chosen(covered: merge.Covered) -> bool:
+    def chosen(covered: results_and_errors.Covered) -> bool:
         if wanted.only and covered.kind not in wanted.only:
             return False
-        return covered.retryable or (wanted.permanent and covered.kind in merge.PERMANENT)
+        return covered.retryable or (wanted.permanent and covered.kind in results_and_errors.PERMANENT)
 
     made = _plan(job, "rest" if job.has_rest else "retry", chosen, wanted.max_tokens)
-    if made.path is None and merge.UNREAD in made.left_out:
-        raise unread(api, job, made.left_out[merge.UNREAD])
+    if made.path is None and results_and_errors.UNREAD in made.left_out:
+        raise unread(api, job, made.left_out[results_and_errors.UNREAD])
     return made
 
 
@@ -138,7 +138,9 @@ def plan_trial(job: Job, count: int) -> Plan:
         job.attempts.pop()
     if not job.has_rest:
         raise WrongUsage("--trial: all requests of this job were submitted already", command("run_batch.py", job))
-    left = sum(covered.missing == "not_submitted" for covered in merge.cover(job, merge.Summary()))
+    left = sum(
+        covered.missing == "not_submitted" for covered in results_and_errors.cover(job, results_and_errors.Summary())
+    )
     if count > left:
         raise WrongUsage(
             f"--trial {count}: only {plural(left, 'request')} of this job are not submitted yet",
@@ -148,7 +150,7 @@ def plan_trial(job: Job, count: int) -> Plan:
     return _plan(job, "trial", lambda covered: covered.kind == "not_submitted" and spread.take())
 
 
-Chosen = Callable[[merge.Covered], bool]
+Chosen = Callable[[results_and_errors.Covered], bool]
 
 
 def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) -> Plan:
@@ -158,19 +160,19 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     """
     if kind == "rest":
         require_not_cancelled(job)
-    summary = merge.Summary()
+    summary = results_and_errors.Summary()
     kinds, left_out = Counter[str](), Counter[str]()
     origin: list[list[int]] = []
     number = len(job.attempts) + 1
     path = _new_name(job, number)
     lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
     with whole_file(path, job.request_file()) as file:
-        for covered, raw in zip(merge.cover(job, summary), lines, strict=True):
-            cut = covered.outcome is not None and covered.outcome.cut and covered.missing != merge.UNREAD
+        for covered, raw in zip(results_and_errors.cover(job, summary), lines, strict=True):
+            cut = covered.outcome is not None and covered.outcome.cut and covered.missing != results_and_errors.UNREAD
             again = cut and max_tokens is not None
             if not covered.kind and not again:
                 continue
-            if not again and (covered.kind == merge.UNREAD or not wanted(covered)):
+            if not again and (covered.kind == results_and_errors.UNREAD or not wanted(covered)):
                 left_out[covered.kind] += 1
                 continue
             if covered.was_cut:  # also where a later attempt failed otherwise: never again under the limit of then
@@ -234,7 +236,7 @@ def _with_max_tokens(raw: bytes, count: int | None) -> bytes:
     return json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _require_nothing_lost(job: Job, summary: merge.Summary, path: Path) -> None:
+def _require_nothing_lost(job: Job, summary: results_and_errors.Summary, path: Path) -> None:
     """Raises BadInput if results that were downloaded once are gone from the spool and the server: never paid again."""
     held = job.record.downloaded.most_results if job.record.downloaded else 0
     if summary.results < held:

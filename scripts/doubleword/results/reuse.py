@@ -28,7 +28,7 @@ from ..request_file.answer_form import expected_in
 from ..request_file.lines import Span, custom_id_of, lines, request_lines
 from ..request_file.repeats import Repeats
 from . import line_outcome as outcomes
-from . import merge
+from . import results_and_errors
 from .spool import is_settled, spool_files
 
 SAMPLE = 1000  # requests of each file that are compared, to tell whether a job in the folder would serve
@@ -78,7 +78,7 @@ def answers_of(named: Path) -> Iterator[Answer]:
         return
     named_once = _named_once(requests)
     raws = (raw for span in job.requests.sections for _, raw in request_lines(requests, span))
-    for covered, raw in zip(merge.cover(job, merge.Summary()), raws, strict=True):
+    for covered, raw in zip(results_and_errors.cover(job, results_and_errors.Summary()), raws, strict=True):
         found = covered.outcome
         if found is not None and found.is_result and named_once(covered.custom_id):
             yield Answer(digest_of(json.loads(raw)), found.spool, found.offset, found.length)

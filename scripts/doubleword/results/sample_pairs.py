@@ -9,7 +9,7 @@ from ..base.text import safe
 from ..job.job import Job
 from ..request_file.answer_form import expected_in
 from ..request_file.lines import custom_id_of, request_lines
-from ..rows.cell_text import text
+from ..rows.cell_to_text import text
 from .prompt_template import spread, template_of
 from .prompt_text import IMAGE, Cells, asked
 from .table_answers import Answer, in_order

@@ -10,7 +10,7 @@ from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.next_step import next_step
 from ..service.cost import Spent
-from .merge import Summary
+from .results_and_errors import Summary
 from .sample_pairs import OPEN
 from .table_file import Written
 

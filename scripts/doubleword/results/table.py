@@ -14,7 +14,7 @@ from ..base.failures import BadInput, WrongUsage
 from ..base.text import safe
 from ..job.job import Job
 from ..request_file.answer_form import Expected, expected_in
-from ..rows.cell_text import value
+from ..rows.cell_to_text import value
 from ..rows.source import Row, Source
 from ..rows.source_moved import located
 from .output_flags import Wanted, columns_text

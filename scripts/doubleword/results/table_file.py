@@ -14,14 +14,14 @@ from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, whole_file
 from ..base.text import safe
 from ..request_file.template import encode
-from ..rows.cell_text import json_text, text
+from ..rows.cell_to_text import json_text, text
 from ..rows.csv_dialect import Dialect
 from ..rows.csv_records import Record, line_end, records, split_raw
 from ..rows.left_out import Tally
 from ..rows.source import Source
 from .answer import parsed_text, split_thinking
 from .formula_guard import SIGNS, enclosed, guarded, sign_in
-from .hashed import Hashed
+from .hashed_file import Hashed
 from .table import Column, Joined, Rows, Table
 from .table_answers import Answer
 

@@ -16,7 +16,7 @@ from ..base.files import whole_file
 from ..base.json_text import fields
 from ..base.text import safe
 from ..request_file.answer_form import properties, together
-from ..rows.cell_text import is_empty, text
+from ..rows.cell_to_text import is_empty, text
 from .table import Column, Rows, Table
 
 ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 1_000_000

@@ -18,7 +18,7 @@ from zipfile import BadZipFile, ZipFile
 from ..base.failures import BadInput, WrongUsage
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
-from .cell_text import is_empty, text
+from .cell_to_text import is_empty, text
 from .file_kind import Form
 from .headers import checked
 from .left_out import Tally

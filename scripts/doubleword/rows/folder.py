@@ -13,7 +13,7 @@ from typing import Any
 from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
 from ..base.text import plural, safe
-from .cell_text import Unreadable
+from .cell_to_text import Unreadable
 from .file_kind import START_BYTES, Form, encoding_of, kind_of, not_text, what_nul_means
 from .left_out import Tally
 from .text_file import is_wide, no_mark, undecodable

@@ -14,7 +14,7 @@ from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.text import safe
 from . import csv_dialect, csv_rows, excel_rows, folder, parquet_rows, readers
-from .cell_text import Unreadable, is_empty, text, value
+from .cell_to_text import Unreadable, is_empty, text, value
 from .csv_dialect import Dialect
 from .detect import form_of
 from .file_kind import Form

@@ -23,7 +23,7 @@ from ..base.console import say
 from ..base.failures import BadInput, Clock, NotAllowed, NotFound, Temporary
 from ..base.text import safe
 from .base_url import base_url, is_local
-from .exchange import Line, Watch, require_plain_body
+from .network import Line, Watch, require_plain_body
 from .refusals import DEFAULT_BASE_URL, RETRY_AFTER_CAP_SECONDS, Cut, Unclear, Young, failure_of
 from .server_objects import Told, amount_of, file_of, model_of, object_of, told_of
 

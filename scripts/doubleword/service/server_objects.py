@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.json_text import NotJson, count, fields, moment, read_json, words
 from ..base.text import holds_key, safe
 from ..job.record import Batch
-from .exchange import body_of
+from .network import body_of
 from .refusals import Unclear
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from ..request_file.answer_form import expected_in
 from ..request_file.lines import Span, request_ids
 from . import line_outcome as outcomes
 from .answer import reasoning_of
-from .hashed import Hashed
+from .hashed_file import Hashed
 from .line_outcome import Outcome
 from .response_body import Said
 from .spool import TOO_LONG, distinct, ids_of, spool_files

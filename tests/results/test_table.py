@@ -16,6 +16,7 @@ import pytest
 from doubleword.request_file.answer_form import choice_format
 from doubleword.results import table_file
 from doubleword.results.formula_guard import enclosed, guarded
+from doubleword.results.table_answers import in_order
 from doubleword.rows.csv_dialect import Dialect
 from local_server.app import LocalServer
 from support.canned import answer_with, chat_body
@@ -678,3 +679,18 @@ def test_the_answers_alone_can_be_had_when_the_source_has_changed(server: LocalS
     ran = run("download", "r.jsonl", "--output", "out.csv", "--columns", "custom_id,answer")
     assert (ran.code, "has changed since" in ran.err) == (0, True)
     assert Path("out.csv").read_text() == "custom_id,answer\nrow-000001,of t0\nrow-000002,of t1\n"
+
+
+def test_an_id_within_a_body_does_not_make_an_answer_that_of_another_request(tmp_path: Path) -> None:
+    """Short answers are told from the line by its id: that of the request whose answer failed may stand in it, too."""
+    body = {"choices": [{"message": {"content": "yes"}}], "sources": {"custom_id": "row-1"}}
+    results, errors = tmp_path / "r.results.jsonl", tmp_path / "r.errors.jsonl"
+    line = {"id": "b", "custom_id": "row-2", "response": {"status_code": 200, "body": body}, "error": None}
+    results.write_text(json.dumps(line, separators=(",", ":")) + "\n")
+    errors.write_text(json.dumps({"custom_id": "row-1", "kind": "http_500", "text": "no"}) + "\n")
+    find = in_order(results, errors, None, ["yes"])
+    first, second = find("row-1"), find("row-2")
+    assert first is not None
+    assert second is not None
+    assert (first.value, first.error) == (None, "http_500: no")
+    assert (second.value, second.error) == ("yes", "")

@@ -166,7 +166,7 @@ def _write_table(
     if not running and not wanted.columns:
         lacking = summary.errors or summary.missing or found.leaves_rows_out(table_answers.requested(job))
         found = found.with_errors() if lacking else found
-    expected, briefs = found.expected, () if found.needs_bodies else summary.briefs
+    expected, briefs = found.expected, () if found.needs_bodies or running else summary.briefs
     found = replace(found, of_texts=summary.briefs.whole or bool(expected and expected.choices))
 
     def finder() -> table_answers.Find:

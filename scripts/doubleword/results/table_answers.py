@@ -37,7 +37,8 @@ Find = Callable[[str], Answer | None]  # the answer of a custom_id; None where t
 def in_order(results: Path, errors: Path, expected: Expected | None, briefs: Iterable[str] = ()) -> Find:
     """The answers, if they are asked for in the order of the request file: both files are in that order.
 
-    `briefs`: what the merge that wrote the results knows of them already; such a line is not parsed once more.
+    `briefs`: what the merge that wrote the results knows of them already; such a line is not parsed once more. Only
+    where every request is in one of the files.
     """
     good, bad = _lines(results), (line_outcome.loads(line) for line in _lines(errors))
     of_results = iter(briefs)
@@ -45,15 +46,17 @@ def in_order(results: Path, errors: Path, expected: Expected | None, briefs: Ite
 
     def find(custom_id: str) -> Answer | None:
         nonlocal result, brief, error
-        line = None
-        if not brief or f'"custom_id":"{custom_id}"'.encode() not in result:
+        if error is not None and error["custom_id"] == custom_id:
+            failed, error = _failure(error), next(bad, None)
+            return failed
+        # After a look at the errors: a body may name any custom_id within itself.
+        if brief and f'"custom_id":"{custom_id}"'.encode() in result:
+            found = Answer(custom_id, brief)
+        else:
             line = line_outcome.loads(result) if result else None
             if line is None or line["custom_id"] != custom_id:
-                if error is None or error["custom_id"] != custom_id:
-                    return None
-                found, error = _failure(error), next(bad, None)
-                return found
-        found = Answer(custom_id, brief) if line is None else _answer(line, expected)
+                return None
+            found = _answer(line, expected)
         result, brief = next(good, b""), next(of_results, "")
         return found
 

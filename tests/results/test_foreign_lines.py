@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests as http
 
 from support.faults.fixture import Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
 from support.faults.kinds import _lines as change_lines
+from support.faults.trial import KEY
 from support.proxy.exchange import Exchange, Fault
 from support.proxy.http_message import Answer
 from support.running import json_lines, write_requests
@@ -148,3 +150,26 @@ def test_what_a_power_cut_took_of_the_spool_is_fetched_again(
 
     assert ran.code == 0, ran.err
     assert sorted(RESULTS.read_bytes().splitlines()) == sorted(before.splitlines())
+
+
+def test_a_foreign_line_in_place_of_an_answer_of_a_deleted_batch_does_not_hold_the_job_up_for_ever(
+    trouble: Trouble,
+) -> None:
+    requests = finished(trouble, 6)
+
+    def in_place_of_the_last(exchange: Exchange) -> None:
+        change_lines(exchange, lambda lines: [*lines[:-1], b"<html>\n"])
+
+    trouble.strike(Fault("portal", "content", times=ALWAYS), portal=in_place_of_the_last)
+    assert trouble.run("download", requests).code == 6
+    trouble.clock.ahead += 600
+    (batch,) = trouble.oracle.batches()
+    address = f"{trouble.server.base_url}/batches/{batch.id}"
+    assert http.delete(address, headers={"Authorization": f"Bearer {KEY}"}).status_code == 204
+    gone = Answer(404, {"content-type": "text/plain"}, b"not found")
+    trouble.strike(Fault("gone", "content", times=ALWAYS), gone=lambda exchange: exchange.send(gone))
+    assert "--again" in trouble.run("download", requests).err
+
+    assert trouble.run("create_batch", requests, "--again").code == 0
+    assert trouble.run("retry_failed", requests).code == 0
+    assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 1

@@ -179,9 +179,10 @@ class Spool:
         self.looked, self.foreign = fresh.looked, fresh.foreign
 
     def counted(self, by_server: int) -> int:
-        """How many distinct lines there are: by custom_id, or by the server's ids where those occur more than once."""
+        """How many distinct lines of the batch there are: by custom_id, or by the server's ids where those occur more
+        than once. Foreign ones are nobody's answer."""
         found = len(self.looked.ids)
-        return found if found == by_server else len(distinct(self.path))
+        return found if found == by_server and not self.foreign else max(0, len(distinct(self.path)) - self.foreign)
 
 
 def distinct(path: Path) -> set[bytes]:

@@ -259,6 +259,24 @@ def test_the_columns_of_a_parquet_are_of_the_types_that_were_asked_for_whatever_
     assert types["place"].startswith("struct<zip: int64")
 
 
+def test_the_types_that_were_asked_for_stand_where_nothing_came_back(server: LocalServer) -> None:
+    answer_with(server, lambda _: "no JSON")
+    asked = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    Path("schema.json").write_text(json.dumps(asked))
+    made(rows(), "{text}", "--schema", "schema.json")
+    delivered("--output", "out.parquet", code=9)
+    assert pyarrow.parquet.read_schema("out.parquet").field("n").type == pyarrow.int64()
+
+
+def test_a_column_within_a_cell_of_a_csv_is_text_in_parquet(server: LocalServer) -> None:
+    answer_with(server, lambda _: "yes")
+    Path("rows.csv").write_text('id,meta\n1,"{""x"": 3, ""y"": [1]}"\n2,{}\n')
+    made(Path("rows.csv"), "{meta}")
+    delivered("--output", "out.parquet", "--columns", "id,meta.x,meta.y,answer")
+    table = pyarrow.parquet.read_table("out.parquet")
+    assert [table.column(name).to_pylist() for name in ("meta.x", "meta.y")] == [["3", None], ["[1]", None]]
+
+
 @pytest.mark.parametrize("number", ["12345678901234567890123", "0.1234567890123456789", "3.0"])
 def test_numbers_come_into_tables_with_their_digits(server: LocalServer, number: str) -> None:
     answer_with(server, lambda _: f'{{"n": {number}, "within": [{number}]}}')

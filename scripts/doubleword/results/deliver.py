@@ -167,7 +167,7 @@ def _write_table(
         lacking = summary.errors or summary.missing or found.leaves_rows_out(table_answers.requested(job))
         found = found.with_errors() if lacking else found
     expected, briefs = found.expected, () if found.needs_bodies or running else summary.briefs
-    found = replace(found, of_texts=summary.briefs.whole or bool(expected and expected.choices))
+    found = replace(found, of_texts=bool(expected.choices) if expected else summary.briefs.whole)
 
     def finder() -> table_answers.Find:
         if found.prefix is not None:

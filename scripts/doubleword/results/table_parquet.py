@@ -124,14 +124,11 @@ def _batches(table: Table, rows: Rows, kinds: dict[str, Kind], schema: Any) -> I
 
     known = _types_of_source(table)
     texts = table.source is not None and table.source.format in TEXTS
-    columns = [
-        (
-            column.reader(),
-            None if column.name in known or (texts and column.of == "source") else kinds[column.name],
-            list[Any](),
-        )
-        for column in table.columns
-    ]
+    columns = []
+    for column in table.columns:
+        # What lies within a cell (`meta.x`) may be anything.
+        is_text = texts and column.of == "source" and "." not in column.key
+        columns.append((column.reader(), None if column.name in known or is_text else kinds[column.name], list[Any]()))
 
     def batch() -> Any:
         arrays = [_array(cells, kind) for (_, _, cells), kind in zip(columns, schema.types, strict=True)]

@@ -1,5 +1,5 @@
-"""What does a download do, in which order? Batches fetched into the spool, merged in order (`merge` writes the results
-and the errors), the table, the note for the next command, the summary."""
+"""What does a download do, in which order? Batches fetched into the spool, results and errors in the order of the
+requests, the table, the note for the next command, the summary."""
 
 from __future__ import annotations
 

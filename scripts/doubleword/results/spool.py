@@ -37,17 +37,13 @@ from ..service.api import Api
 from ..service.deleted import stop_unless_deleted
 from ..service.identity import another, batch_of, require_same_server
 from ..service.refusals import Cut
+from ..service.server_objects import SETTLES_SECONDS
 from . import line_outcome as outcomes
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
 PASSES_SECONDS = (0, 5, 15)
-
-
 CUTS_WITHOUT_A_LINE = 5
-
-
 STOPS_SECONDS = 1.0  # after an interruption, for what is on its way to end
-
 
 # The longest context that any model has makes a line of a tenth of it. A longer one is left out and named, and the
 # lines after it are read; one of so many bytes has no end.
@@ -55,20 +51,16 @@ ANSWER_BYTES, ENDLESS_BYTES = 15 * 1024 * 1024, 256 * 1024 * 1024
 TOO_LONG = "too_long"  # its kind
 BEGINNING_BYTES = 1000  # of such a line: they hold its ids
 
-
 # A system call for each 16 KB takes as long as all else. No more is held back than was written before.
 HELD_BYTES = 256 * 1024
 
-
-# After a cancel the output still grows: the server aborts what is in flight within 5 s. Final is what two reads 15 s
-# apart agree on, 30 s after the cancel was seen at the earliest; one seen five minutes ago is final for sure. By our
-# clock alone: a server whose clock is behind ours would have cancelled everything long ago.
-CANCEL_SETTLES_SECONDS, CANCEL_READS_APART_SECONDS, CANCEL_LONG_AGO_SECONDS = 30.0, 15.0, 300.0
-
+# After a cancel the output still grows. Final is what two reads 15 s apart agree on, SETTLES_SECONDS after the cancel
+# was seen at the earliest; one seen five minutes ago is final for sure. By our clock alone: a server whose clock is
+# behind ours would have cancelled everything long ago.
+CANCEL_READS_APART_SECONDS, CANCEL_LONG_AGO_SECONDS = 15.0, 300.0
 
 # A resumed read can repeat lines, and a server may send what is none: so much beyond what was asked is read.
 SPARE_LINES = 100
-
 
 Received = Callable[[int], None]
 
@@ -448,7 +440,7 @@ def _after_cancel(api: Api, job: Job, part: Part, batch: Batch) -> Batch:
     if since > CANCEL_LONG_AGO_SECONDS:
         return batch
     say("the batch was cancelled a moment ago: waiting until its last answers are in")
-    pause = max(0.0, CANCEL_SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - since)
+    pause = max(0.0, SETTLES_SECONDS - CANCEL_READS_APART_SECONDS - since)
     until = api.clock.monotonic() + CANCEL_LONG_AGO_SECONDS
     while True:
         if api.clock.monotonic() + pause > api.deadline:
@@ -461,7 +453,7 @@ def _after_cancel(api: Api, job: Job, part: Part, batch: Batch) -> Batch:
         if not is_there or again.status != "cancelled":
             return again
         same = (again.completed, again.failed) == (batch.completed, batch.failed)
-        settled = same and (again.cancelled_seconds or 0.0) >= CANCEL_SETTLES_SECONDS
+        settled = same and (again.cancelled_seconds or 0.0) >= SETTLES_SECONDS
         if settled or api.clock.monotonic() > until:  # one that goes on for so long is not counting what was in flight
             return again
         batch, pause = again, CANCEL_READS_APART_SECONDS

@@ -74,7 +74,7 @@ def test_a_line_is_json_or_none_with_and_without_orjson(raw: bytes) -> None:
     def verdict(reader: Any) -> Any:
         with patch.object(json_text, "orjson", reader):
             try:
-                return repr(line_outcome.loads(raw))
+                return repr(json_text.read_json(raw))
             except ValueError:
                 return "no JSON"
 

@@ -30,9 +30,6 @@ ID_LENGTH = 64  # bytes that a custom_id has at most: the server takes no longer
 AT_ONCE = 1000  # outcomes that are written down together
 
 
-loads = read_json
-
-
 class Outcome(NamedTuple):
     """What one line of a spool says of one request; the line itself stays there, at offset and length."""
 
@@ -215,7 +212,7 @@ def said_in(error: dict[str, Any]) -> Said:
 def parsed_line(raw: bytes) -> tuple[dict[str, Any], Failed | None]:
     """A line of the server's as an object, {} if it is none, and why it brings no body."""
     try:
-        line = loads(raw)
+        line = read_json(raw)
     except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.files import BLOCK_BYTES, read_at
-from ..base.json_text import fields
+from ..base.json_text import fields, read_json
 from ..job.job import Job
 from ..request_file.answer_form import Expected
 from ..request_file.lines import request_ids
@@ -40,7 +40,7 @@ def in_order(results: Path, errors: Path, expected: Expected | None, briefs: Ite
     `briefs`: what the merge that wrote the results knows of them already; such a line is not parsed once more. Only
     where every request is in one of the files.
     """
-    good, bad = _lines(results), (line_outcome.loads(line) for line in _lines(errors))
+    good, bad = _lines(results), (read_json(line) for line in _lines(errors))
     of_results = iter(briefs)
     result, brief, error = next(good, b""), next(of_results, ""), next(bad, None)
 
@@ -53,7 +53,7 @@ def in_order(results: Path, errors: Path, expected: Expected | None, briefs: Ite
         if brief and f'"custom_id":"{custom_id}"'.encode() in result:
             found = Answer(custom_id, brief)
         else:
-            line = line_outcome.loads(result) if result else None
+            line = read_json(result) if result else None
             if line is None or line["custom_id"] != custom_id:
                 return None
             found = _answer(line, expected)
@@ -69,7 +69,7 @@ def by_id(results: Path, errors: Path, expected: Expected | None) -> Find:
 
     def line(path: Path, start: int, length: int) -> dict[str, Any]:
         with path.open("rb", buffering=0) as file:
-            return fields(line_outcome.loads(read_at(file.fileno(), start, length)))
+            return fields(read_json(read_at(file.fileno(), start, length)))
 
     def find(custom_id: str) -> Answer | None:
         if custom_id in good:
@@ -115,6 +115,6 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
         return found
     with path.open("rb") as file:
         for line in file:
-            found[line_outcome.loads(line)["custom_id"]] = start, len(line)
+            found[read_json(line)["custom_id"]] = start, len(line)
             start += len(line)
     return found

@@ -338,6 +338,13 @@ def test_numbers_and_enums_that_may_be_null_or_stand_elsewhere_in_the_schema_are
     assert page_of(requests).rows[4]["values"][:2] == ["2", "4"], "2.0 is 2"
 
 
+def test_an_optional_property_that_no_answer_gave_has_no_figures() -> None:
+    Path("s.json").write_text(json.dumps({"type": "object", "properties": {"a": {"type": "string"}, "b": {}}}))
+    requests = made_job(reviews(3), ['{"a": "x"}'] * 3, "--schema", "s.json")
+    assert "  b: none\n" in run("report", requests, "--text").out
+    assert len(page_of(requests).rows) == 3
+
+
 def test_vectors_are_told_by_how_many_numbers_they_hold() -> None:
     outcomes = [{"response": {"body": {"data": [{"embedding": [0.5] * 16}], "object": "list"}}}] * 3
     text = run("report", made_job(reviews(3), outcomes), "--text").out

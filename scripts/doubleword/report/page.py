@@ -161,6 +161,8 @@ def _chart(title: str, counts: Tally | Histogram, total: int) -> Html:
         return columns(title, counts.bars(), spread(counts, "")) if counts.count else Html("")
     if not counts.is_telling:
         name = "Length of the answers" if title == BY_FREQUENCY else f"{title}: its length"
+        if not counts.total:  # an optional property that no answer gave
+            return Html("")
         return columns(name, counts.lengths.bars(), spread(counts.lengths, "characters"))
     kinds = len([1 for rows in counts.counts.values() if rows])
     remark = f"{counts.total:,} values, {'over ' if counts.unnamed else ''}{kinds:,} different"

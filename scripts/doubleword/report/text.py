@@ -69,7 +69,7 @@ def _fewer(bars: list[Bar], count: int) -> list[Bar]:
 def _figures(counts: Tally | Histogram, total: int) -> str:
     if isinstance(counts, Tally):
         if not counts.is_telling:
-            return f"{_figures(counts.lengths, total)} characters long"
+            return f"{_figures(counts.lengths, total)} characters long" if counts.total else "none"
         return "; ".join(_bar(bar, total) for bar in _fewer(counts.bars(), 5)) or "none"
     return spread(counts) if counts.count else "none"
 

@@ -173,3 +173,14 @@ def test_a_foreign_line_in_place_of_an_answer_of_a_deleted_batch_does_not_hold_t
     assert trouble.run("create_batch", requests, "--again").code == 0
     assert trouble.run("retry_failed", requests).code == 0
     assert len(Path("r.job/attempt-2.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_foreign_line_that_comes_twice_takes_the_place_of_no_answer(trouble: Trouble) -> None:
+    requests = finished(trouble)
+    twice = Fault("portal", "content", times=ALWAYS)
+    trouble.strike(twice, portal=lambda exchange: change_lines(exchange, lambda lines: [b"<html>\n"] * 2 + lines))
+
+    ran = trouble.run("download", requests)
+
+    assert (ran.code, len(json_lines(RESULTS))) == (9, 3)  # results came that are nobody's
+    assert "but sent 3 and 0; what was sent is kept" in ran.err

@@ -82,7 +82,7 @@ class Spool:
         """`requests`: how many its batch has; a file of many more lines is not read to its end. `name`: what it will be
         called."""
         self.path = path
-        self.foreign = 0  # lines that are not the batch's, or no JSON
+        self.foreign: set[bytes] = set()  # which lines are not the batch's, or no JSON
         self.looked = outcomes.Looked(name or path, known.expected)
         self._known, self._requests = known, requests
         self._rest = b""  # of the line that is coming in
@@ -95,7 +95,8 @@ class Spool:
             file.truncate(self.looked.end)  # a killed copy may have left half a line: only whole ones are skipped
 
     def _look_at(self, raw: bytes) -> None:
-        self.foreign += not self._known.has(self.looked.add(raw).custom_id)
+        if not self._known.has(self.looked.add(raw).custom_id):
+            self.foreign.add(line_id(raw + b"\n"))
 
     def fetch(self, api: Api, file_id: str, received: Received) -> None:
         """Appends the file's lines from the first one not held yet; goes on after cuts while lines keep coming."""
@@ -174,7 +175,7 @@ class Spool:
         """How many distinct lines of the batch there are: by custom_id, or by the server's ids where those occur more
         than once. Foreign ones are nobody's answer."""
         found = len(self.looked.ids)
-        return found if found == by_server and not self.foreign else max(0, len(distinct(self.path)) - self.foreign)
+        return found if found == by_server and not self.foreign else len(distinct(self.path) - self.foreign)
 
 
 def distinct(path: Path) -> set[bytes]:
@@ -373,7 +374,7 @@ def _fetch_into(
             raise another(f"the server knows neither {answered}, nor its files", job)
         current = again
         current.fetched = found = _fetched(part, current, output, errors)
-        foreign = output.foreign + errors.foreign
+        foreign = len(output.foreign) + len(errors.foreign)
         if found.whole or (not current.ended and not foreign):
             return current
     say(f"batch {safe(batch.id)}: the server counts {current.completed} results and {current.failed} failures,")
@@ -390,7 +391,7 @@ def _is_whole(batch: Batch) -> bool:
 def _fetched(part: Part, batch: Batch, output: Spool, errors: Spool) -> Fetched:
     """What lies in the spools of a batch."""
     results, failures = output.counted(batch.completed), errors.counted(batch.failed)
-    sound = batch.ended and batch.counts_what_ran(part.requests) and not output.foreign + errors.foreign
+    sound = batch.ended and batch.counts_what_ran(part.requests) and not (output.foreign or errors.foreign)
     whole = sound and (results, failures) == (batch.completed, batch.failed)
     return Fetched(results, failures, batch.status, whole, _sizes((output.path, errors.path)))
 

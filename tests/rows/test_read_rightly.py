@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import subprocess
 import zipfile
@@ -687,9 +688,16 @@ def test_a_workbook_is_read_by_its_bytes_and_its_first_visible_sheet_is_taken(
     assert source.headers() == "{id}, {text} in the sheet 'Rows'; other sheets, for --sheet: 'Sheet'"
 
 
-def test_a_damaged_workbook_is_refused() -> None:
-    failure = refusal("a.xlsx", workbook(["text"], ["x"]).read_bytes()[:2000])
-    assert "cannot be read as a workbook" in failure.what
+@pytest.mark.parametrize("package", ["python-calamine", "openpyxl"])
+def test_a_damaged_workbook_is_refused(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if package == "openpyxl":
+        monkeypatch.setattr("doubleword.rows.excel_rows._packages", lambda: (None, openpyxl))
+    whole = workbook(["text"], *([f"x{n}"] for n in range(300))).read_bytes()
+    assert "cannot be read as a workbook" in refusal("a.xlsx", whole[:2000]).what
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        at = archive.getinfo("xl/worksheets/sheet1.xml").header_offset
+    in_the_sheet = whole[: at + 300] + bytes(20) + whole[at + 320 :]
+    assert "cannot be read as a workbook" in refusal("a.xlsx", in_the_sheet).what
 
 
 # --- folders ---------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class _Workbook:
 
     def __init__(self, path: str) -> None:
         calamine, openpyxl = _packages()
-        self._calamine = calamine is not None
+        self._calamine, self._path = calamine is not None, path
         self.sheets: list[str] = []  # those with cells, not charts, in their order
         self.shown: list[str] = []  # those that are not hidden
         try:
@@ -50,10 +50,11 @@ class _Workbook:
         except BadInput:
             raise
         except Exception as error:  # noqa: BLE001 - each package has a dozen of its own
-            raise BadInput(
-                f"{safe(path)} cannot be read as a workbook: {safe(error)}",
-                "save it as .xlsx anew, or export it to CSV",
-            ) from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> BadInput:
+        what = f"{safe(self._path)} cannot be read as a workbook: {safe(error)}"
+        return BadInput(what, "save it as .xlsx anew, or export it to CSV")
 
     def _add(self, name: str, has_cells: bool, state: str) -> None:
         if has_cells:
@@ -63,6 +64,12 @@ class _Workbook:
 
     def rows(self, sheet: str) -> Iterator[Sequence[Any]]:
         """The cells of every row from row 1 and column A on."""
+        try:
+            yield from self._rows(sheet)
+        except Exception as error:  # noqa: BLE001 - a damaged part is found only when it is read
+            raise self._unreadable(error) from None
+
+    def _rows(self, sheet: str) -> Iterator[Sequence[Any]]:
         if not self._calamine:
             from openpyxl.utils.escape import unescape  # type: ignore[import-untyped,unused-ignore]
 

@@ -108,9 +108,11 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
     left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
     price, rest_price = _rest_price(api, job, trials, left, terms.window)
     used = tokens_of(job, trials)
-    more = [count * left // max(1, tried) for count in used]
+    answered = shown.facts["results"]  # what failed may have used none
+    more = [count * left // answered for count in used]
+    some = f", {answered} answered," if answered < tried else ""
     say(
-        f"trial: {plural(tried, 'request')} used {used[0]} prompt and {used[1]} completion tokens;"
+        f"trial: {plural(tried, 'request')}{some} used {used[0]} prompt and {used[1]} completion tokens;"
         f" at that rate the other {left} would use about {more[0]} and {more[1]}"
     )
     if price is not None and rest_price is not None:
@@ -121,10 +123,12 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
         price, rest_price = max(price, paid), max(rest_price, paid * rest_price / price)
     rest = command("run_batch.py", job)
     limit = terms.max_cost  # for the whole job, the trial included
-    covered = rest_price is not None and price is not None and limit is not None and price + rest_price <= limit
+    total = price + rest_price if price is not None and rest_price is not None else None
     to_table = "" if job.record.options.output else " (--output TABLE.csv for the rows with their answers)"
-    over = limit is not None and rest_price is not None and not covered
-    say(f"next{'' if covered else ', with a higher limit after a yes' if over else ', after a yes'}: {rest}{to_table}")
+    terms_of = ", after a yes"
+    if total is not None and limit is not None:
+        terms_of = "" if total <= limit else f", with a higher limit (in all about {total:.2g} USD) after a yes"
+    say(f"next{terms_of}: {rest}{to_table}")
     facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
     return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)
 

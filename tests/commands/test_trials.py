@@ -257,23 +257,33 @@ def test_a_kill_while_another_trial_is_planned_leaves_a_plan_that_goes_on(
     assert len(list(Path("r.job").glob("attempt-*"))) == 2
 
 
+@pytest.mark.parametrize("earlier", [0, 96])
 def test_after_a_trial_that_was_billed_over_its_estimate_the_limit_is_held_against_the_bill(
-    server: LocalServer,
+    server: LocalServer, earlier: int
 ) -> None:
-    usage = {"prompt_tokens": 4, "completion_tokens": 4000, "total_tokens": 4004}  # far more than the server guesses
+    """The server guesses from its last 100 answers: after many short ones it still guesses too low."""
     message = {"role": "assistant", "content": "so"}
-    answer_with(
-        server, lambda text: {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
-    )
+
+    def answer(text: str) -> dict[str, object]:
+        used = 4000 if text == "short" else 4  # far more than the server guesses
+        usage = {"prompt_tokens": 4, "completion_tokens": used, "total_tokens": used + 4}
+        return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+
+    answer_with(server, answer)
+    if earlier:
+        Path("e.jsonl").write_text("".join(chat_line(f"k{n}", f"earlier {n}", "canned") for n in range(earlier)))
+        assert run("run_batch", "e.jsonl").code == 0
     Path("r.jsonl").write_text("".join(chat_line(f"k{n}", "short", "canned") for n in range(40)))
     estimate = float(run("upload", "r.jsonl", "--json").facts["estimated_cost_usd"])
     trial = run("run_batch", "r.jsonl", "--trial", "4", "--max-cost", f"{3 * estimate:.6f}")
     assert trial.code == 8, trial.err
     assert "the trial cost" in trial.err
-    assert "next, with a higher limit after a yes" in trial.err
+    (told,) = re.findall(r"next, with a higher limit \(in all about ([0-9.]+) USD\) after a yes", trial.err)
 
     refused = run("run_batch", "r.jsonl")
 
     assert refused.code == 4, refused.err
-    assert "by what was billed so far" in refused.err
-    assert sent(server) == 4
+    (again,) = re.findall(r"estimated cost ([0-9.]+) USD.* is over --max-cost", refused.err)
+    assert float(told) == pytest.approx(float(again), rel=0.1), "what was learnt from the bill counted twice, or not"
+    assert ("by what was billed so far" in refused.err) == bool(earlier)
+    assert sent(server) == earlier + 4

@@ -116,9 +116,8 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
             f"the cost cannot be estimated: the server gives no price; under --max-cost {limit} nothing is submitted",
             f"ask the user; after a yes, {lifted} lifts the limit",
         )
-    requests, over = sum(part.requests for part in parts), _billed_over_estimate(api, parts, window)
-    if cost * over > limit:
-        cost *= over
+    requests, (cost, over) = sum(part.requests for part in parts), _by_the_bill(api, parts, window, cost)
+    if cost > limit:
         covers = int(limit * requests / cost)
         rate = f" (by what was billed so far, {over:.2g} times its estimate)" if over > 1 else ""
         raise NotAllowed(
@@ -129,17 +128,28 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
         )
 
 
-def _billed_over_estimate(api: Api, parts: Sequence[Part], window: str) -> Decimal:
-    """How many times its estimate the service billed for what has ended; at least 1, also where it says nothing."""
-    guesses = {
-        part.batch.id: guess
-        for part in parts
-        if part.batch and part.batch.ended and part.batch.completed
-        if (guess := estimated_cost([part], window)) is not None
-    }
-    bills, _ = _bills(api, list(guesses))
-    estimated = sum(guesses[batch_id] for batch_id in bills)
-    return max(Decimal(1), sum(bills.values()) / Decimal(estimated)) if bills else Decimal(1)
+def _by_the_bill(api: Api, parts: Sequence[Part], window: str, estimate: Decimal) -> tuple[Decimal, Decimal]:
+    """What parts cost, of which some have ended and were billed, and how many times its estimate that was; at least 1.
+
+    The server guesses from the latest answers. So an estimate made before the bill is held against estimates of that
+    time, and one made since against estimates of now: across the two, what was learnt would count twice or not at all.
+    """
+    ended = {part.batch.id: part for part in parts if part.batch and part.batch.ended and part.batch.completed}
+    bills, _ = _bills(api, list(ended))
+    billed, rest = [ended[batch_id] for batch_id in bills], [part for part in parts if _id_of(part) not in bills]
+    before = estimated_cost(billed, window)
+    if before is None:
+        return estimate, Decimal(1)
+    bill, guessed, to_come = sum(bills.values(), Decimal(0)), before, estimate - before
+    now, rest_now = estimated_now(api, billed, window), estimated_now(api, rest, window)
+    if now is not None and rest_now is not None:
+        guessed, to_come = now, rest_now
+    over = max(Decimal(1), bill / guessed)
+    return max(bill, before) + to_come * over, over
+
+
+def _id_of(part: Part) -> str:
+    return part.batch.id if part.batch else ""
 
 
 class Spent(NamedTuple):

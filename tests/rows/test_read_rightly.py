@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import subprocess
 import zipfile
 from datetime import date, datetime, timedelta
@@ -649,6 +650,27 @@ def test_hidden_rows_of_a_sheet_are_read_and_said(package: str, monkeypatch: pyt
     said = "a row that is hidden in the sheet (by a filter?) is read as the others are (3 x: row 3, row 4, row 2999)"
     assert said in notes(source)
     assert not any("hidden" in note for note in notes(describe(workbook(["text"], ["hidden"]))))
+
+
+@pytest.mark.parametrize("package", ["python-calamine", "openpyxl"])
+def test_a_formula_without_its_value_is_empty_and_said(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if package == "openpyxl":
+        monkeypatch.setattr("doubleword.rows.excel_rows._packages", lambda: (None, openpyxl))
+    path = workbook(["n", "double"], *[[n, f"=A{n + 1}*2"] for n in range(1, 4)], [4, 8], [5, ""])
+    source = describe(path)
+    assert [row.cells["double"] for row in source.read()] == [None, None, None, 8, None]
+    said = "a formula whose value is not in the file is read as empty: open and save it in a spreadsheet program"
+    assert f"{said} (3 x: row 2, row 3, row 4)" in notes(source)
+    with (
+        zipfile.ZipFile(path) as before,
+        zipfile.ZipFile("saved.xlsx", "w") as after,
+    ):  # as a spreadsheet program saves it
+        for name in before.namelist():
+            content = before.read(name)
+            after.writestr(name, re.sub(rb"</f><v\s*/?>(</v>)?", b"</f><v>6</v>", content))
+    saved = describe(Path("saved.xlsx"))
+    assert [row.cells["double"] for row in saved.read()] == [6, 6, 6, 8, None]
+    assert not any("formula" in note for note in notes(saved))
 
 
 def test_without_a_package_the_error_says_both_ways_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, time
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from ..base.failures import BadInput, WrongUsage
@@ -127,13 +127,15 @@ def headers(form: Form) -> list[str]:
 
 def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     """(row of the sheet, cells) of each row below the header. Rows without a cell are left out."""
-    table, hidden = _Table(form, tally), _hidden(form)
+    table, untold = _Table(form, tally), _untold(form)
     for number, cells in table.rest:
         if all(is_empty(cell) for cell in cells):
             tally.leave_out("empty row", number)
             continue
-        if number in hidden:
+        if number in untold.hidden:
             tally.doubt("a row that is hidden in the sheet (by a filter?) is read as the others are", f"row {number}")
+        if number in untold.without_value:
+            tally.doubt(_EMPTY_FORMULA, f"row {number}")
         for column, cell in enumerate(cells):
             if column not in table.columns and not is_empty(cell):
                 raise BadInput(
@@ -168,13 +170,26 @@ class _Table:
         self.headers = list(names.values())
 
 
+_EMPTY_FORMULA = "a formula whose value is not in the file is read as empty: open and save it in a spreadsheet program"
 _TARGETS = "xl/_rels/workbook.xml.rels"
 _HIDDEN = re.compile(rb'<(?:\w+:)?row\s(?=[^>]*\bhidden="(?:1|true)")[^>]*?\br="(\d+)"')
+# A formula without the value that it had: a file that a program wrote, and no spreadsheet has opened since.
+_NO_VALUE = re.compile(
+    rb'<(?:\w+:)?c\s(?:[^>]*?\s)?r="[A-Z]+(\d+)"[^>]*>\s*<(?:\w+:)?f(?:\s[^>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)\s*'
+    rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>|</(?:\w+:)?c>)"
+)
 
 
-def _hidden(form: Form) -> frozenset[int]:
-    """The rows that a sheet hides, which neither package tells; none where the file is made in another way."""
-    found = set[int]()
+class _Untold(NamedTuple):
+    """What a sheet has that neither package tells: the numbers of rows."""
+
+    hidden: frozenset[int]
+    without_value: frozenset[int]  # of a formula
+
+
+def _untold(form: Form) -> _Untold:
+    """Nothing where the file is made in another way."""
+    hidden, without_value = set[int](), set[int]()
     try:
         with open_regular(Path(form.path)) as file, ZipFile(file) as archive:
             sheets, targets = _tags(archive, "xl/workbook.xml", "sheet"), _tags(archive, _TARGETS, "Relationship")
@@ -183,12 +198,13 @@ def _hidden(form: Form) -> frozenset[int]:
             rest = b""
             with archive.open(posixpath.join("/xl", target)[1:]) as rows_of:
                 while block := rows_of.read(BLOCK_BYTES):
-                    whole, _, rest = (rest + block).rpartition(b"<")
-                    found.update(map(int, _HIDDEN.findall(whole)))
-                    rest = b"<" + rest
+                    whole, _, rest = (rest + block).rpartition(b"row>")
+                    hidden.update(map(int, _HIDDEN.findall(whole)))
+                    without_value.update(map(int, _NO_VALUE.findall(whole)))
+            hidden.update(map(int, _HIDDEN.findall(rest)))
     except (BadZipFile, KeyError, StopIteration, OSError, RuntimeError, ValueError, zlib.error):
         pass
-    return frozenset(found)
+    return _Untold(frozenset(hidden), frozenset(without_value))
 
 
 def _tags(archive: ZipFile, name: str, tag: str) -> list[dict[str, str]]:

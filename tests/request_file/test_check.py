@@ -605,6 +605,13 @@ def test_counts_are_the_same_whether_lines_are_alike_or_not(tmp_path: Path) -> N
     assert report.warnings[0].startswith("400 requests without max_tokens")
 
 
+def test_an_empty_text_or_an_odd_id_at_the_start_is_not_said_of_the_lines_alike(tmp_path: Path) -> None:
+    asked = [line(f"r{n}", messages=[turn(f"text {n}" if n != 1 else "")], max_tokens=5) for n in range(100)]
+    assert verdict(b"".join(asked), tmp_path).warnings == ["1 request with an empty message"]
+    named = [line(f"r{n}" if n != 1 else " r1", max_tokens=5) for n in range(100)]
+    assert verdict(b"".join(named), tmp_path).warnings == ["1 request with spaces around the custom_id"]
+
+
 def test_lines_may_differ_in_several_texts_and_have_their_keys_in_any_order(tmp_path: Path) -> None:
     def made(n: int) -> bytes:
         turns = [turn(f'system {n} "quoted"', "system"), turn("the same"), turn(f"user {n}")]

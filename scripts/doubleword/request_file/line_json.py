@@ -124,6 +124,8 @@ class Likeness:
             and not any(map(_ESCAPED_KEY.search, fixed))
         )
         self._first, self._between, self._last = fixed[0], fixed[1:-1], fixed[-1]
+        # What is so of an empty text, or of an odd id, is not so of the lines that have others.
+        self._sound = self.custom_id(raw) is not None
 
     def custom_id(self, raw: bytes) -> bytes | None:
         """The id of a line that is vouched for, else None."""

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     found = [safe(model.get("id", ""), 200) for model in Api(clock).models()]
     names = sorted(name for name in found if args.search.lower() in name.lower())
-    say(f"the key is accepted; {len(names)} of {len(found)} models")
+    say(f"the key is accepted; {len(names)} of {len(found)} models; no prices in the API: upload.py shows an estimate")
     answer(names, {"models": names, "next": None})
     return ExitCode.DONE
 

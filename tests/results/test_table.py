@@ -277,6 +277,17 @@ def test_a_column_within_a_cell_of_a_csv_is_text_in_parquet(server: LocalServer)
     assert [table.column(name).to_pylist() for name in ("meta.x", "meta.y")] == [["3", None], ["[1]", None]]
 
 
+def test_half_of_a_surrogate_pair_is_no_bar_to_parquet_wherever_it_stands(server: LocalServer) -> None:
+    answer_with(server, lambda _: "yes")
+    half, whole = {"t": "\ud800", "tags": ["\ud800"], "o": {"x": "\ud800"}}, {"t": "t", "tags": ["y"], "o": {"x": "z"}}
+    found = [{"id": "1", "text": "a"} | half, {"id": "2", "text": "b"} | whole]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    made(Path("rows.jsonl"))
+    delivered("--output", "out.parquet")
+    rows = pyarrow.parquet.read_table("out.parquet", columns=["t", "tags", "o"]).to_pylist()
+    assert rows == [{"t": "?", "tags": ["?"], "o": {"x": "?"}}, whole]
+
+
 @pytest.mark.parametrize("number", ["12345678901234567890123", "0.1234567890123456789", "3.0"])
 def test_numbers_come_into_tables_with_their_digits(server: LocalServer, number: str) -> None:
     answer_with(server, lambda _: f'{{"n": {number}, "within": [{number}]}}')

@@ -204,7 +204,14 @@ def _as(cell: Any, kind: Kind) -> Any:
     if kind.name == "text":
         return text(cell)
     if kind.name == "list" and kind.items:
-        return [_as(item, kind.items) for item in cell]
+        return [_within(item, kind.items) for item in cell]
     if kind.name == "object" and kind.members:
-        return {name: _as(cell.get(name), member) for name, member in kind.members.items()}
+        return {name: _within(cell.get(name), member) for name, member in kind.members.items()}
     return float(cell) if kind.name == "float" else cell
+
+
+def _within(cell: Any, kind: Kind) -> Any:
+    """The same for what stands in a list or an object: pyarrow encodes its texts, and gives up at half of a surrogate
+    pair, which is a `?` here as in `_array`."""
+    made = _as(cell, kind)
+    return made.encode("utf-8", "replace").decode() if made.__class__ is str else made

@@ -288,6 +288,17 @@ def test_half_of_a_surrogate_pair_is_no_bar_to_parquet_wherever_it_stands(server
     assert rows == [{"t": "?", "tags": ["?"], "o": {"x": "?"}}, whole]
 
 
+@pytest.mark.parametrize("odd", [{"\ud800": "x"}, {"o": {"\ud800": "x"}}])
+def test_half_of_a_surrogate_pair_in_a_name_is_refused_for_parquet_before_paying(
+    odd: dict[str, Any], server: LocalServer
+) -> None:
+    answer_with(server, lambda _: "yes")
+    Path("rows.jsonl").write_text(json.dumps({"id": "1", "text": "a"} | odd) + "\n")
+    made(Path("rows.jsonl"))
+    assert "do not fit into Parquet" in delivered("--output", "out.parquet", code=3).err
+    assert not paid()
+
+
 @pytest.mark.parametrize("number", ["12345678901234567890123", "0.1234567890123456789", "3.0"])
 def test_numbers_come_into_tables_with_their_digits(server: LocalServer, number: str) -> None:
     answer_with(server, lambda _: f'{{"n": {number}, "within": [{number}]}}')

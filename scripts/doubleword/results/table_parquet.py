@@ -87,9 +87,9 @@ def write_parquet(table: Table, rows: Rows, path: Path | None, before: Callable[
 
     kinds = _kinds(table, rows)
     own = _types_of_source(table)
-    types = {column.name: own.get(column.name) or _type(kinds[column.name]) for column in table.columns}
-    schema = pyarrow.schema(list(types.items()))
     try:
+        types = {column.name: own.get(column.name) or _type(kinds[column.name]) for column in table.columns}
+        schema = pyarrow.schema(list(types.items()))
         if path is None:
             return sum(batch.num_rows for batch in _batches(table, rows, kinds, schema))
         with whole_file(path, table.made_from, before) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
@@ -98,7 +98,7 @@ def write_parquet(table: Table, rows: Rows, path: Path | None, before: Callable[
                 writer.write_batch(batch)
                 count += batch.num_rows
         return count
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeEncodeError) as error:  # or a name with half of a surrogate pair
         raise BadInput(
             f"--output {safe(table.path)}: the rows do not fit into Parquet: {safe(error)}", "--output with .jsonl"
         ) from None

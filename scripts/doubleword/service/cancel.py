@@ -12,8 +12,8 @@ from ..job.record import Batch, Part
 from .api import Api
 from .deleted import stop_unless_deleted
 from .identity import batch_of, cancelled_now, require_same_server, tell_what_is_young
+from .resend import settle
 from .server_objects import SETTLES_SECONDS
-from .submit import settle
 
 
 class Cancelled(NamedTuple):

@@ -76,11 +76,11 @@ class _There(Exception):
     """The very file that was to be made is there already."""
 
 
-def put(path: Path, blocks: Iterable[bytes], mode_of: Path | None = None) -> int:
+def put(path: Path, blocks: Iterable[bytes]) -> int:
     """Writes a file whole under a name that nobody chose, such as one made of an id; its size. An empty one is not
     written. One that is there stays as it is: raises BadInput unless it has the very bytes."""
     made, size = hashlib.sha256(), 0
-    with suppress(_There), whole_file(path, mode_of) as file:
+    with suppress(_There), whole_file(path) as file:
         for block in blocks:
             file.write(block)
             made.update(block)

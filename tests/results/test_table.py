@@ -468,9 +468,10 @@ def test_long_answers_come_into_each_form_as_short_ones_do(server: LocalServer, 
         assert pyarrow.parquet.read_table(out).column("answer").to_pylist() == texts
     else:
         delimiter = "\t" if ending == "tsv" else ","
-        found = list(csv.reader(out.read_bytes().decode().splitlines(keepends=True), delimiter=delimiter))
-        assert [row[2] for row in found[1:]] == [guarded(text, delimiter) for text in texts]
-        assert all(enclosed(row[2]) in out.read_bytes().decode() for row in found[1:])
+        read = out.read_bytes().decode().replace("\0", "\1")  # Python 3.10 reads no CSV with NUL
+        found = list(csv.reader(read.splitlines(keepends=True), delimiter=delimiter))
+        assert [row[2] for row in found[1:]] == [guarded(text, delimiter).replace("\0", "\1") for text in texts]
+        assert all(enclosed(row[2]) in read for row in found[1:])
 
 
 def test_half_of_a_surrogate_pair_comes_into_a_table_as_its_escape() -> None:

@@ -61,14 +61,20 @@ def test_one_deleted_batch_holds_up_neither_the_others_nor_their_cancelling(serv
     assert downloaded.facts["results"] + sum(downloaded.facts["missing"].values()) == 30
 
 
-def test_a_retry_after_the_batch_was_deleted_on_the_server_is_planned(make_trouble: MakeTrouble) -> None:
+def three_of_four_answered(make_trouble: MakeTrouble) -> tuple[Trouble, Path, str]:
+    """A job, and the id of its batch, which ended ten minutes ago and of which nothing was fetched."""
     trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")], purge_interval=1e9)
     requests = write_requests(Path("r.jsonl"), 4)
     trouble.submit(requests)
     assert trouble.run("poll", requests).code == 0
     trouble.clock.ahead += 600
     (batch,) = trouble.oracle.batches()
-    deleted = http.delete(f"{trouble.server.base_url}/batches/{batch.id}", headers={"Authorization": f"Bearer {KEY}"})
+    return trouble, requests, batch.id
+
+
+def test_a_retry_after_the_batch_was_deleted_on_the_server_is_planned(make_trouble: MakeTrouble) -> None:
+    trouble, requests, batch_id = three_of_four_answered(make_trouble)
+    deleted = http.delete(f"{trouble.server.base_url}/batches/{batch_id}", headers={"Authorization": f"Bearer {KEY}"})
     assert deleted.status_code == 204
     assert trouble.run("download", requests).code == 9
     planned = trouble.run("retry_failed", requests)
@@ -302,15 +308,10 @@ def test_answers_that_were_purged_with_their_batch_before_they_were_fetched_have
     make_trouble: MakeTrouble,
 ) -> None:
     """They never come: what would have them names the command that counts the batch as ended."""
-    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("number 2=500")], purge_interval=1e9)
-    requests = write_requests(Path("r.jsonl"), 4)
-    trouble.submit(requests)
-    assert trouble.run("poll", requests).code == 0
-    trouble.clock.ahead += 600
-    (batch,) = trouble.oracle.batches()
+    trouble, requests, batch_id = three_of_four_answered(make_trouble)
     headers = {"Authorization": f"Bearer {KEY}"}
-    told = http.get(f"{trouble.server.base_url}/batches/{batch.id}", headers=headers).json()
-    assert http.delete(f"{trouble.server.base_url}/batches/{batch.id}", headers=headers).status_code == 204
+    told = http.get(f"{trouble.server.base_url}/batches/{batch_id}", headers=headers).json()
+    assert http.delete(f"{trouble.server.base_url}/batches/{batch_id}", headers=headers).status_code == 204
     with closing(sqlite3.connect(trouble.server.database)) as database, database:
         database.execute("DELETE FROM files WHERE id = ?", (told["output_file_id"],))
     for command in ("download", "run_batch"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleword.results.prompt_template import LOOKED_AT, Piece, Template, named_pieces, pieces, spread
+from doubleword.results.prompt_template import LOOKED_AT, Piece, Template, named_pieces, pieces, some_bodies
 
 
 @pytest.mark.parametrize("size", [1, 30, 3_000])
@@ -18,13 +18,13 @@ def test_of_few_requests_each_is_looked_at(count: int, size: int, tmp_path: Path
     requests = tmp_path / "few.jsonl"
     bodies = [{"prompt": "x" * size + str(number)} for number in range(count)]
     requests.write_text("".join(json.dumps({"custom_id": "id", "body": body}) + "\n" for body in bodies))
-    assert spread(requests) == bodies
+    assert some_bodies(requests) == bodies
 
 
 def test_of_many_requests_as_many_are_looked_at_up_to_the_end(tmp_path: Path) -> None:
     requests = tmp_path / "many.jsonl"
     requests.write_text("".join(json.dumps({"body": {"prompt": number}}) + "\n" for number in range(1_000)))
-    found = [body["prompt"] for body in spread(requests)]
+    found = [body["prompt"] for body in some_bodies(requests)]
     assert (found[0], len(found), found == sorted(set(found))) == (0, LOOKED_AT, True)
     assert found[-1] > 980
 

@@ -23,7 +23,7 @@ from ..request_file.answer_form import Expected, expected_in
 from ..request_file.lines import lines
 from ..results import line_outcome
 from ..results.answer import split_thinking
-from ..results.prompt_template import Template, spread, template_of
+from ..results.prompt_template import Template, some_bodies, template_of
 from ..results.prompt_text import Cells, asked
 from ..results.response_body import Said, as_text
 from .counts import Answers, Histogram
@@ -112,7 +112,7 @@ def read(job: Job, now: float) -> Report:
     if not results.exists():
         raise BadInput(f"{safe(requests.name)}: no results have been downloaded yet", next_step(job) or "")
     expected = expected_in(job.request_file())
-    bodies = spread(requests)
+    bodies = some_bodies(requests)
     first = bodies[0] if bodies else {}
     cells = Cells(job)
     prompt, before = template_of(requests, cells, bodies)

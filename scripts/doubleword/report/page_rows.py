@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from ..base.text import without_key
-from ..results.sample_pairs import Evenly
+from ..results.evenly import Evenly
 
 SAMPLE = 2_000
 ERRORS = 10_000

@@ -26,7 +26,7 @@ class Piece(NamedTuple):
     is_hole: bool = False
 
 
-def spread(path: Path) -> list[dict[str, Any]]:
+def some_bodies(path: Path) -> list[dict[str, Any]]:
     """Bodies of up to 64 requests spread evenly over a request file, the first one among them."""
     found: list[dict[str, Any]] = []
     with open_regular(path) as file:
@@ -56,7 +56,7 @@ def _body(raw: bytes) -> dict[str, Any] | None:
 def template_of(requests: Path, cells: Cells, bodies: Sequence[dict[str, Any]]) -> tuple[Template, Template]:
     """(template of the prompt, of what stands before it); with its columns named where the source is still there.
 
-    `bodies`: of `spread`.
+    `bodies`: of `some_bodies`.
     """
     first, rows = _first_requests(requests), cells.first(COMPARED)
     made = []

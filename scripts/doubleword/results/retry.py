@@ -22,7 +22,7 @@ from ..request_file.lines import request_lines
 from ..service.api import Api
 from ..service.submit import require_not_cancelled
 from . import results_and_errors, spool
-from .sample_pairs import Evenly
+from .evenly import Evenly
 
 
 class StillOpen(Failure):
@@ -146,8 +146,8 @@ def plan_trial(job: Job, count: int) -> Plan:
             f"--trial {count}: only {plural(left, 'request')} of this job are not submitted yet",
             f"{command('run_batch.py', job)} runs them all",
         )
-    spread = Evenly(count, left)
-    return _plan(job, "trial", lambda covered: covered.kind == "not_submitted" and spread.take())
+    evenly = Evenly(count, left)
+    return _plan(job, "trial", lambda covered: covered.kind == "not_submitted" and evenly.take())
 
 
 Chosen = Callable[[results_and_errors.Covered], bool]

@@ -10,7 +10,7 @@ from ..job.job import Job
 from ..request_file.answer_form import expected_in
 from ..request_file.lines import custom_id_of, request_lines
 from ..rows.cell_to_text import text
-from .prompt_template import spread, template_of
+from .prompt_template import some_bodies, template_of
 from .prompt_text import IMAGE, Cells, asked
 from .table_answers import Answer, in_order
 
@@ -24,12 +24,12 @@ def pairs(job: Job, results: Path, errors: Path, count: int, of: int, partial: b
     `of`: how many there are to choose from; `partial`: those alone that came back, answered or failed.
     """
     requests = job.request_file()
-    cells, bodies = Cells(job), spread(requests)
+    cells, bodies = Cells(job), some_bodies(requests)
     template, _ = template_of(requests, cells, bodies)
     pictured = any(IMAGE in asked(body).prompt for body in bodies)
     find = in_order(results, errors, expected_in(requests))
     found: list[dict[str, str]] = []
-    chosen, number = _spread(count, of), -1
+    chosen, number = _first_to_last(count, of), -1
     for raw in (raw for span in job.requests.sections for _, raw in request_lines(requests, span)):
         custom_id = custom_id_of(raw) or ""
         answer, row = find(custom_id), cells.of(custom_id) if pictured else {}
@@ -49,18 +49,7 @@ def _pair(answer: Answer, prompt: str) -> dict[str, str]:
     return {key: safe(value, SHOWN_CHARACTERS) for key, value in shown.items()}
 
 
-class Evenly:
-    """Picks `wanted` of `total` things that come one after the other, spread evenly."""
-
-    def __init__(self, wanted: int, total: int) -> None:
-        self.wanted, self.total, self._at = wanted, max(1, total), 0
-
-    def take(self) -> bool:
-        self._at += 1
-        return self._at * self.wanted // self.total > (self._at - 1) * self.wanted // self.total
-
-
-def _spread(count: int, of: int) -> set[int]:
+def _first_to_last(count: int, of: int) -> set[int]:
     """So many numbers below `of`, the first and the last among them."""
     if count >= of:
         return set(range(of))

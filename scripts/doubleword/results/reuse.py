@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import struct
-import tempfile
-from array import array
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -169,55 +167,28 @@ def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 class Index:
-    """Answers by digest, in 16 bytes of memory each: the digests lie in a file, a table of places in memory."""
+    """Answers by digest, the first of each: a temporary database of SQLite's, so that memory stays flat."""
 
-    _ENTRY = struct.Struct("<16sIQQ")  # digest, number of the path, offset, length
+    def __init__(self, answers: Iterable[Answer]) -> None:
+        self._paths = dict[Path, int]()
+        self._known = sqlite3.connect("", isolation_level=None)
+        self._known.execute("PRAGMA journal_mode = OFF")
+        self._known.execute("CREATE TABLE answers (digest BLOB, path INTEGER, offset INTEGER, length INTEGER)")
+        self._known.execute("BEGIN")
+        try:
+            self._known.executemany("INSERT INTO answers VALUES (?, ?, ?, ?)", map(self._entry, answers))
+            self._known.execute("CREATE INDEX by_digest ON answers (digest)")
+        except sqlite3.Error as error:
+            raise BadInput(f"what earlier jobs answered cannot be noted down: {error}", "free some space") from None
 
-    def __init__(self, file: BinaryIO, answers: Iterable[Answer]) -> None:
-        self._file, self._paths = file, dict[Path, int]()
-        count = 0
-        for answer in answers:
-            number = self._paths.setdefault(answer.path, len(self._paths))
-            file.write(self._ENTRY.pack(answer.digest, number, answer.offset, answer.length))
-            count += 1
-        self.count = count
-        self._mask = (1 << max(1, (2 * count).bit_length())) - 1
-        self._places = array("q", [-1]) * (self._mask + 1)
-        for place in range(count):
-            self._put(place)
-
-    def _read(self, place: int) -> tuple[bytes, int, int, int]:
-        self._file.seek(place * self._ENTRY.size)
-        digest, number, offset, length = self._ENTRY.unpack(self._file.read(self._ENTRY.size))
-        return digest, number, offset, length
-
-    def _slots(self, digest: bytes) -> Iterator[tuple[int, int]]:
-        """(slot, what stands there), from the digest's own slot on; ends with the first empty one."""
-        slot = int.from_bytes(digest[:8], "little") & self._mask
-        while True:
-            entry = self._places[slot]
-            yield slot, entry
-            if entry < 0:
-                return
-            slot = (slot + 1) & self._mask
-
-    # An entry holds 20 bits of the digest above the place, so that few digests are read from the file in vain.
-    def _packed(self, digest: bytes, place: int) -> int:
-        return (int.from_bytes(digest[8:11], "little") & 0xFFFFF) << 42 | place
-
-    def _put(self, place: int) -> None:
-        digest = self._read(place)[0]
-        for slot, entry in self._slots(digest):
-            if entry < 0:
-                self._places[slot] = self._packed(digest, place)
+    def _entry(self, answer: Answer) -> tuple[bytes, int, int, int]:
+        number = self._paths.setdefault(answer.path, len(self._paths))
+        return answer.digest, number, answer.offset, answer.length
 
     def find(self, digest: bytes) -> Answer | None:
-        tag = self._packed(digest, 0)
-        for _, entry in self._slots(digest):
-            if entry >= 0 and entry >> 42 << 42 == tag:
-                known, number, offset, length = self._read(entry & ((1 << 42) - 1))
-                if known == digest:
-                    return Answer(known, list(self._paths)[number], offset, length)
+        wanted = "SELECT path, offset, length FROM answers WHERE digest = ? ORDER BY rowid LIMIT 1"
+        for number, offset, length in self._known.execute(wanted, (digest,)):
+            return Answer(digest, list(self._paths)[number], offset, length)
         return None
 
 
@@ -250,9 +221,7 @@ def take(job: Job, earlier: list[Path], clock: Clock) -> int:
             )
         before = _files(job)
         job.record.attempts = [attempt_over_all(job.requests)]
-        with tempfile.TemporaryFile(dir=job.folder) as file:
-            index = Index(file, (answer for path in earlier for answer in answers_of(path)))
-            attempt = _attempt(job, index, clock)
+        attempt = _attempt(job, Index(answer for path in earlier for answer in answers_of(path)), clock)
         if attempt is not None:
             job.record.attempts = [attempt]
         job.save()

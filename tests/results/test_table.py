@@ -139,6 +139,18 @@ def test_a_csv_of_a_tsv_has_commas_and_a_tsv_of_a_csv_tabs(server: LocalServer) 
     assert Path("t.csv").read_bytes() == b'id,text,answer\r\n1,"a,b","a,b"\r\n'
 
 
+def test_quotes_that_are_characters_in_a_tab_file_hold_no_two_cells_together(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("rows.tsv").write_bytes(b'said\tby\tid\n"No\tbut yes"\t1\t\t\nplain\tme\t2\n"a\tb"\tc\t3\n')
+    made(Path("rows.tsv"), "{id}:", "--id-column", "id")
+    delivered("--output", "out.tsv")
+    assert Path("out.tsv").read_bytes() == (
+        b'said\tby\tid\tanswer\n"No\tbut yes"\t1\t1:\nplain\tme\t2\t2:\n"a\tb"\tc\t3\t3:\n'
+    )
+    delivered("--output", "picked.tsv", "--columns", "id,by,answer")
+    assert Path("picked.tsv").read_bytes() == b'id\tby\tanswer\n1\tbut yes"\t1:\n2\tme\t2:\n3\tc\t3:\n'
+
+
 def test_one_empty_cell_is_no_blank_line_of_a_table(server: LocalServer) -> None:
     answer_with(server, str.upper)
     made(rows(1))

@@ -16,7 +16,7 @@ from ..base.text import safe
 from ..request_file.template import encode
 from ..rows.cell_to_text import json_text, text
 from ..rows.csv_dialect import Dialect
-from ..rows.csv_records import Record, line_end, records, split_raw
+from ..rows.csv_records import Record, line_end, records, split_as_read
 from ..rows.left_out import Tally
 from ..rows.source import Source
 from .answer import parsed_text, split_thinking
@@ -243,21 +243,21 @@ def _as_it_stands(
     at_the_end = table.all_source and width == len(places)
     columns = [(_text_of(column, table), column.of != "source") for column, place in own if place < 0 or at_the_end]
 
-    def line(raw: str, cells: list[str | bytes]) -> str | bytes:
-        """The record with the cells that are not its own."""
+    def line(raw: str, read: Iterable[str], cells: list[str | bytes]) -> str | bytes:
+        """The record, which was read as those cells, with the ones that are not its own."""
         end = line_end(raw)
         stands = raw[: len(raw) - len(end)]
         if at_the_end:
             return _together([stands, *cells], delimiter, end)
-        there, new = split_raw(stands, delimiter), iter(cells)
+        there, new = split_as_read(stands, delimiter, [*read]), iter(cells)
         first = [*there, *[""] * (width - len(there))] if table.all_source else []
         return _row([*first, *(there[place] if place >= 0 else next(new) for _, place in own)], delimiter, end)
 
     yield "".join(before)
-    yield line(header.raw, [cell(column.name) for column, place in own if place < 0 or at_the_end])
+    yield line(header.raw, header.cells, [cell(column.name) for column, place in own if place < 0 or at_the_end])
     for cells, answer, raw in rows:
         if answer is not None:
-            yield line(raw, [cell(of(cells, answer), added) for of, added in columns])
+            yield line(raw, cells.values(), [cell(of(cells, answer), added) for of, added in columns])
             written.rows += 1
         elif not cells and not table.sampled:
             yield raw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..base.files import LINE_BYTES
@@ -222,6 +222,13 @@ def split_raw(text: str, delimiter: str) -> list[str]:
         if end == len(text):
             return cells
         position = end + 1
+
+
+def split_as_read(text: str, delimiter: str, cells: Sequence[str]) -> list[str]:
+    """The cells of a record as they are written, which were read as `cells`: in a tab file some quotes are characters."""
+    there = split_raw(text, delimiter)
+    as_read = delimiter != "\t" or [*map(_unquoted, there[: len(cells)])] == [*cells]
+    return there if as_read else text.split(delimiter)
 
 
 def _unquoted(raw: str) -> str:

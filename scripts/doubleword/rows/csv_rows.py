@@ -7,7 +7,7 @@ from typing import Any
 
 from ..base.failures import BadInput
 from ..base.text import safe
-from .csv_records import Record, line_end, records, split_raw
+from .csv_records import Record, line_end, records, split_as_read
 from .file_kind import Form
 from .headers import checked
 from .left_out import Tally
@@ -42,7 +42,7 @@ def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str,
             yield line, dict(zip(headers, cells, strict=False)), raw
         elif len(cells) > width and not any(cells[width:]):  # delimiters at the end of the line
             tally.leave_out("line end with empty cells beyond the header", line)
-            yield line, dict(zip(headers, cells, strict=False)), _cut(raw, width, form.delimiter)
+            yield line, dict(zip(headers, cells, strict=False)), _cut(raw, cells, width, form.delimiter)
         else:
             what = f"{len(cells)} cells where the header (line {at}) has {width}"
             way = f"mend that line (is a cell with {form.delimiter!r} or a line end not quoted?), "
@@ -50,10 +50,10 @@ def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str,
     bad.require_none()
 
 
-def _cut(raw: str, width: int, delimiter: str) -> str:
+def _cut(raw: str, cells: list[str], width: int, delimiter: str) -> str:
     """The text of a record without the cells beyond the header."""
     end = line_end(raw)
-    return delimiter.join(split_raw(raw[: len(raw) - len(end)], delimiter)[:width]) + end
+    return delimiter.join(split_as_read(raw[: len(raw) - len(end)], delimiter, cells)[:width]) + end
 
 
 def headers(form: Form) -> list[str]:

@@ -50,3 +50,14 @@ def test_a_table_whose_name_is_the_jobs_own_but_for_its_case_is_refused_before_a
     assert (refused.code, refused.out) == (2, ""), refused.err
     assert "a file of the job" in refused.err
     assert LocalOracle(server.database).batches() == []
+
+
+def test_a_look_at_what_still_runs_leaves_its_table_to_the_next_command(portioned_server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 200)
+    assert run("upload", requests).code == run("create_batch", requests).code == 0
+    early = run("download", requests, "--output", "out.csv", "--columns", "custom_id", "--json")
+    assert early.code == 8
+    assert early.facts["next"].endswith("run_batch.py r.jsonl --output out.csv --columns custom_id")
+    part = run("download", requests, "--partial", "--output", "so-far.csv", "--json")
+    assert part.code == 8
+    assert part.facts["next"].endswith("--output out.csv --columns custom_id")  # what it runs for, not the glance

@@ -106,6 +106,9 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     if not job.submitted() and not job.reused:
         raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
     planned = require_writable(job, wanted, rehearse=False)  # before the download, which may be long
+    if planned and not (wanted.partial and job.record.options.output):  # whoever comes after a look asks for it again
+        with job.locked(api.clock):
+            job.remember_table(wanted.remembered())
     watch.look(api, job)
     if _under_way(job) and not wanted.partial:
         return _nothing_yet(job)

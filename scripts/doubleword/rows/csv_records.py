@@ -225,7 +225,7 @@ def split_raw(text: str, delimiter: str) -> list[str]:
 
 
 def split_as_read(text: str, delimiter: str, cells: Sequence[str]) -> list[str]:
-    """The cells of a record as they are written, which were read as `cells`: in a tab file some quotes are characters."""
+    """The cells of a record as written, which was read as `cells`: in a tab file some quotes are characters."""
     there = split_raw(text, delimiter)
     as_read = delimiter != "\t" or [*map(_unquoted, there[: len(cells)])] == [*cells]
     return there if as_read else text.split(delimiter)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -112,26 +110,6 @@ def _deeper(value: Any, levels: int) -> bool:
         inside = (member for found in level for member in (found.values() if isinstance(found, dict) else found))
         level = [member for member in inside if isinstance(member, (dict, list))]
     return False
-
-
-_DECIMAL = "\ufdd0" + os.urandom(8).hex()  # what no text holds
-_DECIMALS = re.compile(f'"{_DECIMAL}([^"]*)"')
-
-
-def as_json(value: object, other: Callable[[Any], Any] = str) -> str:
-    """A value as JSON on one line, a Decimal as a number with all its digits. `other`: makes of what JSON has no form
-    for something that it has. Raises ValueError for NaN."""
-    found = False
-
-    def default(member: Any) -> Any:
-        nonlocal found
-        if not isinstance(member, Decimal):
-            return other(member)
-        found = True
-        return _DECIMAL + format(member, "f") if member.is_finite() else None
-
-    text = json.dumps(value, ensure_ascii=False, default=default, allow_nan=False)
-    return _DECIMALS.sub(r"\1", text) if found else text
 
 
 def written(value: object) -> bytes:

@@ -13,9 +13,10 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ..base.json_text import NotJson, as_json, read_json
+from ..base.json_text import NotJson, read_json
 from ..base.text import safe
 from ..request_file.answer_form import KEY, Expected
+from ..rows.cell_to_text import json_text
 from ..rows.headers import folded
 from .response_body import Said
 from .schema_fit import as_asked, misfit
@@ -70,7 +71,7 @@ def _chosen(text: str, cut: bool, choices: tuple[str, ...]) -> Judged:
         return Judged(chosen)
     words = list(_forms(text))
     if found and not isinstance(chosen, (dict, list)):
-        words.insert(0, chosen if isinstance(chosen, str) else as_json(chosen))
+        words.insert(0, chosen if isinstance(chosen, str) else json_text(chosen))
     for alike in (str.strip, _folded, _bare):
         for word in filter(None, map(alike, words)):
             meant = [choice for choice in choices if alike(choice) == word]
@@ -119,7 +120,7 @@ def _not_json(text: str, cut: bool) -> str:
 
 
 def _short(value: Any) -> str:
-    return safe(as_json(value), SHOWN)
+    return safe(json_text(value), SHOWN)
 
 
 # --- text --------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from ..base.json_text import as_json
 from ..base.text import safe
 from ..request_file.answer_form import referred, together
+from ..rows.cell_to_text import json_text
 
 Place = tuple[str | int, ...]  # names of properties and numbers of items, from the outside
 
@@ -184,4 +184,4 @@ def _shown(where: Place) -> str:
 
 
 def _text(value: Any) -> str:
-    return safe(as_json(value), 80)
+    return safe(json_text(value), 80)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+import re
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from math import isfinite, isinf
 from typing import Any
 
 from ..base.failures import BadInput
-from ..base.json_text import NotJson, as_json, read_json
+from ..base.json_text import NotJson, read_json
 
 
 class Unreadable:
     """Stands for a cell that could not be read: its text is a BadInput, raised where the cell is needed."""
 
-    def __init__(self, what: str, next_step: str) -> None:
-        self.failure = BadInput(what, next_step)
-
-    @classmethod
-    def of(cls, failure: BadInput) -> Unreadable:
-        return cls(failure.what, failure.next_step)
+    def __init__(self, failure: BadInput) -> None:
+        self.failure = failure
 
 
 def value(cells: dict[str, Any], name: str) -> Any:
@@ -99,11 +98,30 @@ def is_text(cell: Any) -> bool:
 
 
 def json_text(cell: Any) -> str:
-    """A cell as JSON: what JSON has no form for as its text, nothing as null."""
+    """A cell as JSON on one line: a Decimal as a number with all its digits, what JSON has no form for as its text,
+    nothing as null."""
     try:
-        return as_json(cell, _scalar)
+        return _as_json(cell)
     except (ValueError, TypeError):  # NaN or Infinity inside, or keys that are no texts
-        return as_json(_plain(cell), _scalar)
+        return _as_json(_plain(cell))
+
+
+_DECIMAL = "\ufdd0" + os.urandom(8).hex()  # what no text holds
+_DECIMALS = re.compile(f'"{_DECIMAL}([^"]*)"')
+
+
+def _as_json(cell: Any) -> str:
+    found = False
+
+    def default(member: Any) -> Any:
+        nonlocal found
+        if not isinstance(member, Decimal):
+            return _scalar(member)
+        found = True
+        return _DECIMAL + format(member, "f") if member.is_finite() else None
+
+    written = json.dumps(cell, ensure_ascii=False, default=default, allow_nan=False)
+    return _DECIMALS.sub(r"\1", written) if found else written
 
 
 def _plain(cell: Any) -> Any:

@@ -176,20 +176,22 @@ def _text(path: Path, encoding: str) -> str | Unreadable:
     with path.open("rb", buffering=0) as file:
         raw = file.read(LINE_BYTES + 1)
     if len(raw) > LINE_BYTES:
-        return Unreadable(f"{safe(path)} has more than {LINE_BYTES} bytes; a request takes 10 MiB", "cut it up")
+        return Unreadable(
+            BadInput(f"{safe(path)} has more than {LINE_BYTES} bytes; a request takes 10 MiB", "cut it up")
+        )
     kind = kind_of(raw[:START_BYTES])
     if kind is not None:
-        return Unreadable.of(not_text(path, kind))
+        return Unreadable(not_text(path, kind))
     marked = encoding_of(raw[:4])
     wide, wrong = is_wide(marked or encoding), None if marked else no_mark(path, encoding)
     if wrong is not None:
-        return Unreadable.of(wrong)
+        return Unreadable(wrong)
     if not wide and b"\0" in raw:
-        return Unreadable(f"{safe(path)} holds NUL bytes, which no text has", what_nul_means(raw))
+        return Unreadable(BadInput(f"{safe(path)} holds NUL bytes, which no text has", what_nul_means(raw)))
     try:
         text = raw.decode(marked or encoding)
     except UnicodeError:
-        return Unreadable.of(undecodable(path, marked or encoding))
+        return Unreadable(undecodable(path, marked or encoding))
     if wide and "\0" in text:
-        return Unreadable(f"{safe(path)} holds NUL characters, which no text has", "check --encoding")
+        return Unreadable(BadInput(f"{safe(path)} holds NUL characters, which no text has", "check --encoding"))
     return text.removeprefix("\ufeff") if wide else text

@@ -14,10 +14,9 @@ from ..base.console import say
 from ..base.failures import BadInput, Failure, NotAllowed, NotFound, Temporary
 from ..base.files import digest, state_of
 from ..base.text import next_command, plural, safe, utc
-from ..job import content_lock
 from ..job.job import Job
 from ..job.record import Attempt, Batch, Part, Submission
-from . import deleted
+from . import content_lock, deleted
 from .api import PAGE_LIMIT, Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
 from .identity import (

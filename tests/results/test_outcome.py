@@ -368,6 +368,33 @@ def test_a_choice_is_a_word_whatever_it_is_as_json(text: str, value: str) -> Non
     assert value_of(chat(text), NUMBERS) == value
 
 
+@pytest.mark.parametrize(
+    ("choices", "text", "value"),
+    [
+        ("-1 0 1", "0.", "0"),
+        ("-1 0 1", "**0**", "0"),
+        ("-1 0 1", '{"answer": 0.0}', "0"),
+        ("-1 0 1", "\u22121", "-1"),
+        ("don't e-mail", "Don\u2019t", "don't"),
+        ("don't e-mail", "e\u2011mail.", "e-mail"),
+        ("don\u2019t 0\u20131", "don't", "don\u2019t"),
+        ("don\u2019t 0\u20131", "0-1", "0\u20131"),
+        ("yes no", "\u2039yes\u203a", "yes"),
+        ("yes no", "\u300cno\u300d", "no"),
+    ],
+)
+def test_a_choice_is_taken_with_other_quotes_and_dashes_and_zero_is_one(choices: str, text: str, value: str) -> None:
+    assert (
+        value_of(
+            chat(text),
+            expected_of(
+                {"response_format": {"type": "json_schema", "json_schema": choice_format(tuple(choices.split()))}}
+            ),
+        )
+        == value
+    )
+
+
 def test_a_refusal_is_no_choice_whatever_its_words_are() -> None:
     body = chat(None) | {"choices": [{"message": {"content": None, "refusal": "bad"}}]}
     _, answer = line_outcome.answered(body, CHOICES)

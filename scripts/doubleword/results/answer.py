@@ -73,8 +73,8 @@ def _chosen(text: str, cut: bool, choices: tuple[str, ...]) -> Judged:
     if found and not isinstance(chosen, (dict, list)):
         words.insert(0, chosen if isinstance(chosen, str) else json_text(chosen))
     for alike in (str.strip, _folded, _bare):
-        for word in filter(None, map(alike, words)):
-            meant = [choice for choice in choices if alike(choice) == word]
+        for word in map(alike, words):
+            meant = [choice for choice in choices if alike(choice) == word != ""]
             if len(meant) == 1:
                 return Judged(meant[0])
     if not found:
@@ -89,8 +89,8 @@ _chosen_lately = functools.lru_cache(maxsize=1000)(_chosen)
 
 
 def _folded(word: str) -> str:
-    """A word without what cannot be seen: which case, which form of Unicode, which kind of space."""
-    return folded(unicodedata.normalize("NFKC", word).replace("\ufe0f", "")).casefold()
+    """A word without what is hardly seen: which case, form of Unicode, kind of space, of quotes, of dash."""
+    return folded(unicodedata.normalize("NFKC", word).translate(_STRAIGHT)).casefold()
 
 
 def _is_seen(text: str) -> bool:
@@ -100,7 +100,7 @@ def _is_seen(text: str) -> bool:
 
 def _bare(word: str) -> str | Decimal:
     """A word without quotes, emphasis and full stop around it; a number by its value."""
-    bare = _folded(word).strip("\"'`*_“”‘’«»„ ").rstrip(".。").rstrip("\"'`*_“”‘’«» ")  # noqa: RUF001
+    bare = _folded(word).strip("\"'`*_ ").rstrip(".。").rstrip("\"'`*_ ")
     return Decimal(bare) if _NUMBER.fullmatch(bare) else bare
 
 
@@ -130,6 +130,12 @@ _END_OF_THINKING = re.compile(r"</think>(?![ \t]+\S|[`'\").,;:])")  # and not a 
 _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)(?:\n[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _ENCLOSED = re.compile(r"\s*(`+)(?:json\b)?(.*?)\1\s*", re.DOTALL)
 _AROUND = " \t\r\n\0\x0b\x0c\x85\xa0\u200b\u2028\u2029\u2060\ufeff"  # what stands around JSON unseen
+_STRAIGHT = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u2032\u2039\u203a", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u201f\xab\xbb\u300c\u300d\u300e\u300f", '"')
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
+    | {"\ufe0f": ""}
+)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _MAYBE_WHOLE = re.compile(r"[0-9](\.0|[eE][-+0-9])")  # 3.0, 30e-1
 

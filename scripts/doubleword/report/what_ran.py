@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from ..base.text import plural, utc
+from ..service.cost import estimated_cost
 from .charts import percent
 from .counts import Histogram
 from .job_files import Report
@@ -109,14 +110,8 @@ def _spent(report: Report) -> str:
 
 def _cost(report: Report) -> str:
     """The sum of the server's estimates for what was submitted; "" where one is missing or has no price."""
-    total = Decimal(0)
-    for part in report.job.submitted():
-        try:
-            cost = Decimal(part.estimates[_window(report)])
-        except (KeyError, InvalidOperation):
-            return ""
-        total += cost
-    return f"{total:.4g} USD" if total > 0 else ""
+    total = estimated_cost(report.job.submitted(), _window(report))
+    return "" if total is None else f"{total:.4g} USD"
 
 
 def attempts(report: Report) -> list[list[str]]:

@@ -286,11 +286,13 @@ class Api:
             return False
         return True
 
-    def estimate(self, file_id: str, window: str) -> dict[str, Any]:
-        """The server's guess of a file's cost: {total_requests, total_estimated_cost: "0.1", ...}; "0" = no price."""
-        path = f"/files/{_segment(file_id)}/cost-estimate"
-        found = self._read(path, "cost estimate", file_id, completion_window=window)
-        return found | {"total_estimated_cost": amount_of(found.get("total_estimated_cost"))}
+    def estimate(self, file_id: str, window: str) -> str:
+        """The server's guess of a file's cost in USD, such as "0.1"; "0" = no price, "" = no amount."""
+        path, doing = f"/files/{_segment(file_id)}/cost-estimate", "cost estimate"
+        found = self._read(path, doing, file_id, completion_window=window)
+        if found.get("file_id") not in (None, file_id):
+            raise Unclear(f"{doing}: the answer is about another file", "the same command again later")
+        return amount_of(found.get("total_estimated_cost"))
 
     def create_batch(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> Told:
         """POST /batches: spends money, so it is sent once and never repeated here."""
@@ -326,10 +328,11 @@ class Api:
             if not page.get("has_more") or not page["data"]:
                 return
 
-    def analytics(self, batch_id: str, seconds: float) -> dict[str, Any]:
-        """GET /batches/{id}/analytics, sent once, within so many seconds: {total_cost: "0.1" (USD), ...}."""
+    def billed(self, batch_id: str, seconds: float) -> str:
+        """GET /batches/{id}/analytics, sent once, within so many seconds: what it cost in USD, as in `estimate`."""
         path, doing = f"/batches/{_segment(batch_id)}/analytics", f"cost of batch {batch_id}"
-        return self._accepted("GET", path, doing, self._seconds(seconds, min(seconds, AT_LEAST_SECONDS)))
+        found = self._accepted("GET", path, doing, self._seconds(seconds, min(seconds, AT_LEAST_SECONDS)))
+        return amount_of(found.get("total_cost"))
 
     def cancel(self, batch_id: str) -> Told:
         """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..base.console import say
 from ..base.failures import Failure, NotAllowed, Temporary, WrongUsage
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.record import Part
-from .api import Api
-from .refusals import Unclear
+
+if TYPE_CHECKING:
+    from .api import Api
 
 MOST_USD = 1_000_000_000  # more is no estimate, and too long to be shown
 
@@ -22,10 +23,7 @@ def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
     file_id = part.uploaded
     if _amount(part.estimates.get(window, "")) is not None or file_id is None or part.upload is None:
         return
-    found = api.estimate(file_id, window)
-    if found.get("file_id") not in (None, file_id):
-        raise Unclear("cost estimate: the answer is about another file", "the same command again later")
-    told = safe(found.get("total_estimated_cost", ""), 40)
+    told = api.estimate(file_id, window)
     if told != part.estimates.get(window):
         part.estimates = {**part.estimates, window: told}
         job.save(part)
@@ -75,7 +73,7 @@ def estimated_now(api: Api, parts: Sequence[Part], window: str) -> Decimal | Non
     It guesses from the latest answers of the model, so that it knows more after a trial than before.
     """
     try:
-        return _sum(api.estimate(part.uploaded or "", part.window(window))["total_estimated_cost"] for part in parts)
+        return _sum(api.estimate(part.uploaded or "", part.window(window)) for part in parts)
     except Failure:
         return None
 
@@ -184,7 +182,7 @@ def _bills(api: Api, batches: Sequence[str]) -> tuple[dict[str, Decimal], bool]:
         if left <= 0:
             return bills, False
         try:
-            cost = _amount(str(api.analytics(batch_id, left).get("total_cost")))
+            cost = _amount(api.billed(batch_id, left))
         except Temporary:
             return bills, api.clock.monotonic() < until
         except Failure:

@@ -17,7 +17,7 @@ from .base.failures import ExitCode, NotFound, Temporary
 from .base.text import next_command, plural, safe
 from .exit_code import exit_code
 from .job.job import Job
-from .job.next_step import command, next_step
+from .job.next_step import command, next_step, remember
 from .results import deliver as delivery
 from .results import retry
 from .results.output_flags import Wanted
@@ -77,7 +77,7 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
         plan_rest(api, job)
     with job.locked(api.clock):
         if job.unsubmitted():
-            submission.require_not_cancelled(job)
+            job.require_not_cancelled()
         if replace_stuck:
             stuck.replace(api, job)
         elif terms.choice is None and any(not part.upload for part in job.unsubmitted()):
@@ -93,13 +93,11 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
 
 def _agreed(job: Job, terms: Terms) -> Terms:
     """Remembers the terms, and takes a limit that was given before: it holds for the whole job. Lock held."""
-    if terms.max_cost is not None and terms.max_cost.is_infinite():  # --max-cost none
-        job.record.options.max_cost = None
-        job.save()
-        terms = replace(terms, max_cost=None)
-    job.remember(completion_window=terms.window, max_cost=terms.max_cost)
     limit = job.record.options.max_cost
-    return terms if terms.max_cost is not None or limit is None else replace(terms, max_cost=cost.usd(limit))
+    if terms.max_cost is not None:
+        limit = None if terms.max_cost.is_infinite() else str(terms.max_cost)  # --max-cost none
+    remember(job, completion_window=terms.window, max_cost=limit)
+    return replace(terms, max_cost=cost.usd(limit))
 
 
 def _models(job: Job) -> str:

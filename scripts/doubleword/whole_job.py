@@ -11,7 +11,7 @@ from .base.text import plural
 from .engine import Done, Terms, deliver, plan_rest, say_stuck, submit_all
 from .exit_code import exit_code
 from .job.job import Job
-from .job.next_step import command
+from .job.next_step import command, remember
 from .job.record import Attempt
 from .results import deliver as delivery
 from .results import retry
@@ -19,7 +19,6 @@ from .results.output_flags import Wanted
 from .results.results_and_errors import tokens_of
 from .results.spool import TimeIsOver
 from .service import cost, watch
-from .service import submit as submission
 from .service.api import Api
 
 
@@ -42,7 +41,7 @@ def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, tri
     delivery.require_writable(job, wanted)  # before anything is paid
     if wanted.output is not None:
         with job.locked(api.clock):
-            job.remember_table(wanted.remembered())  # whoever comes after this command is told of the table
+            remember(job, **wanted.remembered())  # whoever comes after this command is told of the table
     waiting = replace(waiting, interval=watch.polite(api, waiting.interval))
     if trial:
         _plan_trial(api, job, trial)
@@ -84,7 +83,7 @@ def _still_running(job: Job, waiting: Waiting) -> Done:
 def _plan_trial(api: Api, job: Job, count: int) -> None:
     """Plans a trial, unless one is still on its way: then this goes on with that one."""
     with job.locked(api.clock):
-        submission.require_not_cancelled(job)
+        job.require_not_cancelled()
         latest = job.latest
         going_on = latest.kind == "trial" and not latest.shown and any(p.submission or p.batch for p in latest.parts)
         if not going_on:

@@ -12,6 +12,7 @@ import pytest
 
 from doubleword.job import begin, record_file
 from doubleword.job.job import Job
+from doubleword.job.next_step import remember
 from doubleword.job.record import Part, Record, Upload
 from doubleword.job.record_file import to_dict
 from doubleword.request_file import check
@@ -52,7 +53,7 @@ def test_nothing_is_written_without_the_lock() -> None:
         with pytest.raises(AssertionError, match="under its lock"):
             job.save(part)
     with pytest.raises(AssertionError, match="under its lock"):
-        job.remember(max_cost=3)
+        remember(job, max_cost=3)
     assert RECORD.read_bytes() == before
 
 

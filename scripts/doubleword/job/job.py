@@ -16,15 +16,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from ..base.failures import BadInput, Clock, NotFound
-from ..base.files import sync_folder, whole_file
+from ..base.failures import BadInput, Clock, NotAllowed, NotFound
+from ..base.files import digest, state_of, sync_folder, whole_file
 from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.own_files import open_own, own_folder, read_own
-from ..base.text import next_command, safe
+from ..base.text import next_command, safe, utc
 from .record import (
     RECORD_VERSION,
     Attempt,
@@ -187,6 +187,25 @@ class Job:
         )
         return cls(cls.folder_of(Path(requests.name)), record)
 
+    # --- may it be sent? ---
+
+    def require_not_cancelled(self) -> None:
+        when = self.latest.cancelled_at
+        if when is not None or self.told_to_stop:
+            raise NotAllowed(
+                f"this job was cancelled{f' at {utc(when)}' if when else ''}; its rest is not submitted by accident",
+                f"ask the user; {next_command('cancel_batch.py', self.request_file(), '--resume')} lifts the mark",
+            )
+
+    def require_unchanged(self) -> None:
+        """Raises BadInput if the latest attempt's file is not what was checked: no answer could be joined to it."""
+        path = self.request_file(self.latest)
+        if state_of(path) != self.latest.state and digest(path) != self.latest.sha256:
+            raise BadInput(
+                f"{safe(path)} changed since it was checked; what was uploaded of it is not submitted",
+                "restore it, or make a new request file under another name",
+            )
+
     # --- what is in it ---
 
     @property
@@ -258,47 +277,6 @@ class Job:
     def ended(self) -> bool:
         """Whether every batch of the job has reached an end."""
         return all(part.ended for part in self.submitted())
-
-    def remember(self, **given: object) -> None:
-        """Notes flags for `next_step`; None is one that was not given and stays as it was. The lock must be held."""
-        options = self.record.options
-        new = {name: value if value is True else str(value) for name, value in given.items() if value is not None}
-        if any(getattr(options, name) != value for name, value in new.items()):
-            for name, value in new.items():
-                setattr(options, name, value)
-            self.save()
-
-    def remember_table(self, flags: dict[str, Any]) -> None:
-        """Notes the flags of a table, which belong together: those of an earlier one go. The lock must be held.
-
-        Its path moves with the job's folder, and the next command may be run in another one than this.
-        """
-        if flags.get("output"):
-            flags = flags | {"output": self._path_kept(flags["output"])}
-        options = dataclasses.replace(self.record.options, **flags)
-        if options != self.record.options:
-            self.record.options = options
-            self.save()
-
-    def _path_kept(self, path: str) -> str:
-        """A path that was given, as the record has it: a relative one is from the request file's folder on."""
-        if os.path.isabs(path):
-            return path
-        place = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        with contextlib.suppress(ValueError):  # another drive
-            return os.path.relpath(place, os.path.realpath(self.folder.parent))
-        return os.path.abspath(path)
-
-    @property
-    def table_path(self) -> str | None:
-        """The path of the table that was asked for, from the current folder on unless it was given whole."""
-        kept = self.record.options.output
-        if kept is None or os.path.isabs(kept):
-            return kept
-        path = os.path.normpath(os.path.join(os.path.realpath(self.folder.parent), kept))
-        with contextlib.suppress(ValueError, OSError):  # another drive, no current folder
-            return os.path.relpath(path, os.path.realpath(os.curdir))
-        return path
 
     # --- writing ---
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import os
 from collections.abc import Sequence
+from typing import Any
 
 from ..base.text import next_command
 from .job import Job
@@ -27,7 +31,7 @@ def _remembered(job: Job, names: Sequence[str]) -> list[str]:
     for name in names:
         value = getattr(job.record.options, name)
         if value and name == "output":
-            value = job.table_path
+            value = table_path(job)
         if value and (name, value) != ("completion_window", "24h"):  # what every command does anyway
             flag = f"--{name.replace('_', '-')}"
             if value is not True and value.startswith("-"):  # it would be taken for a flag
@@ -57,3 +61,38 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     # Not --resume after a cancel: whoever follows `next` word for word would undo it unasked.
     stopped = cancelled and (waiting or job.has_rest)
     return command("retry_failed.py", job) if done and done.retryable and not stopped else None
+
+
+# --- what was given before -----------------------------------------------------------------------
+
+
+def remember(job: Job, **flags: Any) -> None:
+    """Notes flags for the next command. The lock must be held. Those of a table belong together, and come together:
+    its path moves with the job's folder, and the next command may be run in another one than this."""
+    if flags.get("output"):
+        flags["output"] = _path_kept(job, flags["output"])
+    options = dataclasses.replace(job.record.options, **flags)
+    if options != job.record.options:
+        job.record.options = options
+        job.save()
+
+
+def _path_kept(job: Job, path: str) -> str:
+    """A path that was given, as the record has it: a relative one is from the request file's folder on."""
+    if os.path.isabs(path):
+        return path
+    place = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    with contextlib.suppress(ValueError):  # another drive
+        return os.path.relpath(place, os.path.realpath(job.folder.parent))
+    return os.path.abspath(path)
+
+
+def table_path(job: Job) -> str | None:
+    """The path of the table that was asked for, from the current folder on unless it was given whole."""
+    kept = job.record.options.output
+    if kept is None or os.path.isabs(kept):
+        return kept
+    path = os.path.normpath(os.path.join(os.path.realpath(job.folder.parent), kept))
+    with contextlib.suppress(ValueError, OSError):  # another drive, no current folder
+        return os.path.relpath(path, os.path.realpath(os.curdir))
+    return path

@@ -14,7 +14,7 @@ from ..base.failures import Clock, NotFound, WrongUsage
 from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job
-from ..job.next_step import command, next_step
+from ..job.next_step import command, next_step, remember, table_path
 from ..job.outputs import remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
@@ -108,7 +108,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     planned = require_writable(job, wanted, rehearse=False)  # before the download, which may be long
     if planned and not (wanted.partial and job.record.options.output):  # whoever comes after a look asks for it again
         with job.locked(api.clock):
-            job.remember_table(wanted.remembered())
+            remember(job, **wanted.remembered())
     watch.look(api, job)
     if _under_way(job) and not wanted.partial:
         return _nothing_yet(job)
@@ -217,7 +217,7 @@ def _note(clock: Clock, job: Job, summary: results_and_errors.Summary, wanted: W
             cost_usd=before.cost_usd if before and before.batches == len(job.submitted()) else None,
         )
         job.save()
-        job.remember_table(wanted.remembered())
-    earlier = job.table_path
+        remember(job, **wanted.remembered())
+    earlier = table_path(job)
     if earlier and not wanted.output and Path(earlier).exists():
         say(f"{safe(earlier)} is of an earlier download, which this renews: {command('download.py', job)}")

@@ -39,7 +39,7 @@ class Wanted:
             raise WrongUsage(f"{flag} is about the table, and none is named", f"{flag} with --output, or without both")
 
     def remembered(self) -> dict[str, Any]:
-        """For `Job.remember_table`: what the next command must ask for again; {} where no table was asked for."""
+        """For `remember`: what the next command must ask for again; {} where no table was asked for."""
         if self.output is None:
             return {}
         return {

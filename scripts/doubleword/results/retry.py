@@ -20,7 +20,6 @@ from ..job.record import attempt_from
 from ..request_file import check
 from ..request_file.lines import request_lines
 from ..service.api import Api
-from ..service.submit import require_not_cancelled
 from . import results_and_errors, spool
 from .evenly import Evenly
 
@@ -159,7 +158,7 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     Raises NotAllowed for the rest of a job that was cancelled.
     """
     if kind == "rest":
-        require_not_cancelled(job)
+        job.require_not_cancelled()
     summary = results_and_errors.Summary()
     kinds, left_out = Counter[str](), Counter[str]()
     origin: list[list[int]] = []

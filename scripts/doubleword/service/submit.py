@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from ..base.console import say
-from ..base.failures import BadInput, Failure, NotAllowed, NotFound, Temporary
-from ..base.files import digest, state_of
-from ..base.text import next_command, plural, safe, utc
+from ..base.failures import Failure, NotAllowed, NotFound, Temporary
+from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.record import Attempt, Batch, Part, Submission
 from . import content_lock, deleted
@@ -67,7 +66,7 @@ def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None
     upload = upload_part(api, job, attempt, part)
     if not part.again:
         require_unused(api, job, part, upload)
-    require_not_cancelled(job)
+    job.require_not_cancelled()
     part.submission = Submission(uuid.uuid4().hex, api.clock.now(), window)
     job.save(part)
     tags = _tags(job, attempt, part, part.submission.id)
@@ -97,26 +96,6 @@ def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, 
         "dwb_lines": f"{part.span.first_line}-{part.span.last_line}",
         **({"dwb_again": "yes"} if part.again else {}),
     }
-
-
-def require_not_cancelled(job: Job) -> None:
-    when = job.latest.cancelled_at
-    if when is not None or job.told_to_stop:
-        raise NotAllowed(
-            f"this job was cancelled{f' at {utc(when)}' if when else ''}; its rest is not submitted by accident",
-            f"ask the user; {next_command('cancel_batch.py', job.request_file(), '--resume')} lifts the mark",
-        )
-
-
-def require_unchanged(job: Job) -> None:
-    """Raises BadInput if an attempt's request file is not what was checked: no answer could be joined to it."""
-    attempt = job.latest
-    path = job.request_file(attempt)
-    if state_of(path) != attempt.state and digest(path) != attempt.sha256:
-        raise BadInput(
-            f"{safe(path)} changed since it was checked; what was uploaded of it is not submitted",
-            "restore it, or make a new request file under another name",
-        )
 
 
 def _require_planned_from_what_is(api: Api, job: Job) -> None:
@@ -175,8 +154,8 @@ def submit_parts(api: Api, job: Job, window: str, choice: str | None, limit: Dec
     waiting = job.unsubmitted()
     if not waiting:
         return
-    require_not_cancelled(job)
-    require_unchanged(job)
+    job.require_not_cancelled()
+    job.require_unchanged()
     require_same_server(api, job)
     if choice == "adopt":
         _adopt(api, job, waiting)

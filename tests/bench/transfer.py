@@ -36,9 +36,11 @@ import sys
 from pathlib import Path
 from doubleword.service.api import Api
 from doubleword.base.failures import Clock
-from doubleword.request_file.parts import PartBody
+from doubleword.request_file.lines import Span
+from doubleword.service.part_body import PartBody
 path, _, size, sha256 = sys.argv[1:5]
-Api(Clock()).upload("x.jsonl", PartBody(Path(path), 0, int(size), sha256, lambda sent: None))
+span = Span(1, 1, 0, int(size), 1, sha256)
+Api(Clock()).upload(PartBody("x.jsonl", Path(path), span, lambda sent: None))
 """
 OPENAI_UPLOAD = """
 import openai, sys

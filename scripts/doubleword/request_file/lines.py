@@ -69,17 +69,6 @@ def lines(path: Path, start: int = 0, number: int = 1) -> Iterator[Line]:
             raise BadInput(f"{safe(path)} changed while it was read", "wait until whatever writes it is done")
 
 
-def physical_line(path: Path, start: int, first_line: int, nth: int) -> int:
-    """The physical line of the nth request of a part: the server counts only lines that are not blank, per part."""
-    number = first_line - 1
-    for line in lines(path, start, first_line):
-        number = line.number
-        nth -= not line.blank
-        if nth == 0:
-            break
-    return number
-
-
 def request_lines(path: Path, span: Span, check: bool = False) -> Iterator[tuple[int, bytes]]:
     """(physical line, bytes) of each request of a part. With `check`, raises BadInput if the bytes changed."""
     digest = hashlib.sha256()

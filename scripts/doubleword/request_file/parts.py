@@ -1,15 +1,11 @@
-"""Parts: ranges of the request file that the API takes as one upload, cut, hashed and sent from the same bytes."""
+"""Parts: ranges of the request file that the API takes as one upload, cut and hashed as it is read."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..base.failures import BadInput
-from ..base.files import BLOCK_BYTES, open_regular
-from ..base.text import safe
 from .lines import BOM, Line, Span
 
 if TYPE_CHECKING:
@@ -96,33 +92,3 @@ class Cutter:
         if self._first is not None:
             self._close(self._first)
         return self._spans, whole.hexdigest()
-
-
-class PartBody:
-    """The bytes of one part, to be sent: iterated once a sending, hashed as they go.
-
-    Raises BadInput before the last block if the bytes are no longer those that were checked, so that the
-    server never sees a changed part whole.
-    """
-
-    def __init__(self, path: Path, start: int, end: int, sha256: str, sent: Callable[[int], None]) -> None:
-        self._path, self._start, self._end, self._sha256, self._sent = path, start, end, sha256, sent
-
-    def __len__(self) -> int:
-        return self._end - self._start
-
-    def __iter__(self) -> Iterator[bytes]:
-        digest, left = hashlib.sha256(), len(self)
-        with open_regular(self._path) as file:
-            file.seek(self._start)
-            while left:
-                block = file.read(min(BLOCK_BYTES, left))
-                digest.update(block)
-                left -= len(block)
-                if not block or (not left and digest.hexdigest() != self._sha256):
-                    raise BadInput(
-                        f"{safe(self._path)} changed since it was checked (bytes {self._start} to {self._end})",
-                        "restore the file, or make a new request file under another name",
-                    )
-                yield block
-                self._sent(len(block))

@@ -30,7 +30,7 @@ from .server_objects import Told, amount_of, file_of, model_of, object_of, told_
 if TYPE_CHECKING:
     import requests
 
-    from ..request_file.parts import PartBody
+    from .part_body import PartBody
 
 
 CONNECT_SECONDS = 10.0
@@ -242,12 +242,11 @@ class Api:
         found: list[dict[str, Any]] = self._page("/models", "list models")["data"]
         return found
 
-    def upload(self, name: str, body: PartBody) -> dict[str, Any]:
+    def upload(self, body: PartBody) -> dict[str, Any]:
         """POST /files. The answer comes after the server has stored everything. Uploads are free."""
-        form = _MultipartFile(name, body)
-        headers = {"Content-Type": f"multipart/form-data; boundary={form.boundary}"}
-        doing, seconds = f"upload {name}", sum(UPLOAD_SECONDS) + len(form) / SLOWEST_BYTES_A_SECOND
-        options = {"data": form, "headers": headers, "timeout": UPLOAD_SECONDS}
+        headers = {"Content-Type": f"multipart/form-data; boundary={body.boundary}"}
+        doing, seconds = f"upload {body.name}", sum(UPLOAD_SECONDS) + len(body) / SLOWEST_BYTES_A_SECOND
+        options = {"data": body, "headers": headers, "timeout": UPLOAD_SECONDS}
         file = file_of(self._changed("POST", "/files", doing, seconds, **options), doing)
         self.made_lately(file["id"])
         return file
@@ -378,26 +377,3 @@ def _as_received(response: requests.Response) -> Iterator[bytes]:
 
 def _timed(options: dict[str, Any]) -> dict[str, Any]:
     return {"timeout": (CONNECT_SECONDS, READ_SECONDS)} | options
-
-
-class _MultipartFile:
-    """A multipart body of known length with the file streamed: requests' own `files=` reads all of it into memory."""
-
-    def __init__(self, name: str, body: PartBody) -> None:
-        self.boundary = uuid.uuid4().hex
-        self._body = body
-        head = (
-            f'--{self.boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-            f'--{self.boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-            "Content-Type: application/jsonl\r\n\r\n"
-        )
-        self._head = head.encode("ascii")
-        self._tail = f"\r\n--{self.boundary}--\r\n".encode("ascii")
-
-    def __len__(self) -> int:
-        return len(self._head) + len(self._body) + len(self._tail)
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._head
-        yield from self._body
-        yield self._tail

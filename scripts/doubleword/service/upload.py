@@ -8,17 +8,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 
 from ..base.console import Progress, say
 from ..base.failures import BadInput, Failure, NotAllowed, NotFound, Temporary, WrongUsage
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Attempt, Part, Upload
-from ..request_file.lines import physical_line
-from ..request_file.parts import PartBody
+from ..request_file.lines import Span, request_lines
 from .api import Api
 from .cost import estimate_part
 from .identity import require_file, require_same_server
+from .part_body import PartBody
 from .refusals import Busy, Unclear
 
 # Each ticket that ends unclear costs an upload and half a minute: after three the network is not fit for this.
@@ -43,14 +45,14 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
         job.save(part)
         count = _Counter(sent)
         try:
-            found = api.upload(name, PartBody(path, part.span.start, part.span.end, part.span.sha256, count.add))
+            found = api.upload(PartBody(name, path, part.span, count.add))
             upload.file_id, upload.at = require_file(found, name), api.clock.now()
             job.save(part)
             return upload
         except (BadInput, NotAllowed, WrongUsage) as error:
             part.upload = None  # a definite no: nothing was stored
             job.save(part)
-            raise _with_physical_line(error, job, attempt, part) from None
+            raise _with_physical_line(error, path, part.span) from None
         except Temporary as error:
             count.take_back()
             if isinstance(error, Unclear) and _take_uploaded(api, job, part, upload):
@@ -86,13 +88,13 @@ class _Counter:
         self._total = 0
 
 
-def _with_physical_line(error: Failure, job: Job, attempt: Attempt, part: Part) -> Failure:
+def _with_physical_line(error: Failure, path: Path, span: Span) -> Failure:
     """The server counts the lines of the part that are not blank; people count the lines of the file."""
     found = re.search(r"\b[Ll]ine (\d+)", error.what)
     if not found:
         return error
-    path = job.request_file(attempt)
-    line = physical_line(path, part.span.start, part.span.first_line, int(found[1]))
+    nth = min(max(1, int(found[1])), span.requests)
+    line, _ = next(islice(request_lines(path, span), nth - 1, None), (span.last_line, b""))
     return type(error)(f"{safe(path.name)} line {line}: {error.what}", error.next_step or "mend that line")
 
 

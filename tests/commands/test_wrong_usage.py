@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,20 @@ def test_a_prompt_without_a_column_a_wrong_id_column_and_rows_in_place_of_reques
     refused = run("upload", "rows.csv")
     assert refused.code == 3
     assert "create_batch_file.py rows.jsonl --input rows.csv" in refused.err
+
+
+def test_without_a_key_any_model_will_do_until_there_is_one(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("rows.csv").write_text("id,text\n1,a\n2,b\n")
+    key = os.environ["DOUBLEWORD_API_KEY"]
+    monkeypatch.delenv("DOUBLEWORD_API_KEY")
+    asked = ["create_batch_file", "r.jsonl", "--input", "rows.csv", "--prompt", "{text}"]
+    none = run(*asked)
+    assert (none.code, "--model MODEL will do" in none.err) == (2, True)
+    assert run(*asked, "--model", "MODEL").code == 0
+    assert run("run_batch", "r.jsonl").code == 4
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", key)
+    assert run("run_batch", "r.jsonl").code == 3
+    assert run(*asked, "--model", "echo").code == 0
+    assert run("run_batch", "r.jsonl").code == 0

@@ -45,6 +45,7 @@ def test_the_requests_left_over_are_all_that_is_sent(server: LocalServer) -> Non
 
     assert (done.code, done.facts["results"]) == (0, 50)
     assert sent(server) == 30 + 20
+    assert "completion, of 30 answers from earlier jobs, too" in done.err  # beside a cost that is of this job alone
     results = json_lines(Path("new.results.jsonl"))
     assert [line["custom_id"] for line in results] == [f"new-{n}" for n in range(1, 51)]
     assert [line["reused"]["custom_id"] for line in results if "reused" in line] == [

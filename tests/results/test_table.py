@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -218,6 +219,34 @@ def test_rows_that_are_not_in_the_job_are_there_and_say_so(server: LocalServer) 
     made(Path("rows.csv"), "{text}", "--empty", "skip")
     delivered("--output", "out.csv")
     assert Path("out.csv").read_text() == "id,text,answer,error\n1,a,A,\n2,,,not in this job\n3,c,C,\n"
+
+
+def test_rows_that_are_not_in_the_job_are_counted_whatever_columns_the_table_has(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("rows.csv").write_text("id,text\n1,a\n2,\n3,c\n4,\n")
+    made(Path("rows.csv"), "{text}", "--empty", "skip")
+    ran = delivered("--output", "out.csv", "--columns", "id,answer")
+    assert Path("out.csv").read_text() == "id,answer\n1,A\n2,\n3,C\n4,\n"
+    assert "2 of its 4 rows had no request in this job, and have no answer" in ran.err
+    made(rows(2), name="whole.jsonl")
+    assert "no request in this job" not in delivered("--output", "whole.csv", name="whole.jsonl").err
+
+
+def test_a_csv_of_a_workbook_has_the_mark_by_which_excel_knows_utf_8(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    book = openpyxl.Workbook()
+    for row in (["Straße", "text"], ["für", "a"]):
+        book.active.append(row)
+    book.save("rows.xlsx")
+    made(Path("rows.xlsx"))
+    ran = delivered("--output", "out.csv")
+    assert Path("out.csv").read_bytes() == "\ufeffStraße,text,answer\nfür,a,A\n".encode()
+    assert "an Excel that has others opens it by Data, From Text/CSV" in ran.err
+    assert "Data, From Text/CSV" not in delivered("--output", "out.jsonl").err
+    assert Path("out.jsonl").read_bytes().startswith(b"{")
+    made(Path("out.csv"), name="again.jsonl", prompt="{answer}")  # and a next stage reads it
+    delivered("--output", "again.jsonl.csv", "--answer-column", "second", name="again.jsonl")
+    assert Path("again.jsonl.csv").read_bytes() == "\ufeffStraße,text,answer,second\nfür,a,A,A\n".encode()
 
 
 def test_the_jsonl_of_one_stage_is_the_source_of_the_next(server: LocalServer) -> None:
@@ -530,6 +559,7 @@ def test_a_raw_batch_id_is_joined_to_its_rows_by_id_in_any_order(server: LocalSe
     assert Path("out.csv").read_bytes() == (
         b"sku;name;answer;error\r\n1;a;P1;\r\n2;b;P2;\r\n3;c;P3;\r\n4;d;;not in this job\r\n"
     )
+    assert "1 of its 4 rows had no request" in ran.err
     assert run("download", batch, "--output", "again.csv").code == 0
     assert Path("again.csv").read_bytes() == Path("out.csv").read_bytes()
 

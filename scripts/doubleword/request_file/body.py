@@ -61,7 +61,8 @@ def judged(asked: Asked) -> Asked:
     if not (asked.model or "").strip():
         raise WrongUsage(
             "--model is missing",
-            "list_models.py prints the models this key may use; without a key, ask the user for it",
+            "list_models.py prints the models this key may use; until there is a key, --model MODEL will do: the same"
+            " command with the right name makes the file anew",
         )
     made(asked.parameters, asked.url)
     _question(asked, lambda text: text, prompts_only=False)

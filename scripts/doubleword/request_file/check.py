@@ -80,7 +80,9 @@ class _Check:
                 asks = raw[at + len(custom_id) :] if at < 20 else raw.replace(b'"%b"' % custom_id, b"", 1)
                 self.bodies.add(asks.strip())
             if custom_id.isdigit():
-                self.unwise["with a bare number as custom_id: spreadsheets change those"] += 1
+                self.unwise[
+                    "with a bare number as custom_id: spreadsheets drop zeros before it and digits past 15"
+                ] += 1
 
     def _look(self, number: int, raw: bytes) -> bytes | None:
         """The full check of one line; its id, if it has one."""

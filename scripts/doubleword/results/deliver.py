@@ -166,9 +166,9 @@ def _write_table(
     summary: results_and_errors.Summary,
     running: bool,
 ) -> Written:
-    if not running and not wanted.columns:
-        lacking = summary.errors or summary.missing or found.leaves_rows_out(table_answers.requested(job))
-        found = found.with_errors() if lacking else found
+    outside = 0 if running else found.rows_not_in_job(table_answers.requested(job))
+    if not running and not wanted.columns and (summary.errors or summary.missing or outside):
+        found = found.with_errors()
     expected, briefs = found.expected, () if found.needs_bodies or running else summary.briefs
     found = replace(found, of_texts=bool(expected.choices) if expected else summary.briefs.whole)
 
@@ -178,7 +178,7 @@ def _write_table(
         return table_answers.in_order(*files, expected, briefs)
 
     before: table_file.Before = lambda made, sha256: replacing(job, clock, found.path, made, sha256)  # noqa: E731
-    return _write(job, found, finder, found.path, before, running)
+    return replace(_write(job, found, finder, found.path, before, running), outside=outside)
 
 
 def _write(

@@ -39,7 +39,8 @@ def tell(job: Job, summary: Summary, running: bool) -> None:
         say(f"  batch {safe(batch.id, 60)} {batch.status}: {safe(batch.reason, 300)}")
         break
     _tell_answers(summary)
-    say(f"tokens: {summary.prompt_tokens} prompt, {summary.completion_tokens} completion")
+    of = f", of {job.reused} answers from earlier jobs, too" if job.reused else ""
+    say(f"tokens: {summary.prompt_tokens} prompt, {summary.completion_tokens} completion{of}")
 
 
 def _tell_open(summary: Summary) -> None:
@@ -78,6 +79,8 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
     if written and written.guarded:
         cells = plural(written.guarded, "cell")
         say(f"  {cells} a spreadsheet would run as a formula got a ' before it (--no-guard leaves them)")
+    if written and written.outside:
+        say(f"  {written.outside} of its {plural(written.rows, 'row')} had no request in this job, and have no answer")
     if running:
         if written:
             say(f"  the table holds the {plural(written.rows, 'row')} answered so far alone")

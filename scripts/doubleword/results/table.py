@@ -101,15 +101,15 @@ class Table:
         """Whether rows without a request are left out: the table of a sample holds the rows of the sample."""
         return self.source is not None and bool(self.source.limit or self.source.sample)
 
-    def leaves_rows_out(self, requested: Iterable[str]) -> bool:
-        """Whether the table holds rows that are not in the job, whose error says so."""
+    def rows_not_in_job(self, requested: Iterable[str]) -> int:
+        """How many of its rows have no request, which their error says."""
         if self.source is None:
-            return False
+            return 0
         if self.prefix is not None:
             ids = set(requested)
-            return any(self.prefix + (row.custom_id or "") not in ids for row in self.source.read())
+            return sum(self.prefix + (row.custom_id or "") not in ids for row in self.source.read())
         may_skip = self.source.empty == "skip" or self.source.skipped
-        return bool(may_skip) and not self.sampled and any(row.custom_id is None for row in self.source.read())
+        return sum(row.custom_id is None for row in self.source.read()) if may_skip and not self.sampled else 0
 
 
 Rows = Callable[[Table], Iterable[Joined]]  # those of a table from the first on, each time it is called

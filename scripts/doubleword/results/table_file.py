@@ -31,10 +31,11 @@ MARK = b"\xef\xbb\xbf"
 
 @dataclass
 class Written:
-    """What a table holds. `guarded`: cells that got a leading `'`."""
+    """What a table holds. `guarded`: cells that got a leading `'`; `outside`: rows that are not in the job."""
 
     rows: int = 0
     guarded: int = 0
+    outside: int = 0
     encoding: str = ""  # "utf-8", where that of the source could not hold an answer
     sha256: str = ""  # of the file, where it is known
 
@@ -63,6 +64,8 @@ def write(table: Table, rows: Rows, path: Path | None, before: Before) -> Writte
         plain = Dialect("utf-8", b"", "", "\n", False)
         return _written(table, path, before, plain, lambda written: _json_lines(table, rows(table), written))
     dialect = _dialect(table)
+    if path is not None and _to_excel(table) and ending == ".csv":
+        say(f"{safe(path)} has commas and decimal points; an Excel that has others opens it by Data, From Text/CSV")
     try:
         return _written(table, path, before, dialect, lambda made: _delimited(table, rows(table), dialect, made))
     except _Unheld:
@@ -179,11 +182,17 @@ def _value(cell: Any) -> Any:
 def _dialect(table: Table) -> Dialect:
     delimiter = "\t" if table.path.suffix.lower() == ".tsv" else ","
     if table.source is None or table.source.format != "csv":
-        return Dialect("utf-8", b"", delimiter, "\n", False)
+        mark = MARK if _to_excel(table) else b""  # without it Excel reads UTF-8 as the code page of its country
+        return Dialect("utf-8", mark, delimiter, "\n", False)
     own = table.source.dialect
     if table.keeps_form:
         return own
     return Dialect(own.encoding, own.mark, delimiter, own.line_end, own.quotes_all)
+
+
+def _to_excel(table: Table) -> bool:
+    """Whether it is likely for Excel: its rows came from a workbook."""
+    return table.source is not None and table.source.format == "excel"
 
 
 def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str | bytes]:

@@ -260,6 +260,19 @@ def test_a_vector_that_is_none_is_shown_or_an_error_but_never_a_crash() -> None:
     assert ran.facts["results"] + sum(ran.facts["errors"].values()) == 5
 
 
+def test_the_text_says_what_it_cost_and_results_that_are_gone_are_fetched_again(server: LocalServer) -> None:
+    wanted = ["--prompt", "hi", "--model", "echo", "--choices", "a,b", "--max-tokens", "9", "--temperature", "0"]
+    assert run("create_batch_file", "r.jsonl", *wanted).code == 0
+    assert run("run_batch", "r.jsonl").code == 0
+    text = run("report", "r.jsonl", "--text").out
+    assert "Cost, as the service says: " in text
+    assert "Tokens: " in text
+    assert run("report", "r.jsonl", "--json").facts["job"] == "r.job"
+    Path("r.results.jsonl").unlink()
+    gone = run("report", "r.jsonl", "--text")
+    assert (gone.code, "download.py r.jsonl" in gone.err) == (3, True)
+
+
 def test_half_a_key_is_never_shown_where_a_text_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "sk-secret-of-the-user"
     monkeypatch.setenv("DOUBLEWORD_API_KEY", key)

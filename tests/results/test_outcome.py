@@ -212,6 +212,9 @@ FUNCTION = {"type": "function_call", "name": "look", "arguments": "{}"}
         (responses({"type": "message", "content": [{"type": "refusal", "refusal": "no"}]}), "refusal", "refused: no"),
         (chat("half", "abort"), "abort", "half"),
         (chat("half", "SAFETY"), "safety", "half"),
+        (chat("half", "sensitive"), "sensitive", "half"),
+        (chat("half", "insufficient_system_resource"), "insufficient_system_resource", "half"),
+        (chat("", "MAX_TOKENS"), "empty", "token limit"),
         (chat("\ufeff\u200b"), "empty", "empty"),
         (chat("\0"), "empty", "empty"),
         (responses(said("half"), status="in_progress"), "in_progress", "in progress"),
@@ -236,6 +239,22 @@ def test_a_body_without_an_answer_is_an_error_whatever_its_status(
     failed = line_outcome.error_of(raw, None)
     assert failed is not None
     assert words in failed.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chat("half", "length"),
+        chat("half", "MAX_TOKENS"),
+        chat("half", "model_length"),
+        completion("half", "max_tokens"),
+        messages({"type": "text", "text": "half"}, stop_reason="max_tokens"),
+        messages({"type": "text", "text": "half"}, stop_reason="model_context_window_exceeded"),
+        responses(said("half"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+    ],
+)
+def test_an_answer_that_came_to_a_limit_is_cut_whatever_the_service_calls_it(body: dict[str, Any]) -> None:
+    assert response_body.read(body).cut
 
 
 def value_of(body: dict[str, Any], expected: Expected | None = None) -> Any:

@@ -194,6 +194,17 @@ def test_a_schema_gives_typed_columns_and_a_taken_name_a_prefix(server: LocalSer
     }
 
 
+def test_a_name_for_an_answer_of_several_columns_is_refused_unless_it_is_picked(server: LocalServer) -> None:
+    answer_with(server, lambda text: '{"city": "Oslo"}')
+    Path("schema.json").write_text(json.dumps(SCHEMA))
+    made(rows(1), "{text}", "--schema", "schema.json")
+    refused = run("run_batch", "r.jsonl", "--output", "out.csv", "--answer-column", "place")
+    assert (refused.code, "--answer-column place" in refused.err, "city,people,tags" in refused.err) == (2, True, True)
+    assert not paid()
+    delivered("--output", "out.csv", "--answer-column", "place", "--columns", "id,city,place")
+    assert Path("out.csv").read_text() == 'id,city,place\nk0,Oslo,"{""city"": ""Oslo""}"\n'
+
+
 def test_an_error_column_is_there_only_if_a_row_has_no_answer(server: LocalServer) -> None:
     answer_with(server, lambda text: "" if text == "t1" else "fine")
     made(rows(2))
@@ -556,12 +567,22 @@ def test_a_raw_batch_id_is_joined_to_its_rows_by_id_in_any_order(server: LocalSe
     flags = ["--source", "rows.csv", "--id-column", "sku", "--id-prefix", "sku:", "--output", "out.csv"]
     ran = run("download", batch, *flags)
     assert ran.code == 0, ran.err
+    assert "no row" not in ran.err
     assert Path("out.csv").read_bytes() == (
         b"sku;name;answer;error\r\n1;a;P1;\r\n2;b;P2;\r\n3;c;P3;\r\n4;d;;not in this job\r\n"
     )
     assert "1 of its 4 rows had no request" in ran.err
     assert run("download", batch, "--output", "again.csv").code == 0
     assert Path("again.csv").read_bytes() == Path("out.csv").read_bytes()
+
+
+def test_requests_without_a_row_are_told_once(server: LocalServer) -> None:
+    Path("made.jsonl").write_text("".join(chat_line(f"{n}", f"p{n}") for n in range(3)))
+    assert run("run_batch", "made.jsonl").code == 0
+    batch = json.loads(Path("made.job/record.json").read_text())["attempts"][0]["parts"][0]["batch"]["id"]
+    Path("rows.csv").write_text("id\n1\n")
+    ran = run("download", batch, "--source", "rows.csv", "--id-column", "id", "--output", "out.csv")
+    assert ran.err.count("2 of the requests have no row in rows.csv; the table lacks them") == 1
 
 
 def test_a_join_that_is_refused_leaves_the_one_before(server: LocalServer) -> None:
@@ -725,6 +746,12 @@ def test_words_that_all_cells_have_in_common_are_shown_with_them(server: LocalSe
     made(Path("rows.csv"), "Label this ticket: {text}")
     shown = [line for line in delivered("--show", "2").err.splitlines() if line.startswith("[row-")]
     assert shown == ["[row-000001] my order 0 is late", "[row-000009] my order 8 is late"]
+
+
+def test_of_a_text_that_begins_with_thinking_the_rest_is_shown(server: LocalServer) -> None:
+    answer_with(server, lambda text: f"<think>{'well, ' * 99}</think>\n\nyes")
+    made(rows(1))
+    assert delivered("--show", "1", "--json").facts["shown"][0]["answer"] == "yes"
 
 
 def test_shown_pictures_have_the_names_of_their_files(server: LocalServer) -> None:

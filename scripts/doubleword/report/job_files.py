@@ -18,7 +18,7 @@ from ..base.files import open_regular
 from ..base.json_text import fields, moment, read_json, written
 from ..base.text import safe, without_key
 from ..job.job import Job
-from ..job.next_step import next_step
+from ..job.next_step import command, next_step
 from ..request_file.answer_form import Expected, expected_in
 from ..request_file.lines import lines
 from ..results import line_outcome
@@ -110,7 +110,8 @@ def read(job: Job, now: float) -> Report:
     if not results.exists():  # after a trial, or while it runs
         results, errors = job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl"
     if not results.exists():
-        raise BadInput(f"{safe(requests.name)}: no results have been downloaded yet", next_step(job) or "")
+        after = next_step(job) if job.record.downloaded is None else command("download.py", job)
+        raise BadInput(f"{safe(requests.name)}: there are no results here", after or "")
     expected = expected_in(job.request_file())
     bodies = some_bodies(requests)
     first = bodies[0] if bodies else {}

@@ -16,12 +16,13 @@ from .what_ran import KIND_NAMES, kind_name, verdict
 # Shares of the 40 lines: 2 of head, 9 of what ran, 8 of errors, 14 of answers, 5 of repeated prompts, 2 of the end.
 FACTS, ERRORS, ANSWERS, REPEATED = 9, 6, 12, 3
 WIDTH = 160
+TOLD = ("Request file", "Made", "Endpoint")  # by the first line, or of least use
 
 
 def lines(report: Report) -> list[str]:
     """The report, cleaned for a terminal."""
     counts = [f"{getattr(report.counts, kind):,} {name}" for kind, name in KIND_NAMES.items() if kind != "waiting"]
-    facts = [f"  {name}: {value}" for name, value in what_ran.facts(report)]
+    facts = [f"  {name}: {value}" for name, value in what_ran.facts(report) if name not in TOLD]
     found = [f"{report.job.request_file().name}: {verdict(report)}", f"  {', '.join(counts)}", *facts[:FACTS]]
     found += _errors(report) + _answers(report)[: ANSWERS + 2] + _repeats(report)
     page = next_command("report.py", report.job.request_file())
@@ -90,7 +91,7 @@ def facts(report: Report, page: Path | None) -> dict[str, Any]:
     counts, tally = report.counts, report.answers.whole
     by_frequency = not report.answers.properties and tally.is_telling
     return {
-        "job": str(report.job.path),
+        "job": str(report.job.folder),
         "page": str(page) if page else None,
         "requests": counts.requests,
         "results": counts.results,

@@ -52,8 +52,6 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Request file", f"{asked.name}, {plural(asked.requests, 'request')}"),
         ("Model", ", ".join(list(asked.models)[:5])),
         ("Endpoint", asked.endpoint),
-        *_parameters(report),
-        ("Answer form", _form(report)),
         ("Window", _window(report)),
         ("Made", utc(job.record.created_at)),
         ("Sent", _sent(report)),
@@ -61,6 +59,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Estimated cost", _cost(report)),
         ("Cost, as the service says", _spent(report)),
         ("Tokens", tokens if report.prompt_tokens or report.completion_tokens else ""),
+        ("Answer form", _form(report)),
+        *_parameters(report),
     ]
     return [(name, value) for name, value in found if value]
 

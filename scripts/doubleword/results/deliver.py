@@ -169,6 +169,11 @@ def _write_table(
     outside = 0 if running else found.rows_not_in_job(table_answers.requested(job))
     if not running and not wanted.columns and (summary.errors or summary.missing or outside):
         found = found.with_errors()
+    if found.source and found.prefix is not None:
+        lonely = table.require_common_ids(found.source, found.prefix, set(table_answers.requested(job)))
+        if lonely:
+            name = safe(Path(found.source.path).name)
+            say(f"{lonely} of the requests have no row in {name}; the table lacks them")
     expected, briefs = found.expected, () if found.needs_bodies or running else summary.briefs
     found = replace(found, of_texts=bool(expected.choices) if expected else summary.briefs.whole)
 

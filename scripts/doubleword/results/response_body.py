@@ -14,8 +14,13 @@ from typing import Any, NamedTuple
 from ..base.json_text import count
 from ..base.text import safe
 
-# What a service writes as `finish_reason` of a text that did not come to its end, nor to the limit of tokens.
-_BROKEN_OFF = frozenset(("error", "content_filter", "safety", "abort", "aborted", "cancelled", "canceled"))
+# What a service writes as `finish_reason` of a text that did not come to its end, nor to the limit of tokens; and of
+# one that came to the limit, be it the request's or the model's.
+_BROKEN_OFF = {
+    *("error", "network_error", "timeout", "abort", "aborted", "cancelled", "canceled", "insufficient_system_resource"),
+    *("content_filter", "safety", "sensitive", "recitation"),
+}
+_CUT = {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
 
 
 class Said(NamedTuple):
@@ -126,7 +131,7 @@ def _choices(body: dict[str, Any]) -> Said:
         said = failure[1] if failure else f"finish_reason {safe(finish, 40)}" + (text and f": {safe(text, 200)}")
         failure = word(finish), said
     failure = failure or _refusal(refused, text)
-    return Said(text, calls, [], reasoning, finish, finish == "length", failure=failure)
+    return Said(text, calls, [], reasoning, finish, word(finish) in _CUT, failure=failure)
 
 
 def _response(body: dict[str, Any]) -> Said:
@@ -184,7 +189,7 @@ def _message(body: dict[str, Any]) -> Said:
     failure = _refusal(_joined(content) or "(without a word)", "") if finish == "refusal" else None
     calls = [item for item in _dicts(content) if item.get("type") == "tool_use"]
     reasoning = "".join(_text(item.get("thinking")) for item in _dicts(content))
-    return Said(_joined(content), calls, [], reasoning, finish, finish == "max_tokens", failure=failure)
+    return Said(_joined(content), calls, [], reasoning, finish, word(finish) in _CUT, failure=failure)
 
 
 _READERS = {

@@ -10,6 +10,7 @@ from ..job.job import Job
 from ..request_file.answer_form import expected_in
 from ..request_file.lines import custom_id_of, request_lines
 from ..rows.cell_to_text import text
+from .answer import split_thinking
 from .prompt_template import some_bodies, template_of
 from .prompt_text import IMAGE, Cells, asked
 from .table_answers import Answer, in_order
@@ -45,7 +46,8 @@ def _pair(answer: Answer, prompt: str) -> dict[str, str]:
     filled = " ".join(prompt.split())
     if len(filled) > SHOWN_CHARACTERS:
         filled = "…" + filled[1 - SHOWN_CHARACTERS :]
-    shown = {"custom_id": answer.custom_id, "prompt": filled, "answer": text(answer.value), "error": answer.error}
+    value = split_thinking(answer.value)[1].strip() if isinstance(answer.value, str) else text(answer.value)
+    shown = {"custom_id": answer.custom_id, "prompt": filled, "answer": value, "error": answer.error}
     return {key: safe(value, SHOWN_CHARACTERS) for key, value in shown.items()}
 
 

@@ -17,7 +17,7 @@ from ..request_file.answer_form import Expected, expected_in
 from ..rows.cell_to_text import value
 from ..rows.source import Row, Source
 from ..rows.source_moved import located
-from .output_flags import Wanted, columns_text
+from .output_flags import ANSWER_COLUMN, Wanted, columns_text
 from .table_answers import NOT_IN_JOB, Answer, Find
 
 FORMS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -191,6 +191,12 @@ def _source_columns(source: Source | None) -> list[Column]:
 def _answer_columns(own: list[Column], expected: Expected | None, name: str, chosen: tuple[str, ...]) -> list[Column]:
     taken = [column.name for column in own]
     if expected is not None and expected.columns:
+        if name not in (ANSWER_COLUMN, *chosen):
+            there = columns_text(tuple(safe(key, 60) for key in expected.columns[:40]))
+            raise WrongUsage(
+                f"--answer-column {safe(name, 80)}: the answers' columns are the properties of their schema: {there}",
+                "leave it out; or name it in --columns, for all of the answer in one column",
+            )
         found: list[Column] = []
         for key in expected.columns:
             found.append(Column(_free(key, taken), "answer", key))
@@ -234,8 +240,8 @@ def _column(name: str, source: Source | None, usual: Iterable[Column], whole: Co
     )
 
 
-def require_common_ids(source: Source, prefix: str, requested: set[str]) -> None:
-    """For rows that find their answers by id: raises BadInput if none does; says how many requests have no row."""
+def require_common_ids(source: Source, prefix: str, requested: set[str]) -> int:
+    """For rows that find their answers by id: how many requests have no row. Raises BadInput if none has one."""
     ids = {prefix + row.custom_id for row in source.read() if row.custom_id}
     lonely = len(requested - ids)
     if lonely == len(requested):
@@ -246,8 +252,7 @@ def require_common_ids(source: Source, prefix: str, requested: set[str]) -> None
             f" {one!r}, {rows}",
             "name another --id-column, or what stands before the ids: --id-prefix",
         )
-    if lonely:
-        say(f"{lonely} of the requests have no row in {safe(Path(source.path).name)}; the table lacks them")
+    return lonely
 
 
 # --- rows --------------------------------------------------------------------------------------------

@@ -163,8 +163,7 @@ def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) ->
     options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
     source = describe(rows, form=args.format, tally=tally, **options) if rows else None
     if args.dry_run:
-        verdict, lines = from_rows.preview(body.composed(asked, source), Cutter(*limits), SHOWN, tally)
-        verdict.require(path if source is None else Path(source.path), rows=source is not None and not asked.rewrites)
+        verdict, lines = from_rows.preview(path, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
         say(verdict.said(path, "not written, would be sound"))
         answer([line.decode().rstrip() for line in lines], verdict.facts(path, preview=[*map(line_json.parse, lines)]))
         return ExitCode.DONE

@@ -34,25 +34,18 @@ def build(
 
     Raises BadInput, and leaves everything as it was, if a row or a request is bad or another file is in the way.
     """
-    _require_place(path, source)
-    how = composed(asked, source)
-    before, job = how.source and how.source.state(), Job.to_be(path, clock)
-    from_rows.require_space(path.parent, how)
+    _require_place(path)
+    how, job = composed(asked, source), Job.to_be(path, clock)
+    from_rows.require_place(path, how)
+    made_from = Path(source.path) if source else None
     with ExitStack() as held:
         try:
-            with whole_file(path, Path(source.path) if source else None) as file:
-                report, source = from_rows.written(file, how, Cutter(*limits), tally)
-                if source is not None and before != source.state():
-                    raise BadInput(
-                        f"{safe(source.path)} changed while it was read", "wait until whatever writes it is done"
-                    )
-                report.require(
-                    path if source is None else Path(source.path), rows=source is not None and not asked.rewrites
-                )
+            with whole_file(path, made_from) as file:
+                report, source = from_rows.written(file, path, how, Cutter(*limits), tally)
                 _make_way(path, report)
                 # Another copy may be uploading the file that is there: what was allowed is asked again under its lock,
                 # which is held until the new file and its record are in place.
-                own_folder(job.folder, Path(source.path) if source else None)
+                own_folder(job.folder, made_from)
                 held.enter_context(job.locked(clock))
                 _make_way(path, report)
         except _Unchanged:
@@ -111,7 +104,7 @@ def _options(limits: tuple[int, int], report: Verdict) -> Options:
     return Options(*limits, expects=None if report.expected is None else report.expected.to_dict())
 
 
-def _require_place(path: Path, source: Source | None) -> None:
+def _require_place(path: Path) -> None:
     """Raises BadInput where the request file, or what will lie beside it, cannot or must not be."""
     if not path.parent.is_dir():
         raise BadInput(f"{safe(path)}: there is no folder {safe(path.parent)}", "make it first")
@@ -124,11 +117,6 @@ def _require_place(path: Path, source: Source | None) -> None:
             bytes_too_many = f"{len(os.fsencode(path.name))} bytes are too many for the files beside it"
             raise BadInput(f"{safe(path)}: the name is too long, {bytes_too_many}", "give it a shorter name") from None
         raise
-    if source is not None and source.holds(path):
-        raise BadInput(
-            f"{safe(path)} would be one of the rows in {safe(source.path)}, or take their place",
-            "write the request file somewhere else",
-        )
 
 
 def _make_way(path: Path, report: Verdict) -> None:
@@ -152,7 +140,7 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
     """
     job = Job.load(path)
     if job is None and path.exists():
-        _require_place(path, None)
+        _require_place(path)
     before = job.limits if job else (PART_REQUESTS, PART_BYTES)
     limits = Options(part_requests or before[0], part_bytes or before[1])
     if job is not None:

@@ -73,8 +73,11 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     """How the requests are made, of what was `judged`. Raises BadInput for a column that the source has not."""
     if source and asked.rewrites:
         return _rewriting(asked, source)
+    pictures = asked.image_columns or (("file",) if source and source.format == "images" else ())
     if source and source.id_column:
         source = source.using([], source.column_of_flag(source.id_column, "--id-column"))
+    if source:
+        pictures = tuple(source.column_of_flag(name, "--image-column") for name in pictures)
     column, headers = (source.column_named, source.headers) if source else (_only_text, lambda: "{text}")
     line, used, kept = Line(asked.url), dict[str, None](), dict[str, None]()
 
@@ -87,9 +90,7 @@ def composed(asked: Asked, source: Source | None) -> Composed:
         return line.hole(lambda cells, empty: encode(template.fill(cells, empty)))
 
     body: dict[str, Any] = {"model": asked.model} | _question(asked, put, source is None)
-    columns = asked.image_columns or (("file",) if source and source.format == "images" else ())
-    if source and columns:
-        pictures = tuple(source.column_of_flag(name, "--image-column") for name in columns)
+    if source and pictures:
         used.update(dict.fromkeys(pictures))
         images.attach(body, asked.url, line.rest(images.shown(pictures, asked.url, source.folder)))
     set_by_flags = made(asked.parameters, asked.url)

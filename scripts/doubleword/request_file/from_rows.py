@@ -23,39 +23,41 @@ from .parts import Cutter
 from .verdict import Verdict
 
 
-def written(file: BinaryIO, how: Composed, cutter: Cutter, tally: Tally) -> tuple[Verdict, Source | None]:
-    """Writes the lines of every row to a named file. What was found in them, and the source without the rows that
-    --empty skip left out. `tally` hears of what is left out.
+def written(file: BinaryIO, path: Path, how: Composed, cutter: Cutter, tally: Tally) -> tuple[Verdict, Source | None]:
+    """Writes the lines of every row to a file that will be `path`. What was found in them, and the source without the
+    rows that --empty skip left out. `tally` hears of what is left out.
 
-    Raises BadInput for rows that make no request.
+    Raises BadInput for rows that make no request, or a bad one, and where they change meanwhile.
     """
 
     def again() -> Iterator[Line]:
         file.flush()
         return lines(Path(file.name))
 
-    skipped: list[int] = []
-    found = _kept(request_lines(how, tally, skipped), file)
-    report = _examined(found, again, how, cutter, tally)
-    return report, how.source and how.source.skipping(skipped)
+    skipped = list[int]()
+    found = _kept(request_lines(how, tally, skipped), file, how.source)
+    return _examined(found, again, path, how, cutter, tally), how.source and how.source.skipping(skipped)
 
 
-def preview(how: Composed, cutter: Cutter, count: int, tally: Tally) -> tuple[Verdict, list[bytes]]:
+def preview(path: Path, how: Composed, cutter: Cutter, count: int, tally: Tally) -> tuple[Verdict, list[bytes]]:
     """What `written` would find, and the first lines; nothing is written."""
     found = request_lines(how, tally, [])
     first = list(islice(found, count))
-    report = _examined(chain(first, found), lambda: request_lines(how, Tally(), []), how, cutter, tally)
+    report = _examined(chain(first, found), lambda: request_lines(how, Tally(), []), path, how, cutter, tally)
     return report, [line.raw for line in first]
 
 
-def _kept(found: Iterable[Line], file: BinaryIO) -> Iterator[Line]:
+def _kept(found: Iterable[Line], file: BinaryIO, source: Source | None) -> Iterator[Line]:
+    before = source and source.state()
     for line in found:
         file.write(line.raw)
         yield line
+    if source is not None and before != source.state():
+        raise BadInput(f"{safe(source.path)} changed while it was read", "wait until whatever writes it is done")
 
 
 def _examined(
-    found: Iterable[Line], again: Callable[[], Iterable[Line]], how: Composed, cutter: Cutter, tally: Tally
+    found: Iterable[Line], again: Callable[[], Iterable[Line]], path: Path, how: Composed, cutter: Cutter, tally: Tally
 ) -> Verdict:
     source = how.source
     names_none = source is not None and not how.asked.rewrites and not source.used
@@ -72,6 +74,7 @@ def _examined(
     report.notes += how.notes + tally.notes()
     if names_none and report.requests > 1:
         report.warnings.append(f"the prompt names no column: all {report.requests} requests ask the same")
+    report.require(path if source is None else Path(source.path), rows=source is not None and not how.asked.rewrites)
     return report
 
 
@@ -179,11 +182,16 @@ class _BadRows:
             raise BadInput("; ".join(said), "; ".join(filter(None, steps)), self._problems)
 
 
-def require_space(folder: Path, how: Composed) -> None:
-    """Raises BadInput where the request file will surely not fit."""
-    source = how.source
+def require_place(path: Path, how: Composed) -> None:
+    """Raises BadInput where the request file would lie among the rows, or will surely not fit."""
+    source, folder = how.source, path.parent
     if source is None:
         return
+    if source.holds(path):
+        raise BadInput(
+            f"{safe(path)} would be one of the rows in {safe(source.path)}, or take their place",
+            "write the request file somewhere else",
+        )
     total, size = source.extent()
     requests = min(total, source.limit or total, source.sample or total)
     growth = 1.4 if source.format == "images" else 1.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +15,6 @@ from doubleword.job import begin, record_file
 from doubleword.job.job import Job
 from doubleword.job.next_step import remember
 from doubleword.job.record import Part, Record, Upload
-from doubleword.job.record_file import to_dict
 from doubleword.request_file import check
 from local_server.app import LocalServer
 from support.running import FastClock, run, write_requests
@@ -35,7 +35,7 @@ def job_of(parts: int) -> Job:
 
 def facts(record: Record, part: Part | None) -> Any:
     """All but the other parts: a thread may have learnt something of them since, and not saved it yet."""
-    found: dict[str, Any] = json.loads(json.dumps(to_dict(record)))
+    found: dict[str, Any] = json.loads(json.dumps(asdict(record)))
     for attempt in found["attempts"]:
         attempt["parts"] = [p for p in attempt["parts"] if part is None or p["span"]["sha256"] == part.span.sha256]
     return found
@@ -115,7 +115,7 @@ def test_a_journal_that_was_cut_off_anywhere_gives_what_was_written_whole() -> N
             told(job, part, str(number))
         record, written = RECORD.read_bytes(), JOURNAL.read_bytes()
     assert not JOURNAL.exists(), "folded in when the lock was released"
-    whole = [to_dict(Job.need(Path("r.jsonl")).record)]
+    whole = [asdict(Job.need(Path("r.jsonl")).record)]
     RECORD.write_bytes(record)
     seen = set()
     for size in range(len(written) + 1):
@@ -128,7 +128,7 @@ def test_a_journal_that_was_cut_off_anywhere_gives_what_was_written_whole() -> N
     assert seen == {0, 1, 2, 3, 4}
     with job.locked(CLOCK):  # whoever comes next folds it in with the first thing learnt
         told(job, job.latest.parts[0], "0")
-    assert [to_dict(Job.need(Path("r.jsonl")).record)] == whole
+    assert [asdict(Job.need(Path("r.jsonl")).record)] == whole
 
 
 def test_the_journal_of_another_record_says_nothing() -> None:
@@ -172,7 +172,7 @@ def test_a_line_that_was_half_written_takes_nothing_that_comes_after_it_along(
 @pytest.mark.parametrize("part", [{"attempt": 0, "part": 1}, {"attempt": -1, "part": 1}, {"attempt": 1, "part": 0}])
 def test_a_journal_that_names_no_part_is_a_damaged_record(part: dict[str, int]) -> None:
     job = job_of(2)
-    told_of = part | {"is": json.loads(json.dumps(to_dict(job.record)))["attempts"][0]["parts"][0]}
+    told_of = part | {"is": json.loads(json.dumps(asdict(job.record)))["attempts"][0]["parts"][0]}
     JOURNAL.write_text(
         json.dumps({"record": record_file.hash_of(RECORD.read_bytes())}) + "\n" + json.dumps(told_of) + "\n"
     )

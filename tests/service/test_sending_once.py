@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from doubleword.job.job import Job
-from doubleword.job.record_file import to_dict
 from local_server.app import LocalServer
 from support.crash.child import Child
 from support.jobs import IDS, REQUESTS, RUN_BATCH, SUBMISSIONS, UPLOADS
@@ -65,7 +65,7 @@ def test_what_is_about_to_be_sent_is_on_disk_before_the_server_has_it(
         if moment is not Moment.ARRIVED or request.route not in ("upload", "submit", "delete_file", "batch"):
             return
         seen.append(request.route)
-        (part,) = to_dict(Job.need(Path("r.jsonl")).record)["attempts"][0]["parts"]
+        (part,) = asdict(Job.need(Path("r.jsonl")).record)["attempts"][0]["parts"]
         if request.route == "upload":
             assert part["upload"]["name"].encode() in request.body()
             return

@@ -309,7 +309,7 @@ class Job:
     def _write_whole(self) -> None:
         # Bytes of file names that are no text stand there as escapes. What is foreign was blotted where it came in:
         # a key that is an ordinary word must not damage the record.
-        text = json.dumps(to_dict(self.record), indent=1, ensure_ascii=False)
+        text = json.dumps(self.record, default=to_dict, indent=1, ensure_ascii=False)
         raw = text.encode("utf-8", "backslashreplace")
         with whole_file(self.path, self.request_file()) as file:
             file.write(raw)

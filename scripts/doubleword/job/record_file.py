@@ -12,11 +12,10 @@ that it adds to: beside any other, a newer one or one restored from a backup, it
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -38,46 +37,47 @@ class Damaged(ValueError):
 Read = TypeVar("Read")
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _WORDS |= {dict: "an object", list: "a list", tuple: "a list"}
-_IN_JSON: dict[Any, Any] = {float: (int, float), tuple: list}
-
-
-@cache
-def _fields(kind: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields, by name."""
-    hints = get_type_hints(kind)
-    return {found.name: hints[found.name] for found in dataclasses.fields(kind)}
+_IN_JSON: dict[Any, Any] = {float: (int, float), tuple: list, Any: object}
 
 
 def from_dict(kind: type[Read], value: object, where: str = "") -> Read:
     """`value`, as JSON has it, as a `kind`. Raises Damaged, naming the key."""
-    return _read(kind, value, where)  # type: ignore[no-any-return]
+    return _reader(kind)(value, where)  # type: ignore[no-any-return,arg-type]
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
-    origin = get_origin(kind)
+@cache
+def _reader(kind: Any) -> Callable[[Any, str], Any]:
+    """What makes a `kind` of (value, where): found once for each kind, for a record has thousands of values."""
+    origin, of = get_origin(kind), [_reader(found) for found in get_args(kind) if found is not ...]
     if origin in (Union, types.UnionType):
-        return None if value is None else _read(get_args(kind)[0], value, where)
-    plain = origin or (dict if dataclasses.is_dataclass(kind) else kind)
-    if plain is Any:
-        return value
-    fits = isinstance(value, _IN_JSON.get(plain, plain))
-    if not fits or (isinstance(value, bool) and plain is not bool):
-        raise Damaged(f"{where or 'the record'}: expected {_WORDS[plain]}")
-    if plain in (list, tuple):
-        return plain(_read(get_args(kind)[0], member, f"{where}[{i}]") for i, member in enumerate(value))
-    if plain is dict and origin:
-        return {name: _read(get_args(kind)[1], member, f"{where}.{name}") for name, member in value.items()}
-    if not dataclasses.is_dataclass(kind):
-        return value
-    hints: dict[str, Any] = _fields(kind)  # type: ignore[arg-type]
-    for name in sorted(hints.keys() ^ value.keys()):
-        raise Damaged(f"{where}.{safe(name, 40)}: {'missing' if name in hints else 'unknown'}".lstrip("."))
-    made: Any = kind
-    return made(**{name: _read(hint, value[name], f"{where}.{name}".lstrip(".")) for name, hint in hints.items()})
+        return lambda value, where: None if value is None else of[0](value, where)
+    fields = {name: _reader(hint) for name, hint in _fields(kind).items()}
+    plain = origin or (dict if fields else kind)
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, _IN_JSON.get(plain, plain)) or (isinstance(value, bool) and plain not in (bool, Any)):
+            raise Damaged(f"{where or 'the record'}: expected {_WORDS[plain]}")
+        if fields:
+            for name in sorted(fields.keys() ^ value.keys()):
+                raise Damaged(f"{where}.{safe(name, 40)}: {'missing' if name in fields else 'unknown'}".lstrip("."))
+            return kind(**{name: one(value[name], f"{where}.{name}".lstrip(".")) for name, one in fields.items()})
+        if of and plain is dict:
+            return {name: of[1](member, f"{where}.{name}") for name, member in value.items()}
+        return plain(of[0](member, f"{where}[{i}]") for i, member in enumerate(value)) if of else value
+
+    return read
 
 
-def to_dict(record: Record) -> dict[str, Any]:
-    return dataclasses.asdict(record)
+@cache
+def _fields(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, by name; none of any other kind."""
+    names = getattr(kind, "__dataclass_fields__", ())
+    return {name: get_type_hints(kind)[name] for name in names}
+
+
+def to_dict(value: object) -> dict[str, Any]:
+    """A dataclass with its fields as they are; for `json.dumps`, which asks again for those that hold another."""
+    return {name: getattr(value, name) for name in _fields(type(value))}  # type: ignore[arg-type]
 
 
 def refresh(held: object, read: object) -> bool:
@@ -92,8 +92,7 @@ def refresh(held: object, read: object) -> bool:
             old if place < len(held) and _in_place(old := held[place], new) else new for place, new in enumerate(read)
         ]
         return True
-    for field_of in dataclasses.fields(held):  # type: ignore[arg-type]
-        name = field_of.name
+    for name in _fields(type(held)):  # type: ignore[arg-type]
         old, new = getattr(held, name), getattr(read, name)
         if not _in_place(old, new):
             setattr(held, name, new)
@@ -104,7 +103,7 @@ def _in_place(old: object, new: object) -> bool:
     """Whether `old` stays, made to say what `new` does."""
     if isinstance(old, list) and isinstance(new, list):
         return refresh(old, new)
-    return dataclasses.is_dataclass(old) and type(old) in _CHANGING and refresh(old, new)
+    return type(old) in _CHANGING and refresh(old, new)
 
 
 def require_sound(record: Record) -> None:

@@ -115,7 +115,7 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
         f" at that rate the other {left} would use about {more[0]} and {more[1]}"
     )
     if price is not None and rest_price is not None:
-        say(f"the server's estimate for the trial is {price:.2g} USD by now: about {rest_price:.2g} USD for the rest")
+        say(f"the server's estimate for the trial is {price:.2g} USD now: about {rest_price:.2g} USD for the rest")
     paid = Decimal(shown.facts["cost_usd"] or 0)
     if paid and price and rest_price:
         say(f"the trial cost {paid:.2g} USD: at that rate about {paid * rest_price / price:.2g} USD for the rest")

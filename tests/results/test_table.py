@@ -243,7 +243,7 @@ def test_rows_that_are_not_in_the_job_are_counted_whatever_columns_the_table_has
     assert "no request in this job" not in delivered("--output", "whole.csv", name="whole.jsonl").err
 
 
-def test_a_csv_of_a_workbook_has_the_mark_by_which_excel_knows_utf_8(server: LocalServer) -> None:
+def test_a_csv_of_a_workbook_is_like_any_other_and_how_excel_opens_it_is_said(server: LocalServer) -> None:
     answer_with(server, str.upper)
     book = openpyxl.Workbook()
     for row in (["Straße", "text"], ["für", "a"]):
@@ -251,13 +251,22 @@ def test_a_csv_of_a_workbook_has_the_mark_by_which_excel_knows_utf_8(server: Loc
     book.save("rows.xlsx")
     made(Path("rows.xlsx"))
     ran = delivered("--output", "out.csv")
-    assert Path("out.csv").read_bytes() == "\ufeffStraße,text,answer\nfür,a,A\n".encode()
-    assert "an Excel that has others opens it by Data, From Text/CSV" in ran.err
+    assert Path("out.csv").read_bytes() == "Straße,text,answer\nfür,a,A\n".encode()
+    assert "Excel opens it by Data, From Text/CSV" in ran.err
     assert "Data, From Text/CSV" not in delivered("--output", "out.jsonl").err
-    assert Path("out.jsonl").read_bytes().startswith(b"{")
-    made(Path("out.csv"), name="again.jsonl", prompt="{answer}")  # and a next stage reads it
-    delivered("--output", "again.jsonl.csv", "--answer-column", "second", name="again.jsonl")
-    assert Path("again.jsonl.csv").read_bytes() == "\ufeffStraße,text,answer,second\nfür,a,A,A\n".encode()
+
+
+def test_what_a_model_wrote_in_an_earlier_stage_is_no_formula_in_the_table_of_the_next(server: LocalServer) -> None:
+    answer_with(server, lambda text: "=1+1" if text == "t0" else "fine")
+    made(rows(1))
+    delivered("--output", "out.jsonl")
+    assert json_lines(Path("out.jsonl"))[0]["answer"] == "=1+1"
+    made(Path("out.jsonl"), "{answer}", name="second.jsonl")
+    ran = delivered("--output", "second.csv", "--answer-column", "second", name="second.jsonl")
+    assert Path("second.csv").read_text().splitlines()[1].endswith(",'=1+1,fine")
+    assert "1 cell" in ran.err
+    delivered("--output", "second.csv", "--answer-column", "second", "--no-guard", name="second.jsonl")
+    assert Path("second.csv").read_text().splitlines()[1].endswith(",=1+1,fine")
 
 
 def test_the_jsonl_of_one_stage_is_the_source_of_the_next(server: LocalServer) -> None:

@@ -45,7 +45,7 @@ class _Unheld(Exception):
 
 
 class Cell(Protocol):
-    """A text as a cell of the table. `added`: it comes from the server, and is guarded."""
+    """A text as a cell of the table. `added`: it was no cell of a table before, and is guarded."""
 
     def __call__(self, text: str, added: bool = False) -> str | bytes: ...
 
@@ -64,8 +64,8 @@ def write(table: Table, rows: Rows, path: Path | None, before: Before) -> Writte
         plain = Dialect("utf-8", b"", "", "\n", False)
         return _written(table, path, before, plain, lambda written: _json_lines(table, rows(table), written))
     dialect = _dialect(table)
-    if path is not None and _to_excel(table) and ending == ".csv":
-        say(f"{safe(path)} has commas and decimal points; an Excel that has others opens it by Data, From Text/CSV")
+    if path is not None and ending == ".csv" and table.source is not None and table.source.format == "excel":
+        say(f"{safe(path)} is in UTF-8 with commas and decimal points: Excel opens it by Data, From Text/CSV")
     try:
         return _written(table, path, before, dialect, lambda made: _delimited(table, rows(table), dialect, made))
     except _Unheld:
@@ -182,17 +182,11 @@ def _value(cell: Any) -> Any:
 def _dialect(table: Table) -> Dialect:
     delimiter = "\t" if table.path.suffix.lower() == ".tsv" else ","
     if table.source is None or table.source.format != "csv":
-        mark = MARK if _to_excel(table) else b""  # without it Excel reads UTF-8 as the code page of its country
-        return Dialect("utf-8", mark, delimiter, "\n", False)
+        return Dialect("utf-8", b"", delimiter, "\n", False)
     own = table.source.dialect
     if table.keeps_form:
         return own
     return Dialect(own.encoding, own.mark, delimiter, own.line_end, own.quotes_all)
-
-
-def _to_excel(table: Table) -> bool:
-    """Whether it is likely for Excel: its rows came from a workbook."""
-    return table.source is not None and table.source.format == "excel"
 
 
 def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written) -> Iterator[str | bytes]:
@@ -230,7 +224,9 @@ def _anew(
 ) -> Iterator[str | bytes]:
     delimiter, end = dialect.delimiter, dialect.line_end
     yield _row([cell(column.name) for column in table.columns], delimiter, end)
-    columns = [(_text_of(column, table), column.of != "source") for column in table.columns]
+    # What a model wrote in an earlier stage stands in the cells of a JSONL source, and no table has shown it yet.
+    new = table.source is not None and table.source.format != "csv"
+    columns = [(_text_of(column, table), new or column.of != "source") for column in table.columns]
     for cells, answer, _ in rows:
         if answer is not None:
             yield _row([cell(of(cells, answer), added) for of, added in columns], delimiter, end)

@@ -278,6 +278,7 @@ MALFORMED: dict[str, tuple[str, bytes, bytes]] = {
     "model missing": ("model", line(model="@").replace(b'"model": "@"', b'"y": 1'), line()),
     "model null": ("model", body(model=None), line()),
     "model a number": ("model", body(model=5), line()),
+    "model with a space behind it": ("model", body(model="m "), body(model="m 2")),
     "model empty": ("model", body(model=""), body(model="x")),
     # what is asked
     "messages missing": ("messages", body(messages=None), line()),
@@ -309,6 +310,49 @@ MALFORMED: dict[str, tuple[str, bytes, bytes]] = {
     "input of mixed kinds": ("messages", at("/v1/embeddings", input=["a", 1]), at("/v1/embeddings", input=[[1], [2]])),
     "input of responses a number": ("messages", at("/v1/responses", input=1), at("/v1/responses", input=[turn("hi")])),
     "max_tokens missing where it is needed": ("missing", at("/v1/messages", max_tokens=None), at("/v1/messages")),
+    # The vendor's server takes each of these and answers with an error, or leaves out what is asked (seen there).
+    "a system message in messages": (
+        "messages",
+        at("/v1/messages", messages=[turn("be brief", "system"), turn("hi")]),
+        at("/v1/messages", system="be brief"),
+    ),
+    "a developer message in messages": (
+        "messages",
+        at("/v1/messages", messages=[turn("be brief", "developer"), turn("hi")]),
+        at("/v1/messages", messages=[turn("hi"), turn("ho", "assistant"), turn("hi")]),
+    ),
+    "a system prompt of messages that is a number": (
+        "messages",
+        at("/v1/messages", system=5),
+        at("/v1/messages", system=[{"type": "text", "text": "be brief"}]),
+    ),
+    "an image of chat completions in messages": (
+        "messages",
+        at("/v1/messages", messages=[turn([{"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}])]),
+        at("/v1/messages", messages=[turn([{"type": "image", "source": {"type": "url", "url": "https://x.example"}}])]),
+    ),
+    "a text of responses in messages": (
+        "messages",
+        at("/v1/messages", messages=[turn([{"type": "input_text", "text": "hi"}])]),
+        at("/v1/messages", messages=[turn([{"type": "text", "text": "hi"}])]),
+    ),
+    "an image of messages without its source": (
+        "messages",
+        at("/v1/messages", messages=[turn([{"type": "image", "source": "x"}])]),
+        at("/v1/messages", messages=[turn([{"type": "image", "source": {}}])]),
+    ),
+    "tools of chat completions in messages": (
+        "parameter",
+        at("/v1/messages", tools=[{"type": "function", "function": {"name": "f"}}]),
+        at("/v1/messages", tools=[{"name": "f", "input_schema": {}}]),
+    ),
+    "top_k -1 in messages": ("parameter", at("/v1/messages", top_k=-1), at("/v1/messages", top_k=0)),
+    "an item of responses that asks nothing": ("messages", at("/v1/responses", input=[{}]), at("/v1/responses")),
+    "an item of responses without content": (
+        "messages",
+        at("/v1/responses", input=[{"role": "user"}]),
+        at("/v1/responses", input=[turn("hi"), {"type": "function_call_output", "call_id": "c", "output": "5"}]),
+    ),
     # parameters
     "stream true": ("stream", body(stream=True), body(stream=False)),
     "stream a number": ("stream", body(stream=1), body(stream=None)),
@@ -790,3 +834,24 @@ def test_any_value_of_any_parameter_is_judged_alike_by_both_parsers(
         second = verdict(content, tmp_path)
     assert first.counts == second.counts
     assert first.warnings == second.warnings
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"maxTokens": 5}, "with maxTokens, which no model knows: is max_tokens meant?"),
+        ({"top-p": 1}, "with top-p, which no model knows: is top_p meant?"),
+        ({"service_tier": "flex"}, "with service_tier, which the server takes out of them"),
+        ({"tool_choice": "auto"}, "with tool_choice and without tools, which most models refuse"),
+        ({"top_logprobs": 3}, "with top_logprobs and without logprobs, which most models refuse"),
+        (
+            {"stream_options": {"include_usage": True}},
+            "with stream_options and without stream, which most models refuse",
+        ),
+        ({"tool_choice": "none", "logprobs": True, "top_logprobs": 3, "service_tier": None, "myOwn": 1}, None),
+    ],
+)
+def test_a_parameter_without_effect_is_said(changes: dict[str, Any], said: str | None, tmp_path: Path) -> None:
+    found = verdict(line(max_tokens=5, **changes), tmp_path)
+    assert not found.counts
+    assert found.warnings == ([] if said is None else [f"1 request {said}"])

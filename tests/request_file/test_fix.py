@@ -48,6 +48,25 @@ def test_numbers_written_as_text_are_made_numbers_where_a_text_is_none() -> None
     assert "body.top_p" in said
 
 
+def test_whole_numbers_with_a_point_are_made_whole_where_others_are_wrong() -> None:
+    said, made = mended(chat_line("a", "hi", max_tokens=512.0, temperature=1.0, seed="7.0"))
+    body = json.loads(made)["body"]
+    assert [repr(body[key]) for key in ("max_tokens", "temperature", "seed")] == ["512", "1.0", "7"]
+    assert "fix: line 1: a: body.max_tokens 512.0 made a number, 512" in said
+
+
+def test_files_that_were_joined_mark_and_all_are_mended() -> None:
+    content = chat_line("a", "hi") + "\ufeff" + chat_line("b", "ho") + "\ufeff" + chat_line("a", "hi")
+    Path("r.jsonl").write_text(content)
+    ran = run("create_batch_file", "--check", "r.jsonl")
+    assert "a byte order mark, which cannot be seen (were files joined there?)" in ran.err
+    assert "--fix" in ran.err.partition("next: ")[2]
+    said, made = mended(content)
+    assert [json.loads(line)["custom_id"] for line in made.splitlines()] == ["a", "b"]
+    assert "fix: line 2: byte order mark removed" in said
+    assert "fix: line 3: a: removed, identical to line 1" in said
+
+
 def test_who_made_the_file_is_to_be_told_of_a_request_that_was_removed() -> None:
     said, _ = mended(chat_line("a", "hi") + chat_line("a", "hi"))
     assert "fix: tell whoever made the file what was removed: perhaps another request was meant" in said
@@ -131,6 +150,7 @@ REQUESTS = [json.loads(chat_line(custom_id, "hi")) for custom_id in "ab"]
         json.dumps(REQUESTS),
         json.dumps(REQUESTS, indent=1),
         "\n".join(json.dumps(request, indent=2) for request in REQUESTS),
+        ",\n".join(json.dumps(request) for request in REQUESTS),
     ],
 )
 def test_requests_that_are_not_one_a_line_are_made_so_by_the_next_command(content: str) -> None:
@@ -148,6 +168,11 @@ def test_requests_that_are_not_one_a_line_are_made_so_by_the_next_command(conten
         (gzip.compress(b"{}", mtime=0), "compressed (gzip)", "gunzip < r.jsonl > plain-r.jsonl"),
         (b"PAR1....", "a Parquet file", "--input"),
         (b"%PDF-1.7", "a PDF", "pdftotext"),
+        (
+            b"<!DOCTYPE html>\n<title>Sign in</title>\n",
+            "is a web page (is it a sign-in or an error?)",
+            "fetch the file again",
+        ),
         (chat_line("a", "x").encode("utf-16-le"), "UTF-16-LE without a mark", "iconv -f utf-16-le"),
     ],
 )

@@ -51,6 +51,68 @@ def notes(source: Source, tally: Tally | None = None) -> list[str]:
 # --- what is no text is never read as one ----------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said", "way"),
+    [
+        ("a.csv", "<!DOCTYPE html>\n<html><title>Sign in</title></html>\n", "a web page (is it a sign-in", "fetch"),
+        ("a.txt", "\n <HTML>\n<p>502 Bad Gateway</p></HTML>\n", "a web page (is it a sign-in", "--format lines"),
+        ("a.jsonl", "<html></html>\n", "a web page", "fetch"),
+        ("a.xls", "<html><table><tr><td>id</td></tr></table></html>", "a web page", "spreadsheet program"),
+        ("a.xlsx", '<?xml version="1.0"?>\n<Workbook/>', "is XML, no rows", "spreadsheet program"),
+        ("a.npy", b"\x93NUMPY\x01\x00", "a NumPy array", "pandas"),
+        ("a.csv", b"\x80\x04\x95\x0e\0\0", "a pickle of Python's", "pandas"),
+        ("a.arrow", b"\xff\xff\xff\xff\x10\0\0\0", "an Arrow stream", "pyarrow"),
+        ("a.dta", b"<stata_dta>\0\0\0\0\0", "is no text (by its bytes)", "export it as CSV"),
+        ("a.csv", "| id | text |\n|---|:-:|\n| 1 | a |\n", "a table in Markdown", "sed -e 2d"),
+    ],
+)
+def test_what_is_neither_rows_nor_lines_is_refused_with_a_way_on(
+    name: str, content: bytes | str, said: str, way: str
+) -> None:
+    failure = refusal(name, content)
+    assert said in failure.what
+    assert way in failure.next_step
+
+
+def test_the_way_on_from_a_markdown_table_and_from_escaped_quotes_leads_to_the_rows() -> None:
+    for name, content, expected in [
+        ("m.csv", "| id | text |\n|---|:-:|\n| 1 | a b |\n", {"id": "1", "text": "a b"}),
+        ("q.csv", 'id,text\n1,"he said \\"hi\\", twice"\n', {"id": "1", "text": 'he said "hi", twice'}),
+    ]:
+        way = refusal(name, content).next_step
+        subprocess.run(["bash", "-c", way[way.index("sed ") :]], check=True)
+        assert [row.cells for row in describe(Path("rows.csv")).read()] == [expected]
+
+
+def test_a_web_page_may_be_read_as_lines_where_that_is_said() -> None:
+    assert cells("a.txt", "<html>\n</html>\n", form="lines") == [{"text": "<html>"}, {"text": "</html>"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "way"),
+    [
+        ("d/*.txt", "--input d --match '*.txt'"),
+        ("https://a.example/a.csv", "curl -fL -o rows.csv https://a.example/a.csv"),
+        ("none.csv", "check the path"),
+    ],
+)
+def test_a_source_that_is_not_there_may_be_a_pattern_or_an_address(path: str, way: str) -> None:
+    Path("d").mkdir()
+    with pytest.raises(BadInput) as failure:
+        describe(Path(path))
+    assert way in failure.value.next_step
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+@pytest.mark.parametrize(
+    "content", ['{"id": 1, "text": "a"}\n{"id": 2, "text": "b"}\n', '[{"id": 1, "text": "a"},\n{"id": 2, "text": "b"}]']
+)
+def test_json_that_is_called_a_table_is_json_and_that_is_said(name: str, content: str) -> None:
+    tally = Tally()
+    assert [row.cells["text"] for row in describe(write(name, content), tally=tally).read()] == ["a", "b"]
+    assert "the file is read as JSON" in tally.notes()[0]
+
+
 def office(*names: str) -> bytes:
     path = Path("made.zip")
     with zipfile.ZipFile(path, "w") as archive:
@@ -932,3 +994,39 @@ def test_parquet_times_that_cannot_be_written_are_numbers_and_those_of_unknown_z
     assert text(row["zone"]).startswith("2024-01-05T12:00:00")
     assert text(row["zone"]).endswith("Z")
     assert text(row["fine"]) == "2024-01-05T12:00:00.000000001Z"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"t": "a"}\n\ufeff{"t": "b"}\n'),
+        ("a.json", '[{"t": "a"}]\n\ufeff[{"t": "b"}]\n'),
+        ("a.jsonl", '\x1e{"t": "a"}\n\x1e{"t": "b"}\n'),
+        ("a.json", '{"t": "a"},\n{"t": "b"}\n'),
+        ("a.csv", "t,u\na,1\n\ufeffb,2\n"),
+        ("a.txt", "a\n\ufeffb\n"),
+    ],
+)
+def test_files_that_were_joined_are_read_through(name: str, content: str) -> None:
+    assert [row.get("t", row.get("text")) for row in cells(name, content)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "way"),
+    [
+        ("a.jsonl", "id,text\n1,a\n", "--format csv"),
+        ("a.json", "id,text\n1,a\n", "--format csv"),
+        ("a.jsonl", "{'text': 'a'}\n", "json.dumps"),
+        ("a.jsonl", '{"text": None}\n', "JSON has null"),
+        ("a.jsonl", '{"text":"a"},\n{"text":"b"},\n', "--format json"),
+        ("a.jsonl", '{"text":"a"}\n{"text":"b', "cut off"),
+        ("a.json", '{"meta": {"n": 2}, "data": [{"t": 1}]}', """jq -c '.["data"][]' """),
+        ("a.json", '{"data": {"errors": [{"m": 1}], "items": [{"t": 1}, {"t": 2}]}}', """'.["data"]["items"][]'"""),
+    ],
+)
+def test_json_that_is_none_says_what_it_may_be(name: str, content: str, way: str) -> None:
+    assert way in refusal(name, content).next_step
+
+
+def test_one_object_with_a_list_deep_within_is_a_row() -> None:
+    assert cells("a.json", '{"id": 1, "order": {"lines": [{"n": 2}]}}')[0]["id"] == 1

@@ -93,6 +93,7 @@ class _Check:
         except Unreadable as error:
             self.found(number, "line", error.kind, error.value, error.expected)
             self.report.rows += error.kind == "json" and b'"custom_id"' not in raw
+            self.report.mendable |= raw.startswith(BOM)
             return None
         self.report.rows += isinstance(request, dict) and _KEYS.isdisjoint(request)
         self.report.mendable |= isinstance(request, dict) and type(request.get("custom_id")) is int
@@ -101,7 +102,7 @@ class _Check:
             self.unwise[what] += 1
         for problem in problems:
             self.found(number, *problem)
-        self.report.mendable |= bool(problems and rules.numbers_as_text(request))
+        self.report.mendable |= bool(problems and rules.numbers_meant(request))
         custom_id = request.get("custom_id") if isinstance(request, dict) else None
         if not problems:
             expected = expected_of(request["body"])

@@ -19,9 +19,9 @@ from ..rows.file_kind import Form, encoding_of
 from ..rows.text_file import WIDE
 from ..rows.text_file import lines as text_lines
 from .line_json import Unreadable, parse
-from .lines import Line, custom_id_of, lines
+from .lines import BOM, Line, custom_id_of, lines
 from .repeats import Repeats
-from .rules import numbers_as_text
+from .rules import numbers_meant
 from .verdict import require_request_file
 
 _WHAT = {
@@ -32,7 +32,7 @@ _WHAT = {
     "newline": "newline added at the end",
     "same": "identical duplicate lines removed",
     "number": "custom_id that was a whole number made text",
-    "text": "number that was written as text made a number",
+    "text": "number in another form (as text, with .0) made the number that is right there",
 }
 SHOWN = 20  # changes of a kind that are named
 
@@ -93,7 +93,7 @@ def mend(path: Path, out: Path) -> Mended:
         done.changes.append(f"all lines: {encoding.upper()} made UTF-8")
     repeats = Repeats()
     for line in _lines(path, encoding):
-        repeats.add(line.raw.strip())
+        repeats.add(_bare(line.raw))
     suspects, seen = repeats.suspects(), dict[bytes, int]()
     with whole_file(out, path) as file, Progress("fix", state_of(path)[0], "B") as progress:
         for line in _lines(path, encoding):
@@ -132,11 +132,15 @@ def _lines(path: Path, encoding: str | None) -> Iterator[Line]:
         start += len(raw)
 
 
+def _bare(raw: bytes) -> bytes:
+    return raw.removeprefix(BOM).strip(b" \t\r\n")
+
+
 def _plain(line: Line, done: Mended) -> bytes:
     """The line without what only surrounds it: empty for a blank one."""
-    if line.number == 1 and line.start > 0:
+    text = _bare(line.raw)
+    if (line.number == 1 and line.start > 0) or line.raw.startswith(BOM):  # of a file that was joined to another, too
         done.note("bom", line, "byte order mark removed")
-    text = line.raw.strip(b" \t\r\n")
     if not text:
         done.note("blank", line, "blank, removed")
         return text
@@ -160,9 +164,10 @@ def _with_types(raw: bytes, line: Line, done: Mended) -> bytes:
     if type(request.get("custom_id")) is int:
         changed["custom_id"] = custom_id = str(request["custom_id"])
         done.note("number", line, f'custom_id {custom_id} made text, "{custom_id}"')
-    numbers = numbers_as_text(request)
+    numbers = numbers_meant(request)
     for key, value in numbers.items():
-        done.note("text", line, f'{safe(request.get("custom_id"), 64)}: body.{key} "{value}" made a number, {value}')
+        was = f"body.{key} {json.dumps(request['body'][key])}"
+        done.note("text", line, f"{safe(request.get('custom_id'), 64)}: {was} made a number, {value}")
     if numbers:
         changed["body"] = request["body"] | numbers
     return json.dumps(request | changed, ensure_ascii=False).encode() if changed else raw

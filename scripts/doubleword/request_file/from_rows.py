@@ -13,6 +13,7 @@ from ..base.console import Progress
 from ..base.failures import BadInput
 from ..base.problem import Problem
 from ..base.text import NO_TEXT, plural, safe
+from ..rows.cell_to_text import text
 from ..rows.left_out import Tally
 from ..rows.source import Row, Source
 from .body import Composed
@@ -145,8 +146,9 @@ class _BadRows:
 
     def no_text(self, row: Row) -> None:
         """A cell with half of a surrogate pair: of a file name, bytes that are no UTF-8."""
-        found = next((n for n, cell in row.cells.items() if isinstance(cell, str) and NO_TEXT.search(cell)), "row")
-        value = repr(row.cells.get(found, "it"))
+        texts = {name: text(cell) for name, cell in row.cells.items() if isinstance(cell, (str, dict, list))}
+        found = next((name for name, written in texts.items() if NO_TEXT.search(written)), "row")
+        value = repr(texts.get(found, row.custom_id))
         if found == "file" and self._source is not None and self._source.is_folder:
             step = "rename the file, or leave {file} out of prompt and ids"
             what = "its name is not UTF-8, and cannot be sent"

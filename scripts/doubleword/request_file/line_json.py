@@ -88,6 +88,8 @@ def parse(raw: bytes) -> Any:
         raise Unreadable("depth", "more levels", f"at most {DEPTH} levels of brackets") from None
     except json.JSONDecodeError as error:
         there = text[error.pos : error.pos + 20].strip() or "the end of the line"
+        if there[0] == "\ufeff":
+            there = "a byte order mark, which cannot be seen (were files joined there?)"
         expected = f"one JSON object on each line ({error.msg} at column {error.pos + 1})"
         raise Unreadable("json", there, expected) from None
     return value

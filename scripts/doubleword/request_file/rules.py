@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ..base.text import safe
+
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
 ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
@@ -75,21 +77,39 @@ _PARAMETERS: dict[str, Rule] = {
     "parallel_tool_calls": (lambda v: v.__class__ is bool, "true or false"),
 }
 
+# What is refused by most models without its partner.
+_PARTNERS = {"tool_choice": "tools", "top_logprobs": "logprobs", "stream_options": "stream"}
+_TAKEN_OUT = frozenset(("priority", "service_tier", "background"))  # by the server, from each body
+
 _DIGITS = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
 
 
-def numbers_as_text(request: Any) -> dict[str, int | float]:
-    """The parameters of a request that are a number written as text, where a number is right and a text is not."""
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+_KNOWN = {_bare(name): name for name in (*_PARAMETERS, "reasoning_effort")}
+
+
+def _digits(value: Any) -> bool:
+    return isinstance(value, str) and _DIGITS.fullmatch(value) is not None
+
+
+def numbers_meant(request: Any) -> dict[str, int | float]:
+    """The parameters of a request that are a number in another form than the one that is right there: written as text,
+    or a whole number with `.0`, as data frames write it."""
     body = request.get("body") if request.__class__ is dict else None
     found: dict[str, int | float] = {}
     if not isinstance(body, dict):
         return found
     for key, value in body.items():
         fits, _ = _PARAMETERS.get(key, (None, ""))
-        if fits and value.__class__ is str and not fits(value) and _DIGITS.fullmatch(value):
-            number = float(value) if "." in value else int(value)
-            if fits(number):
-                found[key] = number
+        if not fits or fits(value) or not (isinstance(value, float) or _digits(value)):
+            continue
+        number = int(value) if isinstance(value, str) and "." not in value else float(value)
+        number = int(number) if number == int(number) else number
+        if fits(number):
+            found[key] = number
     return found
 
 
@@ -131,34 +151,49 @@ def _reasoning(body: dict[str, Any], url: str, found: Found) -> None:
         found(where, "reasoning", effort, "one of " + ", ".join(_EFFORTS))
 
 
-def _parts(content: list[Any], where: str, found: Found) -> None:
+# Parts of the other endpoints, which /v1/messages leaves out without a word: what they ask is lost.
+_NOT_IN_MESSAGES = {"image_url": "image", "input_image": "image", "input_text": "text", "output_text": "text"}
+
+
+def _parts(content: list[Any], where: str, url: str, found: Found) -> None:
     if not content:
         found(where, "messages", content, "text, or a list of at least one part")
     for index, part in enumerate(content):
-        kind = part.get("type") if part.__class__ is dict else None
-        if kind.__class__ is not str:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if not isinstance(kind, str):
             found(f"{where}[{index}]", "messages", part, "an object with a type")
+        elif url == MESSAGES and kind in _NOT_IN_MESSAGES:
+            found(f"{where}[{index}].type", "messages", kind, f"{_NOT_IN_MESSAGES[kind]}, as {MESSAGES} calls it")
+        elif url == MESSAGES and kind == "image" and part.get("source").__class__ is not dict:
+            found(f"{where}[{index}].source", "messages", part.get("source"), "an object")
         elif kind == "text" and part.get("text").__class__ is not str:
             found(f"{where}[{index}].text", "messages", part.get("text"), "text")
         elif kind == "image_url":
-            url = part.get("image_url")
-            url = url.get("url") if url.__class__ is dict else url
-            if url.__class__ is not str or not url.startswith(("data:", "https://", "http://")):
-                found(f"{where}[{index}].image_url.url", "messages", url, "a web address or a data: address")
+            address = part.get("image_url")
+            address = address.get("url") if isinstance(address, dict) else address
+            if not isinstance(address, str) or not address.startswith(("data:", "https://", "http://")):
+                found(f"{where}[{index}].image_url.url", "messages", address, "a web address or a data: address")
+
+
+_ROLES: dict[str, tuple[str, ...]] = {
+    CHAT: ("user", "assistant", "system", "developer", "tool", "function"),
+    MESSAGES: ("user", "assistant"),
+}
 
 
 def messages(messages: Any, url: str, found: Found, unwise: Unwise) -> None:
     if not _some(messages, dict):
         found("body.messages", "messages", messages, "a list of at least one message, each an object")
         return
-    roles = ("user", "assistant", "system", *(("developer", "tool", "function") if url == CHAT else ()))
+    roles = _ROLES.get(url, ("user", "assistant", "system"))
     for index, message in enumerate(messages):
         role, content = message.get("role"), message.get("content")
         where = f"body.messages[{index}]"
         if role not in roles:
-            found(f"{where}.role", "messages", role, "one of " + ", ".join(roles))
+            instead = "; what the system says stands in body.system" if url == MESSAGES and role == "system" else ""
+            found(f"{where}.role", "messages", role, f"one of {', '.join(roles)}{instead}")
         if content.__class__ is list:
-            _parts(content, f"{where}.content", found)
+            _parts(content, f"{where}.content", url, found)
         elif content.__class__ is not str:
             calls = role == "assistant" and (message.get("tool_calls") or message.get("function_call"))
             if content is not None or not calls:
@@ -178,15 +213,47 @@ def parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> 
         rule = _PARAMETERS.get(key)
         if rule is not None and value is not None and not rule[0](value):
             found(f"body.{key}", "stream" if key == "stream" else "parameter", value, rule[1])
-    for key in MANY_ANSWERS:
-        if body.get(key).__class__ is int and body[key] > 1:
-            unwise(f"with {key} over 1: all answers are paid for, and only the first is taken")
+        elif value is not None:
+            _without_effect(key, body, unwise)
     if not _STEERS_REASONING.isdisjoint(body):
         _reasoning(body, url, found)
-    if url == MESSAGES and body.get("max_tokens") is None:
-        found("body.max_tokens", "missing", None, f"an integer of at least 1; {MESSAGES} needs it")
+    if url == MESSAGES:
+        _of_messages(body, found)
     if url in _LENGTH and all(body.get(key) is None for key in _LENGTH[url]):
         unwise(f"without {_LENGTH[url][0]}: nothing bounds the length, and so the cost, of an answer")
+
+
+def _without_effect(key: str, body: dict[str, Any], unwise: Unwise) -> None:
+    value = body[key]
+    if _KNOWN.get(_bare(key), key) != key:
+        unwise(f"with {safe(key, 40)}, which no model knows: is {_KNOWN[_bare(key)]} meant?")
+    elif key in _TAKEN_OUT:
+        unwise(f"with {key}, which the server takes out of them")
+    elif key in _PARTNERS and value != "none" and not body.get(_PARTNERS[key]):
+        unwise(f"with {key} and without {_PARTNERS[key]}, which most models refuse")
+    elif key in MANY_ANSWERS and value.__class__ is int and value > 1:
+        unwise(f"with {key} over 1: all answers are paid for, and only the first is taken")
+
+
+def _of_messages(body: dict[str, Any], found: Found) -> None:
+    """What /v1/messages has otherwise: a request that breaks it comes back as an error."""
+    if body.get("max_tokens") is None:
+        found("body.max_tokens", "missing", None, f"an integer of at least 1; {MESSAGES} needs it")
+    system, tools, top_k = body.get("system"), body.get("tools"), body.get("top_k")
+    if system is not None and system.__class__ is not str and not _some(system, dict):
+        found("body.system", "messages", system, "text or a list of text parts")
+    if isinstance(tools, list) and not all(
+        isinstance(tool.get("name"), str) for tool in tools if isinstance(tool, dict)
+    ):
+        found("body.tools", "parameter", tools, f"tools with name and input_schema, as {MESSAGES} has them")
+    if top_k == -1:
+        found("body.top_k", "parameter", top_k, "an integer of at least 0")
+
+
+def _item(item: Any) -> bool:
+    """Whether something is asked in an item of responses: others are left out without a word."""
+    content = item.get("content")
+    return item.get("type", "message") != "message" or content.__class__ is str or _some(content, dict)
 
 
 def _subject(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> None:
@@ -200,6 +267,8 @@ def _subject(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> No
         found(f"body.{key}", "messages", value, "text or a list of " + ("items" if url == RESPONSES else "texts"))
     elif value == "":
         unwise(f"with an empty {key}")
+    elif url == RESPONSES and value.__class__ is list and not all(map(_item, value)):
+        found("body.input", "messages", value, "items with content that is text or a list of parts")
     elif url != RESPONSES and isinstance(value, list) and len(value) > 1 and not _some(value, int):
         unwise(f"with several texts as {key}: all answers are paid for, and only the first is taken")
 
@@ -209,8 +278,8 @@ def _body(body: Any, url: str, size: int, found: Found, unwise: Unwise) -> None:
         found("body", "body", body, "an object with model and what it is asked")
         return
     model = body.get("model")
-    if model.__class__ is not str or not model.strip():
-        found("body.model", "model", model, "the name of a model")
+    if model.__class__ is not str or not model or model != model.strip():
+        found("body.model", "model", model, "the name of a model, without spaces around it")
     if url:
         parameters(body, url, found, unwise)
         _subject(body, url, found, unwise)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from ..base.files import LINE_BYTES
+from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
 from ..base.text import safe
 from .file_kind import Form
 from .left_out import Tally
@@ -74,19 +76,23 @@ def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> 
                 line = reader.line_num + 1
             whole = True
         except csv.Error as error:  # it goes on with the next line
-            bad.add(line, *_wrong_quotes(str(error)))
+            bad.add(line, *_wrong_quotes(str(error), form))
             held.clear()
             line = reader.line_num + 1
     bad.require_none()
 
 
-def _wrong_quotes(error: str) -> tuple[str, str]:
+def _wrong_quotes(error: str, form: Form) -> tuple[str, str]:
     """What is wrong, and the next step."""
     if "new-line" in error:
         return "a carriage return alone stands there, unquoted", "end all lines alike, or quote that cell"
     if "unexpected end" in error:
         return f"{safe(error)}: a quote that opens there is never closed", "close it, or double it"
-    return f"the quotes there are wrong ({safe(error)})", "mend the quotes there"
+    with open_regular(Path(form.path)) as file:
+        escaped = b'\\"' in file.read(BLOCK_BYTES)
+    way = """a quote within quotes is written twice in CSV, not \\": sed 's/\\\\"/""/g' """
+    way += f"{shlex.quote(safe(form.path))} > rows.csv"
+    return f"the quotes there are wrong ({safe(error)})", way if escaped else "mend the quotes there"
 
 
 def _judge_swallowed(line: int, cells: list[str], delimiter: str, tally: Tally) -> None:

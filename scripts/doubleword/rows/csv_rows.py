@@ -29,8 +29,10 @@ def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str,
     at, headers, width = _header(form, found, tally)
     header = [*headers, *[""] * (width - len(headers))]
     for line, cells, raw in found:
+        if cells and cells[0][:1] == "\ufeff":  # the mark of a file that was joined there
+            cells[0] = cells[0][1:]
         if len(cells) == width:
-            if cells[-1] == header[-1] and cells[1:] == header[1:] and cells[0].lstrip("\ufeff") == header[0]:
+            if cells[-1] == header[-1] and cells == header:
                 tally.doubt("a row is the header once more; were files joined there?", line)
             if len(headers) < width and any(cells[len(headers) :]):
                 bad.add(line, *_no_header(len(headers), cells))

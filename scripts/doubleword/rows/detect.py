@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import glob
 import re
+import shlex
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +15,7 @@ from ..base.files import open_regular
 from ..base.json_text import NotJson, read_json
 from ..base.text import safe
 from .excel_rows import sheet_of
-from .file_kind import Form, encoding_of, kind_of, not_text
+from .file_kind import Form, encoding_of, kind_of, markup, not_text, what_nul_means
 from .headers import folded
 from .left_out import Tally
 from .readers import FORMATS
@@ -50,6 +52,8 @@ def form_of(
         return known
     _require(match is None and not recursive, "--match" if match else "--recursive", path, "a file")
     _require(form not in ("texts", "images"), f"--format {form}", path, "a file")
+    if not path.exists():
+        raise _no_source(path)
     with open_regular(path) as file:
         start = file.read(SAMPLE_BYTES)
     known = replace(known, format=_format(path, form, start))
@@ -59,6 +63,18 @@ def form_of(
     if known.format in _BINARY:
         return replace(known, sheet=sheet_of(path, sheet)) if known.format == "excel" else known
     return _of_text(known, start, form, delimiter, encoding, tally)
+
+
+def _no_source(path: Path) -> BadInput:
+    """What is to be said where no source lies: some name several files, or one that lies elsewhere."""
+    way = "check the path"
+    if glob.has_magic(path.name) and path.parent.is_dir():
+        way = f"--input {shlex.quote(safe(path.parent))} --match {shlex.quote(safe(path.name))}"
+    if re.match(r"[a-z][a-z0-9+]+:/", str(path)):
+        way = (
+            f"fetch it first: curl -fL -o rows{safe(path.suffix, 9)} {shlex.quote(safe(path).replace(':/', '://', 1))}"
+        )
+    return BadInput(f"there is no file {safe(path)}", way)
 
 
 def _require(fits: bool, flag: str, path: Path, is_a: str) -> None:
@@ -74,6 +90,11 @@ def _format(path: Path, form: str | None, start: bytes) -> str:
             raise not_text(path, kind)
         return kind.kind
     named = form or FORMATS.get(path.suffix.lower())
+    page = markup(path, start) if form in (None, *_BINARY) else None
+    if page is not None:
+        raise page
+    if named is None and b"\0" in start and encoding_of(start) is None:
+        raise BadInput(f"{safe(path)} is no text (by its bytes)", what_nul_means(start))
     if named is None:
         raise WrongUsage(
             f"cannot tell the format of {safe(path)} by its name", "say --format csv, tsv, jsonl, json or lines"
@@ -102,6 +123,10 @@ def _of_text(
         _require(delimiter is None, "--delimiter", Path(known.path), known.format)
         return known
     chosen, others = _sniffed(text, delimiter, "\t" if known.format == "tsv" else ",")
+    if chosen == "|" and re.match(r".*[\r\n]+[ |:-]*-[ |:-]*[\r\n]", text):
+        take = r"sed -e 2d -e 's/^ *| *//' -e 's/ *| *$//' -e 's/ *| */|/g'"
+        way = f"make a table of it: {take} {shlex.quote(safe(known.path))} > rows.csv"
+        raise BadInput(f"{safe(known.path)} is a table in Markdown: its line 2 is no row", way)
     for other in others:
         tally.doubt(f"cells are taken to be divided by {chosen!r}; {other!r} would fit as well (--delimiter)", "line 1")
     apart = re.search(f' *{re.escape(chosen)} +"[^"{re.escape(chosen)}\r\n]', text)
@@ -126,9 +151,13 @@ def _by_mark(marked: str, encoding: str | None, tally: Tally) -> str:
 def _by_text(named: str, text: str, tally: Tally) -> str:
     """The format of a text whose name says `named`: arrays, lines of objects and tables with tabs show it."""
     first = text.lstrip()[:1]
+    start = text.lstrip().partition("\n")[0]
+    if named in ("csv", "tsv") and (_is_object(start) or re.match(r"\[\s*\{", text.lstrip())):
+        tally.doubt("the file is read as JSON, which it is by its first line; --format csv for a table", "line 1")
+        return "json" if first == "[" else "jsonl"
     if named == "jsonl" and first == "[":
         return "json"
-    if named == "json" and first == "{" and _is_object(text.lstrip().partition("\n")[0]):
+    if named == "json" and first == "{" and _is_object(start):
         return "jsonl" if text.lstrip().partition("\n")[2].lstrip()[:1] == "{" else named
     return _of_lines(text, tally) if named == "lines" else named
 

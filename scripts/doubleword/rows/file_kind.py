@@ -71,6 +71,7 @@ def _other(name: str, way: str) -> Kind:
 
 _CONVERT_IMAGE = "convert it: magick FILE FILE.png"
 _OFFICE = "save it as .xlsx or .csv, or for a document: pandoc FILE -o FILE.txt"
+_FRAME = "write it as Parquet or CSV with pandas"
 _SIGNS = (
     (b"PAR1", Kind("parquet", "a Parquet file", "--format parquet")),
     (b"\xd0\xcf\x11\xe0", _other("an Office file of the old kind, or a protected one", _OFFICE)),
@@ -87,6 +88,12 @@ _SIGNS = (
     (b"Rar!\x1a\x07", _other("an archive (rar)", "unrar x FILE")),
     (b"SQLite format 3\x00", _other("an SQLite database", "sqlite3 -csv -header FILE 'select * from …' > rows.csv")),
     (b"ARROW1\x00", _other("an Arrow file", "write it as Parquet with pyarrow")),
+    (b"\xff\xff\xff\xff", _other("an Arrow stream", "write it as Parquet with pyarrow")),
+    (b"FEA1", _other("a Feather file", "write it as Parquet with pyarrow")),
+    (b"\x93NUMPY", _other("a NumPy array", _FRAME)),
+    (b"\x89HDF", _other("an HDF5 file", _FRAME)),
+    (b"\x80\x04\x95", _other("a pickle of Python's", _FRAME)),
+    (b"\x80\x05\x95", _other("a pickle of Python's", _FRAME)),
     (b"Obj\x01", _other("an Avro file", "write it as JSONL or Parquet")),
     (b"ORC", _other("an ORC file", "write it as Parquet with pyarrow")),
     (b"II*\x00", _other("a TIFF picture", _CONVERT_IMAGE)),
@@ -99,7 +106,7 @@ _SIGNS = (
     (b"RIFF", _other("a sound or video file", "transcribe it first")),
     (b"\x7fELF", _other("a program", "name the rows")),
 )
-_TEXT_LIKE = {b"BZh", b"ORC", b"ID3", b"LZIP", b"RIFF", b"8BPS", b"OggS", b"fLaC"}
+_TEXT_LIKE = {b"BZh", b"ORC", b"ID3", b"LZIP", b"RIFF", b"8BPS", b"OggS", b"fLaC", b"FEA1"}
 
 
 def kind_of(start: bytes) -> Kind | None:
@@ -137,6 +144,8 @@ def _archive(start: bytes) -> Kind:
         return _other("an OpenDocument table", "save it as .xlsx or .csv")
     if b"mimetypeapplication/vnd.oasis" in start or b"mimetypeapplication/epub" in start:
         return _other("an OpenDocument file or a book", "pandoc FILE -o FILE.txt")
+    if b".iwa" in start:
+        return _other("a file of Numbers, Pages or Keynote", "export it as CSV, .xlsx or text")
     if b"word/" in start:
         return _other("a Word document", "pandoc FILE -o FILE.txt")
     if b"ppt/" in start:
@@ -144,6 +153,19 @@ def _archive(start: bytes) -> Kind:
     if b"xl/" in start or b"[Content_Types].xml" in start or b"_rels/.rels" in start or b"docProps/" in start:
         return Kind("excel", "an Excel workbook", "--format excel")
     return _other("an archive (zip)", "unzip FILE")
+
+
+def markup(path: Path | str, start: bytes) -> BadInput | None:
+    """What is to be said of a web page or other XML where rows or requests are expected: a sign-in or an error often
+    comes in place of what was asked for, and some programs call a page with a table in it .xls."""
+    found = re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:(!doctype html|html\b)|\?xml\b)", start, re.IGNORECASE)
+    if found is None:
+        return None
+    what = "a web page (is it a sign-in or an error?)" if found[1] else "XML"
+    way = (
+        "fetch the file again; a table in it: open it in a spreadsheet program, save it as .csv; its lines as they are"
+    )
+    return BadInput(f"{safe(path)} is {what}, no rows", f"{way}: --format lines")
 
 
 def encoding_of(start: bytes) -> str | None:

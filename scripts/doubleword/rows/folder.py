@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -149,6 +150,9 @@ def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]]) -> BadInput
             way = f"make {kind} of them first, for each FILE: {found.way}"
             if found.kind in ("parquet", "excel"):
                 way = "name one of its files"
+            if found.kind == "parquet" and len(left_out) > 1:
+                joined = f"p.write_table(p.read_table({str(folder)!r}), 'rows.parquet')"
+                way += f"; of all one: python3 -c {shlex.quote(f'import pyarrow.parquet as p; {joined}')}"
             if found.kind == "image":
                 way = "--format images"
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from decimal import Decimal
@@ -49,6 +50,22 @@ def _why(error: ValueError | RecursionError) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
+_BEFORE = "\ufeff\x1e"  # before an object: the mark of a file that was joined, and what JSON sequences have
+
+
+def _way(written: str, why: str = "") -> str:
+    """The next step for a line that is no JSON."""
+    if written[:1] not in "{[":
+        return "mend that line; rows of a table: --format csv; plain texts: --format lines"
+    if re.match(r"\{\s*'", written):
+        return "that is Python's own form: write it with json.dumps"
+    if re.search(r":\s*-?(None|True|False|Infinity|undefined)\b", written):
+        return "mend that line: JSON has null, true and false"
+    if "Extra data" in why or written.endswith(("{", ",", "[")):
+        return "mend that line; objects over several lines, with commas between them, or in an array: --format json"
+    return "mend that line; is the file cut off there?" if "Unterminated" in why else "mend that line"
+
+
 def json_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, object) of every line that is not blank."""
     bad = BadLines(form.path)
@@ -57,10 +74,9 @@ def json_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]
             tally.leave_out("blank line", number)
             continue
         try:
-            cells = _DECODER.decode(written)
+            cells = _DECODER.decode(written.lstrip(_BEFORE))
         except (ValueError, RecursionError) as error:
-            way = "mend that line; objects over several lines, or in an array: --format json"
-            bad.add(number, f"not JSON: {safe(_why(error))}", way)
+            bad.add(number, f"not JSON: {safe(_why(error))}", _way(written.strip(), str(error)))
             continue
         if isinstance(cells, dict):
             yield number, cells
@@ -78,6 +94,18 @@ def json_arrays(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]
             yield from _Objects(form, file).all()
     except UnicodeError:
         raise undecodable(form.path, form.encoding) from None
+
+
+_BETWEEN = frozenset(" \t\r\n" + _BEFORE)
+
+
+def _lists(cells: dict[str, Any], levels: int) -> Iterator[tuple[int, list[str]]]:
+    """(length, the keys that lead there) of every list of objects within an object, so many levels of objects deep."""
+    for key, inner in cells.items():
+        if isinstance(inner, list) and inner and all(isinstance(member, dict) for member in inner):
+            yield len(inner), [key]
+        elif isinstance(inner, dict) and levels > 1:
+            yield from ((length, [key, *keys]) for length, keys in _lists(inner, levels - 1))
 
 
 class _Objects:
@@ -98,21 +126,25 @@ class _Objects:
             elif character == "{":
                 line, cells = self._object()
                 if alone and self._next() is None:
-                    self._judge(cells)
+                    self._judge(line, cells)
                 yield line, cells
+                if self._next() == ",":  # what stood in an array, without its brackets
+                    self._position += 1
             else:
-                raise self._wrong(f"{character!r} where a JSON array of objects was expected")
+                raise self._wrong(f"{character!r} where a JSON array of objects was expected", _way(character))
             alone = False
 
-    def _judge(self, cells: dict[str, Any]) -> None:
+    def _judge(self, line: int, cells: dict[str, Any]) -> None:
         """Raises BadInput for a file of one object that holds the rows, and is none itself."""
-        for key, found in cells.items():
-            if isinstance(found, list) and found and all(isinstance(member, dict) for member in found):
-                within = shlex.quote(f".[{json.dumps(key, ensure_ascii=False)}][]")
-                raise self._wrong(
-                    f"one object, with a list of objects in {key!r}; objects were expected",
-                    f"jq -c {within} {shlex.quote(safe(self._form.path))} > rows.jsonl",
-                )
+        self._line = line
+        only_objects = all(isinstance(found, dict) for found in cells.values())
+        _, keys = max(_lists(cells, 3 if only_objects else 1), default=(0, []))
+        if keys:
+            within = shlex.quote(f".{''.join(f'[{json.dumps(key, ensure_ascii=False)}]' for key in keys)}[]")
+            raise self._wrong(
+                f"one object, with a list of objects in {'.'.join(keys)!r}; objects were expected",
+                f"jq -c {within} {shlex.quote(safe(self._form.path))} > rows.jsonl",
+            )
         for kind in (dict, list):
             if cells and all(isinstance(found, kind) and found for found in cells.values()):
                 raise self._wrong(
@@ -142,7 +174,7 @@ class _Objects:
         """The next character that is no white space, at the position; None at the end."""
         while True:
             buffer, position = self._buffer, self._position
-            while position < len(buffer) and buffer[position] in " \t\r\n":
+            while position < len(buffer) and buffer[position] in _BETWEEN:
                 self._line += buffer[position] == "\n"
                 position += 1
             self._position = position

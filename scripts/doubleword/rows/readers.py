@@ -31,7 +31,7 @@ def _plain_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]
         if written.isspace():
             tally.leave_out("blank line", number)
         else:
-            yield number, {"text": written.rstrip("\r\n")}
+            yield number, {"text": written.removeprefix("\ufeff").rstrip("\r\n")}  # the mark of a joined file
 
 
 _ROWS = {

@@ -81,6 +81,8 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
         say(f"  {cells} a spreadsheet would run as a formula got a ' before it (--no-guard leaves them)")
     if written and written.outside:
         say(f"  {written.outside} of its {plural(written.rows, 'row')} had no request in this job, and have no answer")
+    if written and written.with_nul:
+        say(f"  {plural(written.with_nul, 'cell')} held NUL, which no text has: it was left out")
     if running:
         if written:
             say(f"  the table holds the {plural(written.rows, 'row')} answered so far alone")

@@ -31,12 +31,13 @@ MARK = b"\xef\xbb\xbf"
 
 @dataclass
 class Written:
-    """What a table holds. `guarded`: cells that got a leading `'`; `outside`: rows that are not in the job."""
+    """What a table holds. `guarded`: cells that got a leading `'`; `with_nul`: that lost it, which no text has;
+    `outside`: rows that are not in the job."""
 
     rows: int = 0
     guarded: int = 0
+    with_nul: int = 0
     outside: int = 0
-    encoding: str = ""  # "utf-8", where that of the source could not hold an answer
     sha256: str = ""  # of the file, where it is known
 
 
@@ -74,9 +75,7 @@ def write(table: Table, rows: Rows, path: Path | None, before: Before) -> Writte
         what = f"{safe(path)} is in UTF-8 with a mark: {dialect.encoding}, in which its source is, cannot hold"
         say(f"{what} every answer")
     other = Dialect("utf-8", MARK, dialect.delimiter, dialect.line_end, dialect.quotes_all)
-    written = _written(table, path, before, other, lambda made: _delimited(table, rows(table), other, made))
-    written.encoding = "utf-8"
-    return written
+    return _written(table, path, before, other, lambda made: _delimited(table, rows(table), other, made))
 
 
 def _written(
@@ -146,8 +145,8 @@ def _json_lines(table: Table, rows: Iterable[Joined], written: Written) -> Itera
             continue
         members = list[str | bytes]()
         for name, cell_of, needed, free in columns:
-            if needed is None or needed in cells:
-                cell = cell_of(cells, answer)
+            cell = cell_of(cells, answer)
+            if needed is None or cell is not None or needed in cells:
                 if cell.__class__ is not str or (free and "{" in cell):
                     members.append(name + json_text(_value(cell) if free else cell))
                 elif len(cell) < LONG:
@@ -198,17 +197,20 @@ def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: 
 def _cell_in(dialect: Dialect, guard: bool, written: Written) -> Cell:
     """Makes of a text a cell as it stands in such a table, in quotes where it needs them."""
     # Where none of these is in a text, it is no formula, under whatever delimiter, and needs no quotes.
-    special = re.compile(f'[{SIGNS}\t\r\n"{re.escape(dialect.delimiter)}]').search
+    special = re.compile(f'[{SIGNS}\0\t\r\n"{re.escape(dialect.delimiter)}]').search
     delimiter = dialect.delimiter.encode()
 
     def cell(text: str, added: bool = False) -> str | bytes:
         if len(text) >= LONG and dialect.encoding == "utf-8":
             raw = text.encode("utf-8", "backslashreplace")
-            if not (guard and sign_in(raw)):
+            if not (guard and sign_in(raw)) and b"\0" not in raw:
                 quotes = dialect.quotes_all or any(map(raw.__contains__, (b'"', b"\n", b"\r", delimiter)))
                 return b'"%b"' % raw.replace(b'"', b'""') if quotes else raw
         if special(text) is None:
             return f'"{text}"' if dialect.quotes_all else text
+        if "\0" in text:  # a reader of CSV takes the file for none
+            text = text.replace("\0", "")
+            written.with_nul += 1
         if guard and added:
             safe_text = guarded(text, dialect.delimiter)
             written.guarded += safe_text != text

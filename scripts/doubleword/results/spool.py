@@ -425,7 +425,7 @@ def _look(api: Api, job: Job, part: Part, batch: Batch) -> tuple[Batch, bool]:
     """The batch as it is now, and whether the server knows it. One deleted there stays as last seen: its files may be
     readable still."""
     try:
-        return batch_of(api, part, batch.id).batch.after(batch), True
+        return batch_of(api, part, batch).batch, True
     except NotFound as error:
         if batch.status != DELETED and (stop := stop_unless_deleted(api, job, part, batch, error)):
             raise stop from None

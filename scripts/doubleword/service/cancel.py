@@ -69,9 +69,9 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True
     batch, did = before, "was cancelled before"
     try:
         # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
-        batch = batch_of(api, part, before.id).batch.after(before)
+        batch = batch_of(api, part, before).batch
         if batch.running:
-            batch, did = cancelled_now(api, before.id).batch.after(batch), "is cancelled now"
+            batch, did = cancelled_now(api, batch), "is cancelled now"
     except NotFound as error:  # one that was deleted does not run any more
         facts = _facts(part, before, "is not known any more") | {"status": "unknown"}
         return Cancelled(error.what, facts, _unless_deleted(api, job, part, before, error))

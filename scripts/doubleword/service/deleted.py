@@ -53,7 +53,7 @@ def count_as_ended(api: Api, job: Job) -> None:
         if batch.fetched and batch.fetched.whole:
             continue
         try:
-            found = batch_of(api, part, batch.id).batch.after(batch)
+            found = batch_of(api, part, batch).batch
         except NotFound as unknown:
             gone.append((part, batch, unknown))
             continue

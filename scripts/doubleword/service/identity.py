@@ -7,6 +7,7 @@ another key or base URL; it is never taken for a proof that something does not e
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from ..base.console import say
 from ..base.failures import NotFound
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import DELETED, Part, Upload
+from ..job.record import DELETED, Batch, Part, Upload
 from .api import Api
 from .refusals import Unclear, Young
 from .server_objects import Told
@@ -74,22 +75,21 @@ def is_of(part: Part, found: Told) -> bool:
     return found.input_file_id in (part.uploaded, "")  # "": its file was deleted
 
 
-def batch_of(api: Api, part: Part, batch_id: str) -> Told:
-    """The batch of a part, as it is now. Raises Unclear for an answer about another one."""
-    found = api.batch(batch_id)
-    if found.id != batch_id or not is_of(part, found):
-        raise Unclear(f"batch {safe(batch_id, 80)}: the answer is about another batch", "the same command again later")
-    return found
+def batch_of(api: Api, part: Part, before: Batch) -> Told:
+    """A batch of a part, as it is now. Raises Unclear for an answer about another one."""
+    found = api.batch(before.id)
+    if found.id != before.id or not is_of(part, found):
+        raise Unclear(f"batch {safe(before.id, 80)}: the answer is about another batch", "the same command again later")
+    return replace(found, batch=found.batch.after(before))
 
 
-def cancelled_now(api: Api, batch_id: str) -> Told:
+def cancelled_now(api: Api, before: Batch) -> Batch:
     """Cancels a batch; it as it is then. Raises Unclear for an answer about another one."""
-    found = api.cancel(batch_id)
-    if found.id != batch_id:
-        raise Unclear(
-            f"cancel batch {safe(batch_id, 80)}: the answer is about another batch", "the same command again later"
-        )
-    return found
+    found = api.cancel(before.id)
+    if found.id != before.id:
+        what = f"cancel batch {safe(before.id, 80)}: the answer is about another batch"
+        raise Unclear(what, "the same command again later")
+    return found.batch.after(before)
 
 
 # --- this server, this key -----------------------------------------------------------------------
@@ -150,17 +150,15 @@ def may_be_torn(part: Part) -> bool:
 
 
 def _knows(api: Api, part: Part) -> bool:
-    asked: list[Callable[[], object]] = []
+    asked: list[tuple[Callable[[str], object], str]] = []
     young = None
     if part.uploaded and not may_be_torn(part):
-        file_id = part.uploaded
-        asked.append(lambda: api.file(file_id))
+        asked.append((api.file, part.uploaded))
     if part.batch:
-        batch_id = part.batch.id
-        asked.append(lambda: api.batch(batch_id))
-    for ask in asked:
+        asked.append((api.batch, part.batch.id))
+    for ask, made in asked:
         try:
-            ask()
+            ask(made)
         except NotFound:
             continue
         except Young as error:  # the other thing may be known

@@ -189,8 +189,7 @@ def cancel_others(api: Api, job: Job, part: Part) -> None:
     """Cancels the second batches of a part that still run: also where a cancel failed before, or a kill came first."""
     for place, other in enumerate(part.other_batches):
         if other.running:
-            now = cancelled_now(api, other.id).batch.after(other)
-            part.other_batches[place] = now
+            part.other_batches[place] = now = cancelled_now(api, other)
             job.save(part)
             say(f"part {part.part}: batch {safe(now.id)} has the same requests; it is now {now.status}")
 

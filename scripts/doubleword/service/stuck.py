@@ -66,8 +66,8 @@ def _stuck_by_now(api: Api, job: Job) -> list[tuple[Part, Batch, str]]:
     found = []
     for part in job.latest.parts:
         if part.batch and not part.ended:
-            told = batch_of(api, part, part.batch.id)
-            part.batch = batch = told.batch.after(part.batch)
+            told = batch_of(api, part, part.batch)
+            part.batch = batch = told.batch
             job.save(part)
             if _why(batch):
                 found.append((part, batch, told.input_file_id))
@@ -99,7 +99,7 @@ def _tear_up(api: Api, job: Job, part: Part, batch: Batch, file_id: str) -> None
 
 def _bring_to_its_end(api: Api, job: Job, part: Part, before: Batch) -> None:
     """Writes down what became of a batch whose input was deleted."""
-    now = batch_of(api, part, before.id).batch.after(before)
+    now = batch_of(api, part, before).batch
     if now.running:
         raise Temporary(
             f"batch {safe(now.id)} is {now.status} although its file was deleted", "the same command again later"

@@ -103,7 +103,7 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
     retried on the server answers, and is paid for, what the plan holds. Raises Temporary then."""
     if any(part.submission or part.batches for part in job.latest.parts):
         return
-    earlier = {batch.id: (part, batch) for part in job.submitted() for batch in part.batches if batch.ended}
+    earlier = [(part, batch) for part in job.submitted() for batch in part.batches if batch.ended]
     for part, before, now in _as_they_are(api, job, earlier):
         if now.completed > before.completed or (now.running and now.status != "finalizing"):
             part.learn(now)
@@ -116,15 +116,15 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
             )
 
 
-def _as_they_are(api: Api, job: Job, earlier: dict[str, tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch, Batch]]:
+def _as_they_are(api: Api, job: Job, earlier: list[tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch, Batch]]:
     """Batches as they were known, and as they are now; those that the server knows no more are left out."""
     pages = 1 + len(earlier) // PAGE_LIMIT
     listed = {found.id: found for found in api.batches(pages, search=job.requests.sha256)} if earlier else {}
-    for batch_id, (part, before) in earlier.items():
-        found = listed.get(batch_id)
+    for part, before in earlier:
+        found = listed.get(before.id)
         if found is None:  # it was submitted by hand, or by another job: it bears other tags, or none
             with contextlib.suppress(NotFound):
-                found = batch_of(api, part, batch_id)
+                found = batch_of(api, part, before)
         if found is not None:
             yield part, before, found.batch.after(before)
 

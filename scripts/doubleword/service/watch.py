@@ -90,7 +90,7 @@ def _asked_alone(
         return None, None
     part, batch = (unsure or open_parts)[0]
     try:
-        return batch_of(api, part, batch.id), None
+        return batch_of(api, part, batch), None
     except NotFound as error:
         if batch.status == DELETED:
             return None, None  # as was known

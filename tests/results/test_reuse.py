@@ -241,6 +241,27 @@ def test_answers_that_were_paid_and_not_fetched_yet_are_not_paid_for_again(serve
     assert reuse.take(new_job("new.jsonl", 4), [Path("old.jsonl")], FastClock()) == 3
 
 
+def test_a_job_of_which_nothing_was_submitted_as_far_as_is_known_is_no_earlier_one(server: LocalServer) -> None:
+    """Its record may have been restored from a backup: then its answers would be paid for again without a word."""
+    write_requests(Path("old.jsonl"), 3)
+    assert run("upload", "old.jsonl").code == 0
+    shutil.copytree("old.job", "backup")
+    assert run("run_batch", "old.jsonl").code == 0
+    shutil.rmtree("old.job")
+    shutil.move("backup", "old.job")
+    Path("old.results.jsonl").unlink()
+    reuse = ("create_batch_file", "new.jsonl", "--input", write_requests(Path("in.jsonl"), 4), "--reuse", "old.jsonl")
+
+    refused = run(*reuse)
+
+    assert (refused.code, refused.out) == (3, ""), refused.err
+    assert "create_batch.py old.jsonl --adopt" in refused.err
+    assert run("create_batch", "old.jsonl", "--adopt").code == 0
+    assert run("download", "old.jsonl").code == 0
+    taken = run(*reuse)
+    assert (taken.code, "3 answers taken" in taken.err) == (0, True), taken.err
+
+
 def test_what_a_plan_has_fetched_is_taken_beside_an_older_results_file(server: LocalServer) -> None:
     old = write_requests(Path("old.jsonl"), 3)
     server.settings.max_retries = 0

@@ -147,6 +147,33 @@ def test_without_credit_it_is_exit_4_in_the_servers_words(trouble: Trouble) -> N
     assert trouble.run("run_batch", requests := Path("r.jsonl")).code == 0, requests
 
 
+def test_a_limit_is_not_held_against_the_price_of_some_of_the_models(trouble: Trouble) -> None:
+    """The server's sum leaves out a model without a price."""
+    lines = [chat_line(f"k{n}", "text " * 50, model) for n, model in enumerate(["priced", *["free"] * 20])]
+    Path("r.jsonl").write_text("".join(lines))
+
+    refused = trouble.run("run_batch", Path("r.jsonl"), "--max-cost", "1")
+
+    assert (refused.code, refused.out) == (4, "")
+    assert "cannot be estimated" in refused.err
+    assert trouble.proxy.requests("submit") == []
+
+
+@pytest.mark.parametrize("name", ["r.results.jsonl", "r.errors.jsonl", "r.partial.jsonl"])
+def test_where_no_answer_could_be_written_nothing_is_submitted(trouble: Trouble, name: str) -> None:
+    requests = priced()
+    assert trouble.run("upload", requests).code == 0
+    Path(name).write_text("mine")
+
+    refused = trouble.run("create_batch", requests)
+
+    assert (refused.code, refused.out) == (3, "")
+    assert f"{name} is in the way" in refused.err
+    assert trouble.proxy.requests("submit") == []
+    Path(name).unlink()
+    assert trouble.run("create_batch", requests).code == 0
+
+
 def test_a_limit_that_was_given_once_holds_for_every_later_command_of_the_job(server: LocalServer) -> None:
     write_requests(Path("r.jsonl"), 40)
     estimate = Decimal(run("upload", "r.jsonl", "--json").facts["estimated_cost_usd"])

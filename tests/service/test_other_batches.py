@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ import requests as http
 from doubleword.job.job import Job
 from local_server.app import LocalServer
 from local_server.settings import FailRule
+from support.crash.child import Child
 from support.faults.fixture import MakeTrouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.jobs import cancelled_half_way
 from support.oracle import LocalOracle
-from support.proxy.exchange import Fault
+from support.proxy.exchange import Drop, Fault, Moment
+from support.proxy.http_message import Request
+from support.proxy.proxy import Proxy
 from support.running import FastClock, json_lines, run, write_requests
 
 
@@ -115,6 +119,38 @@ def test_taking_one_batch_over_cancels_no_other_that_somebody_said_yes_to(
 
     assert taken.code == 0, taken.err
     assert [batch.cancelled for batch in oracle.batches()] == [False, False]
+
+
+def test_what_is_taken_over_leaves_no_send_of_ones_own_on_its_way(
+    server: LocalServer, oracle: LocalOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy was killed while it sent, and its POST is carried out after another job's batch was taken over."""
+    requests = write_requests(Path("r.jsonl"), 3)
+    Path("other").mkdir()
+    shutil.copy(requests, "other")
+    assert run("upload", requests).code == 0
+    kept: list[Request] = []
+    children: list[Child] = []
+
+    def kill(moment: Moment, request: Request) -> None:
+        if moment is Moment.ARRIVED and request.is_("POST", "/batches"):
+            kept.append(request)
+            while not children:
+                time.sleep(0.001)
+            children[0].kill()
+            raise Drop
+
+    with Proxy(server.port, kill) as proxy:
+        children.append(Child(Path.cwd(), ("create_batch", "r.jsonl"), base_url=proxy.base_url))
+        assert children[0].wait().killed
+        with monkeypatch.context() as there:
+            there.chdir("other")
+            assert run("run_batch", requests).code == 0
+        assert run("create_batch", requests, "--adopt").code == 0
+        proxy.carry_out(kept[0])
+
+    assert len(oracle.batches()) == 1, "a second one is paid for"
+    assert run("run_batch", requests).code == 0
 
 
 def test_the_batch_that_answered_is_seen_behind_many_that_did_not(server: LocalServer, oracle: LocalOracle) -> None:

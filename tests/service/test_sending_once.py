@@ -75,7 +75,7 @@ def test_what_is_about_to_be_sent_is_on_disk_before_the_server_has_it(
             if seen.count("submit") == 1:
                 raise Drop  # lost: the ticket is torn up, and another is made
         elif request.route == "delete_file":
-            assert part["submission"]["tearing"]
+            assert part["upload"]["tearing"]
             assert request.path.endswith(part["upload"]["file_id"])
         else:
             assert request.path.endswith(part["batch"]["id"])

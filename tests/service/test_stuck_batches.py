@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from doubleword.service.server_objects import SETTLES_SECONDS
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.proxy.exchange import Exchange, Fault
@@ -154,6 +155,38 @@ def test_what_was_deleted_before_a_failure_is_brought_to_its_end(make_trouble: M
     for flags in (["--replace-stuck"], []):
         trouble.run("create_batch", "r.jsonl", *flags)
     assert trouble.oracle.ran_together() == []
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_what_was_interrupted_goes_on_with_the_same_command(make_trouble: MakeTrouble, restored: bool) -> None:
+    """Within the wait after the deletion, before anything is known of it; also where the batch was taken over."""
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = requests_of()
+    assert trouble.run("upload", requests).code == 0
+    uploaded = Path("r.job/record.json").read_bytes()
+    assert trouble.run("create_batch", requests).code == 0
+    if restored:
+        Path("r.job/record.json").write_bytes(uploaded)
+        assert trouble.run("create_batch", requests).code == 0
+    assert trouble.run("poll", requests).code == 8
+
+    def interrupt() -> None:
+        if trouble.clock.slept[-1] == SETTLES_SECONDS:
+            trouble.clock.on_sleep.remove(interrupt)
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        trouble.clock.on_sleep.append(interrupt)
+        assert trouble.run("create_batch", requests, "--replace-stuck").code == 130
+        assert trouble.run("poll", requests, "--once").code in (7, 8)
+    assert len(trouble.oracle.batches()) == 1
+
+    replaced = trouble.run("create_batch", requests, "--replace-stuck")
+
+    assert replaced.code == 0, replaced.err
+    assert "was torn up" in replaced.err
+    assert [batch.cancelled for batch in trouble.oracle.batches()] == [True, False]
+    assert "no batch is stuck" in trouble.run("create_batch", requests, "--replace-stuck").err
 
 
 def test_a_batch_that_still_runs_after_its_file_was_deleted_is_torn_up_by_the_same_command(

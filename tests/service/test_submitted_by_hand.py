@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,34 @@ def test_more_batches_than_are_looked_through_stop_a_send(server: LocalServer, m
     assert (refused.code, refused.out) == (4, ""), refused.err
     assert "cannot be told" in refused.err
     assert run("create_batch", mine, "--again").code == 0
+
+
+@pytest.mark.parametrize("kind", ["batch", "file"])
+def test_a_fetched_input_whose_record_was_deleted_is_known_by_its_name(
+    server: LocalServer, oracle: LocalOracle, kind: str
+) -> None:
+    """A batch made by hand bears no tags, and its input as it is fetched has other bytes."""
+    file_id = uploaded(server, chat_line("a", "mine") + chat_line("b", "too"))
+    batch = submitted(server, file_id)
+    assert run("poll", batch).code == 0
+    name = f"batch-{batch}" if kind == "batch" else f"file-{file_id}"
+    assert run("download", batch).code == 0 if kind == "batch" else run("create_batch", file_id).code == 4
+    shutil.rmtree(f"{name}.job")
+    Path(f"{name}.results.jsonl").unlink(missing_ok=True)
+
+    refused = run("run_batch", f"{name}.jsonl")
+
+    assert (refused.code, refused.out) == (4, ""), refused.err
+    assert f"download.py {batch}" in refused.err
+    assert len(oracle.batches()) == 1
+    assert run("create_batch", f"{name}.jsonl", "--again").code == 0
+    assert len(oracle.batches()) == 2
+
+
+def test_a_file_of_the_users_that_is_called_like_a_fetched_one_is_sent(server: LocalServer) -> None:
+    names = ["batch-7e57ab1e-0000-4000-8000-000000000000.jsonl", "file-7e57ab1e-0000-4000-8000-000000000000.jsonl"]
+    for number, name in enumerate([*names, "batch-2026.jsonl"]):
+        assert run("run_batch", write_requests(Path(name), 1, f"text {number}")).code == 0
 
 
 def test_a_cancel_of_several_goes_on_after_one_that_fails(server: LocalServer) -> None:

@@ -31,7 +31,7 @@ def test_a_batch_that_died_with_its_file_is_not_taken_over_after_a_kill_in_betwe
     trouble.strike(Fault("lost", "submit"), Fault("cut_after", "delete_file", times=100), lost=lost_and_hidden)
     assert trouble.run("create_batch", requests).code == 6
     part = json.loads(Path("r.job/record.json").read_text())["attempts"][0]["parts"][0]
-    assert part["submission"]["tearing"]
+    assert part["upload"]["tearing"]
     trouble.proxy.heal()
 
     sent = trouble.run("create_batch", requests)

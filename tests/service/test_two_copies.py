@@ -228,8 +228,11 @@ def test_two_machines_that_submit_at_the_same_moment_end_with_one_batch_and_say_
         assert record["attempts"][0]["parts"][0]["batch"]["id"] == oracle.live()[0].id
 
 
-def sent_by_one_of(server: LocalServer, jobs: list[tuple[Path, str]]) -> None:
-    """Starts run_batch.py on each of these at once: the first POST is held up until there is a second, or for 3 s."""
+def sent_by_one_of(server: LocalServer, jobs: list[tuple[Path, str]], hosts: tuple[str, ...] = ("127.0.0.1",)) -> None:
+    """Starts run_batch.py on each of these at once: the first POST is held up until there is a second, or for 3 s.
+
+    `hosts`: what each in turn calls the server.
+    """
     second = threading.Event()
     posts: list[Request] = []
 
@@ -242,8 +245,12 @@ def sent_by_one_of(server: LocalServer, jobs: list[tuple[Path, str]]) -> None:
 
     with Proxy(server.port, meet) as proxy:
         started = [
-            Child(folder, ("run_batch", name, "--interval-seconds", "1"), base_url=proxy.base_url)
-            for folder, name in jobs
+            Child(
+                folder,
+                ("run_batch", name, "--interval-seconds", "1"),
+                base_url=proxy.base_url.replace("127.0.0.1", hosts[number % len(hosts)]),
+            )
+            for number, (folder, name) in enumerate(jobs)
         ]
         done = [child.wait() for child in started]
     assert posts
@@ -251,13 +258,14 @@ def sent_by_one_of(server: LocalServer, jobs: list[tuple[Path, str]]) -> None:
     assert sorted(ran.code for ran in done) in ([0, 4], [0, 6]), done
 
 
+@pytest.mark.parametrize("hosts", [("127.0.0.1",), ("127.0.0.1", "localhost")])
 def test_one_file_in_two_folders_started_at_once_on_one_machine_makes_one_batch(
-    server: LocalServer, oracle: LocalOracle
+    server: LocalServer, oracle: LocalOracle, hosts: tuple[str, ...]
 ) -> None:
     write_requests(Path("r.jsonl"), REQUESTS)
     folders = [Path.cwd(), copied("other")]
     (folders[1] / "r.jsonl").rename(folders[1] / "another name.jsonl")
-    sent_by_one_of(server, list(zip(folders, ("r.jsonl", "another name.jsonl"), strict=True)))
+    sent_by_one_of(server, list(zip(folders, ("r.jsonl", "another name.jsonl"), strict=True)), hosts)
     assert len(oracle.batches()) == 1
 
 

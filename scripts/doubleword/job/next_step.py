@@ -51,7 +51,7 @@ def next_step(job: Job, window: str | None = None) -> str | None:
         return command("create_batch.py" if all(part.uploaded for part in waiting) else "upload.py", job, *more)
     if not job.ended:
         # Whoever comes after wants the answers; but no rest of a trial may be paid for by the way.
-        return command("poll.py" if job.has_rest else "run_batch.py", job)
+        return command("poll.py" if job.has_rest or waiting else "run_batch.py", job)
     cancelled = job.latest.cancelled_at is not None
     if job.has_rest and not cancelled:
         return command("run_batch.py", job)

@@ -13,6 +13,11 @@ from .job import Job
 from .record import Written
 
 
+def beside(job: Job) -> list[Path]:
+    """What a job writes beside its request file, whatever is asked for."""
+    return [job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial")]
+
+
 def require_ours(job: Job, *paths: Path) -> None:
     """Raises BadInput if a file is in the way that this job did not write, or that was changed since."""
     for path in paths:

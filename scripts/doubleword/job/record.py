@@ -114,6 +114,7 @@ class Upload:
     file_id: str | None
     given: bool = False  # the user's own file: never deleted
     at: float = 0.0  # when the server answered with its id, by our clock
+    tearing: bool = False  # it is being deleted, so that a late POST on it fails: the server need not know it any more
 
 
 @dataclass
@@ -123,7 +124,6 @@ class Submission:
     id: str
     sent_at: float
     window: str  # the completion window that it was sent with
-    tearing: bool = False  # the uploaded file is being deleted, so that a late POST fails
     compared: bool = False  # no second batch of the same content was there when the batch was first listed
 
 
@@ -173,6 +173,16 @@ class Part:
         """The id of its uploaded file."""
         return self.upload.file_id if self.upload else None
 
+    @property
+    def torn(self) -> bool:
+        """Whether this job may have deleted its file itself."""
+        return self.upload is not None and self.upload.tearing
+
+    def begin_anew(self) -> None:
+        """Its file is gone: it is uploaded under a new name. Not `upload=None`, as before upload.py ran:
+        create_batch.py, killed here and run again, brings the new ticket."""
+        self.submission, self.upload, self.estimates = None, Upload("", None), {}
+
 
 @dataclass
 class Attempt:
@@ -188,6 +198,7 @@ class Attempt:
     cancelled_at: float | None = None
     max_tokens: int | None = None  # the limit that answers which were cut short were asked for again with
     shown: bool = False  # a trial whose answers were shown: another one adds to it
+    planned_from: dict[str, int] = field(default_factory=dict)  # how many each earlier batch had answered, by its id
     parts: list[Part] = field(default_factory=list)
 
     @property

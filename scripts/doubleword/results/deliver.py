@@ -15,7 +15,7 @@ from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job
 from ..job.next_step import command, next_step, remember, table_path
-from ..job.outputs import remove, replacing, require_ours
+from ..job.outputs import beside, remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
@@ -86,7 +86,7 @@ def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table |
     """
     if wanted.show < 0:
         raise WrongUsage(f"--show {wanted.show}: a number of answers was expected", "for example --show 5")
-    outputs = [job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial")]
+    outputs = beside(job)
     planned = None
     if wanted.output:
         planned = table.planned(job, wanted)

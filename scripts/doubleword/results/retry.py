@@ -194,6 +194,7 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
     report.require(path)
     attempt = attempt_from(number, kind, path, report, origin)
     attempt.max_tokens = max_tokens
+    attempt.planned_from = {batch.id: batch.completed for part in job.submitted() for batch in part.batches}
     job.attempts.append(attempt)
     job.save()
     _remove_unnamed(job)

@@ -102,6 +102,12 @@ def _holds_all(job: Job, named: Path, results: Path) -> bool:
     Raises BadInput where answers are on their way, or counted by the server and in neither.
     """
     batches = [(part, batch) for part in job.sent() for batch in part.batches if batch.status != DELETED]
+    if not job.reused and not job.submitted():
+        raise BadInput(
+            f"--reuse {safe(named)}: nothing of that job was submitted, as far as its record says",
+            "leave it out; or, if it was (a record restored from a backup), "
+            f"{next_command('create_batch.py', job.request_file(), '--adopt')} finds its batches",
+        )
     unclear = any(part.submission and not part.batch for part in job.sent())
     if unclear or not all(batch.ended for _, batch in batches):
         open_ones = "has batches that still run, as far as is known"

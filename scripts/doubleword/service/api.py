@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from ..base.console import say
 from ..base.failures import BadInput, Clock, NotAllowed, NotFound, Temporary
+from ..base.json_text import fields
 from ..base.text import safe
 from .base_url import base_url, is_local
 from .network import Line, Watch, require_plain_body
@@ -291,7 +292,10 @@ class Api:
         found = self._read(path, doing, file_id, completion_window=window)
         if found.get("file_id") not in (None, file_id):
             raise Unclear(f"{doing}: the answer is about another file", "the same command again later")
-        return amount_of(found.get("total_estimated_cost"))
+        models = found.get("models")
+        each = [amount_of(fields(one).get("estimated_cost")) for one in models] if isinstance(models, list) else []
+        free = any(not text.strip("0.") for text in each)  # the sum leaves out a model without a price
+        return "0" if free else amount_of(found.get("total_estimated_cost"))
 
     def create_batch(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> Told:
         """POST /batches: spends money, so it is sent once and never repeated here."""

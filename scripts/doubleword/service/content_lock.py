@@ -22,15 +22,16 @@ from ..base.lock import lock
 
 
 @contextlib.contextmanager
-def held(url: str, sha256: str, job_id: str, clock: Clock) -> Iterator[None]:
-    """Holds the locks of a content and of a job at a base URL. Raises Temporary if another copy holds one for 10 s."""
+def held(sha256: str, job_id: str, clock: Clock) -> Iterator[None]:
+    """Holds the locks of a content and of a job, on whatever server: one has many names. Raises Temporary if another
+    copy holds one for 10 s."""
     folder = _folder(clock)
     if folder is None:
         say("note: no folder for locks; do not start two copies of a job at once")
         yield
         return
     # Always the content's first, so that no two copies wait for each other.
-    with _held(folder, f"{url}\n{sha256}", clock), _held(folder, f"{url}\n{job_id}", clock):
+    with _held(folder, sha256, clock), _held(folder, job_id, clock):
         yield
 
 

@@ -13,9 +13,9 @@ from ..base.console import say
 from ..base.failures import NotFound
 from ..base.text import next_command, safe
 from ..job.job import Job
-from ..job.record import DELETED, Batch, Part, Upload
+from ..job.record import DELETED, Batch, Part
 from .api import Api
-from .identity import another, batch_of, may_be_torn, require_known, require_known_file, require_same_server
+from .identity import another, batch_of, require_known, require_known_file, require_same_server
 
 
 def stop_unless_deleted(
@@ -27,7 +27,7 @@ def stop_unless_deleted(
     another batch of the job among the `listed` ones, or the batch's own files.
     """
     upload = part.upload
-    if upload is not None and upload.file_id is not None and not upload.given and not may_be_torn(part):
+    if upload is not None and upload.file_id is not None and not upload.given and not upload.tearing:
         if api.has_file(upload.file_id):
             return None
         return another(f"the server knows neither batch {safe(batch.id, 80)} nor its file", job)
@@ -82,11 +82,15 @@ def bring_anew(api: Api, job: Job, waiting: Sequence[Part]) -> None:
         require_known(api, job)
     for part in waiting:
         upload = part.upload
-        if upload is None or upload.file_id is None or upload.given or may_be_torn(part):
+        if upload is None or upload.file_id is None or upload.tearing:
+            continue
+        if upload.given:
+            part.submission = None  # the user has looked: its fate would stay unclear for ever
+            job.save(part)
             continue
         try:
             require_known_file(api, job, upload)
         except NotFound:
-            part.submission, part.upload, part.estimates = None, Upload("", None), {}
+            part.begin_anew()
             job.save(part)
     job.note_unknown(False)

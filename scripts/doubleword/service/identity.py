@@ -136,7 +136,7 @@ def require_same_server(api: Api, job: Job) -> None:
 
 def require_known(api: Api, job: Job) -> bool:
     """Raises NotFound where the server does not know what the job made last; whether it has made anything yet."""
-    made = [part for part in job.sent() if part.batch or (part.uploaded and not may_be_torn(part))]
+    made = [part for part in job.sent() if part.batch or (part.uploaded and not part.torn)]
     made = [part for part in made if not part.batch or part.batch.status != DELETED]  # those nobody knows any more
     if made and not _knows(api, made[-1]):
         raise another(f"{safe(one_spelling(api.base))} does not know what was made for part {made[-1].part}", job)
@@ -144,15 +144,10 @@ def require_known(api: Api, job: Job) -> bool:
     return bool(made)
 
 
-def may_be_torn(part: Part) -> bool:
-    """Whether this job may have deleted the part's file itself."""
-    return part.submission is not None and part.submission.tearing
-
-
 def _knows(api: Api, part: Part) -> bool:
     asked: list[tuple[Callable[[str], object], str]] = []
     young = None
-    if part.uploaded and not may_be_torn(part):
+    if part.uploaded and not part.torn:
         asked.append((api.file, part.uploaded))
     if part.batch:
         asked.append((api.batch, part.batch.id))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 
 from ..base.console import say
-from ..base.failures import Clock, NotAllowed, Temporary
+from ..base.failures import Clock, NotAllowed, NotFound, Temporary
 from ..base.json_text import moment, words
 from ..base.text import next_command, safe
 from ..job.job import Job
@@ -97,6 +98,25 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
             f"ask the user: {next_command('download.py', found.id)} fetches what that batch answered;"
             f" {job.pay_again} pays for these requests once more",
         )
+    for told in _fetched_for(api, job):
+        if told.id not in known and _was_paid(told.batch):
+            raise NotAllowed(
+                f"{safe(job.requests.name)} is by its name the input of batch {safe(told.id)}, {told.batch.status},"
+                f" {told.batch.completed} of {told.batch.total} answered",
+                f"ask the user: {next_command('download.py', told.id)} fetches what that batch answered;"
+                f" {job.pay_again} pays for these requests once more",
+            )
+
+
+def _fetched_for(api: Api, job: Job) -> Iterator[Told]:
+    """The batches on the input that a request file was fetched from, as its name says: where its record was deleted,
+    and they were made by hand, nothing else does."""
+    named = re.fullmatch(r"(batch|file)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl", job.requests.name)
+    with contextlib.suppress(NotFound):
+        if named and named[1] == "batch":
+            yield api.batch(named[2])
+        elif named and not any(part.upload and part.upload.given for part in job.parts()):  # else see require_unused
+            yield from (told for told in _of_file(api, Upload("", named[2])) if told.input_file_id == named[2])
 
 
 def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> bool:
@@ -206,7 +226,8 @@ def resolve_seconds(api: Api, job: Job, listed: list[Told]) -> None:
         others = by_content.get(part.span.sha256, [])
         if others and own is not None and not part.again and own.status not in DEAD:
             both = [own.after(part.batch), *others]
-            part.batch, *later = sorted(both, key=lambda batch: (batch.created_at, batch.id))
+            # On both machines the same: one that is done, else the earlier.
+            part.batch, *later = sorted(both, key=lambda batch: (batch.running, batch.created_at, batch.id))
             part.other_batches = [*part.other_batches, *later]
             job.save(part)
             cancel_others(api, job, part)

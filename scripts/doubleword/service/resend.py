@@ -24,7 +24,7 @@ LOOK_AGAIN_SECONDS = (0, 2, 5, 15)
 def settle(api: Api, job: Job, part: Part) -> None:
     """Finds out what became of a recorded intent: afterwards the part has a batch, or neither intent nor file."""
     submission, upload = _intent(part)
-    for pause in (0,) if submission.tearing else LOOK_AGAIN_SECONDS:
+    for pause in (0,) if upload.tearing else LOOK_AGAIN_SECONDS:
         if pause and api.clock.monotonic() + pause > api.deadline:
             raise Temporary(
                 f"part {part.part}: whether it was submitted is not known yet, and the time is over",
@@ -32,7 +32,7 @@ def settle(api: Api, job: Job, part: Part) -> None:
             )
         api.clock.sleep(pause)
         found = _submitted_as(api, part)
-        if submission.tearing:
+        if upload.tearing:
             found = [told for told in found if told.batch.status not in DEAD]
         if found:
             adopt_batches(api, job, part, found)
@@ -43,9 +43,9 @@ def settle(api: Api, job: Job, part: Part) -> None:
         if not api.has_file(file_id):
             raise another(f"the server knows no file {safe(file_id, 80)}", job)
         raise _unclear_for_ever(api, job, submission)
-    if not submission.tearing:
+    if not upload.tearing:
         require_known_file(api, job, upload)
-        submission.tearing = True
+        upload.tearing = True
         job.save(part)
     api.delete_file(file_id)
     # What shows up now was cancelled by the deletion. If it had begun, it may have answered, and been paid for,
@@ -54,8 +54,7 @@ def settle(api: Api, job: Job, part: Part) -> None:
     if worked:
         adopt_batches(api, job, part, worked)
     else:
-        # Not upload=None, as before upload.py ran: create_batch.py, killed here and run again, brings the new ticket.
-        part.submission, part.upload, part.estimates = None, Upload("", None), {}
+        part.begin_anew()
         job.save(part)
         say(f"part {part.part}: it was not submitted; its file was deleted and is uploaded anew")
 

@@ -8,7 +8,7 @@ from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
-from .identity import batch_of, may_be_torn, require_known_file, require_same_server
+from .identity import batch_of, require_same_server
 from .server_objects import SETTLES_SECONDS
 
 # A batch leaves `validating` within seconds and `cancelling` within a minute, unless the server lost it. Counts may
@@ -62,14 +62,18 @@ def replace(api: Api, job: Job) -> None:
 
 
 def _stuck_by_now(api: Api, job: Job) -> list[tuple[Part, Batch, str]]:
-    """The stuck batches, each with the file that it runs on; the record may be old: since then they may have moved."""
+    """The stuck batches, each with the file that it runs on; the record may be old: since then they may have moved.
+
+    Also those that this was done to before, up to a kill: a torn one that has answered nothing is not at its end.
+    """
     found = []
     for part in job.latest.parts:
-        if part.batch and not part.ended:
-            told = batch_of(api, part, part.batch)
+        before = part.batch
+        if before and (not before.ended or (part.torn and not before.completed + before.failed)):
+            told = batch_of(api, part, before)
             part.batch = batch = told.batch
             job.save(part)
-            if _why(batch):
+            if part.torn or _why(batch):
                 found.append((part, batch, told.input_file_id))
     if not found:
         say("no batch is stuck: nothing to replace")
@@ -89,11 +93,8 @@ def _tear_up(api: Api, job: Job, part: Part, batch: Batch, file_id: str) -> None
             f"batch {safe(batch.id)} was taken over: it runs on another file than this job uploaded",
             "ask the user; cancel_batch.py ends it",
         )
-    if not may_be_torn(part):
-        require_known_file(api, job, upload)
-    if part.submission:
-        part.submission.tearing = True  # from now on the server need not know the file
-        job.save(part)
+    upload.tearing = True  # the batch vouches for key and base URL
+    job.save(part)
     api.delete_file(upload.file_id or "")
 
 
@@ -111,6 +112,6 @@ def _bring_to_its_end(api: Api, job: Job, part: Part, before: Batch) -> None:
         say(f"batch {safe(now.id)} was ended; its {plural(now.completed, 'answer')} are kept")
         return
     part.batch, part.other_batches = None, [*part.other_batches, now]
-    part.submission, part.upload, part.estimates = None, None, {}
+    part.begin_anew()
     job.save(part)
     say(f"batch {safe(now.id)} was torn up; it had answered nothing")

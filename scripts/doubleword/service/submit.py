@@ -14,13 +14,13 @@ from ..base.console import say
 from ..base.failures import Failure, NotAllowed, NotFound, Temporary
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
+from ..job.outputs import beside, require_ours
 from ..job.record import Attempt, Batch, Part, Submission
 from . import content_lock, deleted
 from .api import PAGE_LIMIT, Api
 from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
 from .identity import (
     batch_of,
-    one_spelling,
     require_known,
     require_same_server,
     require_submitted,
@@ -39,12 +39,9 @@ from .upload import TICKETS, upload_part, upload_parts, uploading
 def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, choice: str | None) -> Batch:
     """Submits a part unless it has a batch; its batch, which is on disk then.
 
-    `choice` says what to do about another job's batch with this content: "adopt" it, submit "again", or None: stop.
+    `choice` says what to do about another job's batch with this content: submit "again", or None: stop.
     Raises Busy for a 429 (nothing was submitted), Temporary when the outcome stays unclear.
     """
-    if choice == "again" and part.upload and part.upload.given:
-        part.submission = None  # the user has looked: its fate would stay unclear for ever
-        job.save(part)
     for _ in range(TICKETS):
         if part.submission:
             settle(api, job, part)
@@ -63,6 +60,7 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
 
 def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None:
     """The upload, the intent, then the one POST. Afterwards the part has a batch; or its intent is to be settled."""
+    require_ours(job, *beside(job))  # else no answer could be written
     upload = upload_part(api, job, attempt, part)
     if not part.again:
         require_unused(api, job, part, upload)
@@ -99,25 +97,35 @@ def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, 
 
 
 def _require_planned_from_what_is(api: Api, job: Job) -> None:
-    """Withdraws a plan of which nothing was sent if a batch that it was made from has come further since: one that was
-    retried on the server answers, and is paid for, what the plan holds. Raises Temporary then."""
-    if any(part.submission or part.batches for part in job.latest.parts):
-        return
-    earlier = [(part, batch) for part in job.submitted() for batch in part.batches if batch.ended]
-    for part, before, now in _as_they_are(api, job, earlier):
-        if now.completed > before.completed or (now.running and now.status != "finalizing"):
-            part.learn(now)
+    """Withdraws a plan if a batch that it was made from has come further since: one that was retried on the server
+    answers, and is paid for, what the plan holds. Of a plan that was sent in part the rest is marked as cancelled.
+    Raises Temporary then."""
+    plan = job.latest
+    for part, now in _earlier_as_they_are(api, job):
+        more = now.completed > plan.planned_from.get(now.id, 0)
+        if not more and (not now.running or now.status == "finalizing"):
+            continue
+        part.learn(now)
+        if any(one.batches for one in plan.parts):
+            plan.cancelled_at = api.clock.now()
+            then = f"{next_command('poll.py', job.request_file())} waits for all; then retry_failed.py plans the rest"
+            done = "the rest of it is not sent"
+        else:
             job.attempts.pop()
-            job.save()
-            raise Temporary(
-                f"batch {safe(now.id)} was retried on the server since this attempt was planned"
-                f" ({now.status}, {now.completed} of {now.total} answered); the plan was withdrawn, nothing was sent",
-                f"{next_command('run_batch.py', job.request_file())} waits for it and fetches what it answered",
-            )
+            then = f"{next_command('run_batch.py', job.request_file())} waits for it and fetches what it answered"
+            done = "the plan was withdrawn, nothing was sent"
+        job.save()
+        raise Temporary(
+            f"batch {safe(now.id)} was retried on the server since this attempt was planned"
+            f" ({now.status}, {now.completed} of {now.total} answered); {done}",
+            then,
+        )
 
 
-def _as_they_are(api: Api, job: Job, earlier: list[tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch, Batch]]:
-    """Batches as they were known, and as they are now; those that the server knows no more are left out."""
+def _earlier_as_they_are(api: Api, job: Job) -> Iterator[tuple[Part, Batch]]:
+    """The batches of earlier attempts as they are now; those that the server knows no more are left out."""
+    sent = [attempt for attempt in job.attempts[:-1] if attempt.kind != "reused"]
+    earlier = [(part, batch) for attempt in sent for part in attempt.parts for batch in part.batches]
     pages = 1 + len(earlier) // PAGE_LIMIT
     listed = {found.id: found for found in api.batches(pages, search=job.requests.sha256)} if earlier else {}
     for part, before in earlier:
@@ -126,7 +134,7 @@ def _as_they_are(api: Api, job: Job, earlier: list[tuple[Part, Batch]]) -> Itera
             with contextlib.suppress(NotFound):
                 found = batch_of(api, part, before)
         if found is not None:
-            yield part, before, found.batch.after(before)
+            yield part, found.batch.after(before)
 
 
 def _adopt(api: Api, job: Job, waiting: Sequence[Part]) -> None:
@@ -157,20 +165,29 @@ def submit_parts(api: Api, job: Job, window: str, choice: str | None, limit: Dec
     job.require_not_cancelled()
     job.require_unchanged()
     require_same_server(api, job)
-    if choice == "adopt":
-        _adopt(api, job, waiting)
-        return
-    with content_lock.held(one_spelling(api.base), job.requests.sha256, job.id, api.clock):
+    with content_lock.held(job.requests.sha256, job.id, api.clock):
         if choice == "again":
             deleted.bring_anew(api, job, waiting)
-        else:
+        elif choice is None:
             require_known(api, job)
-            if len(job.attempts) > 1:
-                require_only_copy(api, job)
-                _require_planned_from_what_is(api, job)
-            if not all(part.submission for part in waiting):
-                require_not_elsewhere(api, job)
-        _send_all(api, job, window, choice, limit, jobs)
+        for part in waiting:  # whatever comes then: an intent whose fate is unclear may still become a batch
+            if part.submission:
+                settle(api, job, part)
+        waiting = job.unsubmitted()
+        if choice == "adopt" and waiting:
+            _adopt(api, job, waiting)
+        elif waiting:
+            if choice is None:
+                _require_unsent(api, job)
+            _send_all(api, job, window, choice, limit, jobs)
+
+
+def _require_unsent(api: Api, job: Job) -> None:
+    """Raises Failure if somebody else has sent what waits, or if it was answered since it was planned."""
+    if len(job.attempts) > 1:
+        require_only_copy(api, job)
+        _require_planned_from_what_is(api, job)
+    require_not_elsewhere(api, job)
 
 
 def _send_all(api: Api, job: Job, window: str, choice: str | None, limit: Decimal | None, jobs: int) -> None:

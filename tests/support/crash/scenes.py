@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from doubleword.base.failures import Clock
+from doubleword.job.job import Job
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.crash.child import Child
@@ -215,11 +217,8 @@ class RunBatch(Scene):
     flaky = True
 
 
-class CancelBatch(CreateBatch):
-    """Cancels a job whose requests are all in flight; afterwards nothing of it may run."""
-
-    command = ("cancel_batch", "r.jsonl")
-    settled = False  # the server goes from cancelling to cancelled
+class Running(CreateBatch):
+    """A job whose requests are all in flight."""
 
     def before(self) -> None:
         super().before()
@@ -235,6 +234,29 @@ class CancelBatch(CreateBatch):
             assert time.monotonic() < deadline, "the batches do not start"
             time.sleep(0.005)
 
+
+class ReplaceStuck(Running):
+    """Tears up batches whose counts have stood still for two hours, and submits their parts anew."""
+
+    command = ("create_batch", "r.jsonl", "--replace-stuck")
+
+    def before(self) -> None:
+        super().before()
+        self.server.settings.delay = 0.0
+        assert run("poll", "r.jsonl", "--once").out == "in_progress\n"
+        job = Job.need(Path("r.jsonl"))
+        with job.locked(Clock()):
+            for batch in (part.batch for part in job.latest.parts if part.batch):
+                batch.seen_at, batch.steady_at = batch.seen_at - 7200, batch.steady_at - 7200
+            job.save()
+
+
+class CancelBatch(Running):
+    """Cancels it; afterwards nothing of it may run."""
+
+    command = ("cancel_batch", "r.jsonl")
+    settled = False  # the server goes from cancelling to cancelled
+
     def finish(self) -> None:
         left = self.oracle.rows("SELECT id FROM batches WHERE cancelled_at IS NULL AND completed_at IS NULL")
         assert not left, "a batch of a cancelled job runs"
@@ -248,4 +270,4 @@ class CancelBatch(CreateBatch):
 
 # The six that write more than the record; and harder places on their way, and the two that write the record alone.
 WRITERS = (CreateBatchFile, Upload, CreateBatch, Download, RetryFailed, RunBatch)
-SCENES = (*WRITERS, SettleLost, SettleActed, SettleLate, DownloadAnew, Poll, CancelBatch)
+SCENES = (*WRITERS, SettleLost, SettleActed, SettleLate, ReplaceStuck, DownloadAnew, Poll, CancelBatch)

@@ -235,8 +235,8 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _made(part: dict[str, Any]) -> bool:
-    upload, submission = part["upload"] or {}, part["submission"] or {}
-    return bool(part["batch"] or (upload.get("file_id") and not submission.get("tearing")))
+    upload = part["upload"] or {}
+    return bool(part["batch"] or (upload.get("file_id") and not upload.get("tearing")))
 
 
 # --- what trials need around them ---

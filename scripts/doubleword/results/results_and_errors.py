@@ -140,17 +140,17 @@ class Summary:
     def count(self, covered: Covered) -> None:
         self.requests += 1
         outcome = covered.outcome
-        if outcome is None or outcome.kind:
-            self.retryable += covered.promising
         if outcome is None:
+            self.retryable += covered.promising
             self.missing[covered.missing] = self.missing.get(covered.missing, 0) + 1
             return
         self.prompt_tokens += outcome.prompt_tokens
         self.completion_tokens += outcome.completion_tokens
-        self.cut += outcome.cut
         if outcome.cut:
+            self.cut += 1
             self.examples.setdefault("cut", place(covered))
-        if not outcome.is_result:
+        if outcome.kind:
+            self.retryable += covered.promising
             self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
             return
         self.results += 1
@@ -175,19 +175,26 @@ class Brought:
     unexpected: set[str] = field(default_factory=set)
     missing: str = ""  # why the others are
 
-    def of_members(self, came: Iterable[Outcome]) -> Iterator[Outcome]:
-        """Those outcomes that are a member's; the ids of others are noted."""
-        for outcome in came:
-            if outcome.custom_id in self.members:
-                yield outcome
-            else:
-                self.unexpected.add(outcome.custom_id)
+    def take(self, came: Iterable[Outcome]) -> int:
+        """Takes what stands of a batch's outcomes; how many members have one among them. The ids of others are noted.
 
-    def take(self, outcome: Outcome) -> None:
-        if outcome.cut:
-            self.cut.add(outcome.custom_id)
-        if _stands(outcome, self.outcomes.get(outcome.custom_id)):
-            self.outcomes[outcome.custom_id] = outcome
+        Nothing is earlier than the first batch, most often the only one: no second set of all of a part's ids is made
+        then, which would be the peak of the memory.
+        """
+        members, outcomes, earlier, again = self.members, self.outcomes, set(self.outcomes), set[str]()
+        for outcome in came:
+            custom_id = outcome.custom_id
+            if custom_id not in members:
+                self.unexpected.add(custom_id)
+                continue
+            if custom_id in earlier:
+                again.add(custom_id)
+            if outcome.cut:
+                self.cut.add(custom_id)
+            before = outcomes.get(custom_id)
+            if before is None or _stands(outcome, before):
+                outcomes[custom_id] = outcome
+        return len(outcomes) - len(earlier) + len(again)
 
 
 def cover(job: Job, summary: Summary) -> Iterator[Covered]:
@@ -237,13 +244,13 @@ def _covered(section: int, line: int, custom_id: str, brought: list[Brought], su
     """How a request stands after the attempts so far."""
     attempt, outcome, missing, tries, was_cut = 1, None, "not_submitted", 0, False
     for part in brought:
-        if custom_id not in part.members:
+        found = part.outcomes.get(custom_id)
+        if found is None and custom_id not in part.members:
             continue
         attempt, missing, tries = part.attempt, part.missing, tries + 1
         was_cut = was_cut or custom_id in part.cut
-        found = part.outcomes.get(custom_id)
         if found is not None:
-            outcome = found if _stands(found, outcome) else outcome
+            outcome = found if outcome is None or _stands(found, outcome) else outcome
         elif outcome is not None and missing in (UNREAD, "running"):
             # The answer may be on its way: no older error stands meanwhile.
             summary.unread += outcome.cut and outcome.is_result and missing == UNREAD
@@ -251,11 +258,9 @@ def _covered(section: int, line: int, custom_id: str, brought: list[Brought], su
     return Covered(section, line, custom_id, attempt, outcome, missing, max(1, tries), was_cut)
 
 
-def _stands(new: Outcome, before: Outcome | None) -> bool:
+def _stands(new: Outcome, before: Outcome) -> bool:
     """Whether a later outcome takes the place of an earlier one: of an error always, of a result if that was cut."""
-    if before is None or before.kind:
-        return True
-    return before.cut and new.is_result and not new.cut
+    return bool(before.kind) or (before.cut and new.is_result and not new.cut)
 
 
 def _brought_by_file(job: Job, number: int, index: int) -> Brought:
@@ -271,18 +276,13 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     unread, expected = False, expected_in(job.request_file())
     for batch in part.batches:
         output, errors = spool_files(job, batch)
-        # How many ids have an answer here. Nothing is earlier than the first batch, most often the only one: no second
-        # set of all of a part's ids is made then, which would be the peak of the memory.
-        earlier, again = set(brought.outcomes), set[str]()
-        for outcome in brought.of_members(outcomes.read(output, expected)):
-            if outcome.custom_id in earlier:
-                again.add(outcome.custom_id)
-            brought.take(outcome)
-        held = len(brought.outcomes) - len(earlier) + len(again)
-        failed = {outcome.custom_id: outcome for outcome in brought.of_members(outcomes.read(errors, expected))}
+        held = brought.take(outcomes.read(output, expected))
+        failed = {outcome.custom_id: outcome for outcome in outcomes.read(errors, expected)}
         # Retried on the server: of more errors than it counts some are answers by now, which are still to come.
-        for outcome in failed.values() if held >= batch.completed or len(failed) <= batch.failed else ():
-            brought.take(outcome)
+        if held >= batch.completed or len(brought.members & failed.keys()) <= batch.failed:
+            brought.take(failed.values())
+        else:
+            brought.unexpected |= failed.keys() - brought.members
         if held < batch.completed and len(brought.members) < len(ids):  # ids that occur twice: the lines are counted
             held = len(distinct(output))
         # The server counts more answers than it handed out, which ones it does not say; or it cannot count.

@@ -140,17 +140,14 @@ class Spool:
                 return
             self._rest, block, self._skipped = _stand_in(self._rest, self._skipped), block[end:], 0
         block = self._rest + block
-        end = block.rfind(b"\n") + 1
-        self._rest = block[end:]
+        *whole, self._rest = block.split(b"\n")
+        file.write(memoryview(block)[: len(block) - len(self._rest)])
         if len(self._rest) > ANSWER_BYTES:
             self._rest, self._skipped = self._rest[:BEGINNING_BYTES], len(self._rest)
-        if not end:
-            return
-        file.write(memoryview(block)[:end])
-        whole = block[: end - 1].split(b"\n")
         for raw in whole:
             self._look_at(raw)
-        received(len(whole))
+        if whole:
+            received(len(whole))
 
     def fetch_anew(self, api: Api, file_id: str, keep: bool, received: Received) -> None:
         """Replaces the spool by a reading from line 0. With `keep`, lines that are not sent again stay."""

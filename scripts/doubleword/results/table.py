@@ -53,7 +53,7 @@ class Column:
 
 # A row of the source with its answer, without which it is not in the table; and its text with its line end, where the
 # table keeps the form of the source: a blank line has no cells.
-Joined = tuple[dict[str, Any], Answer | None, str]
+Joined = tuple[dict[str, Any], Answer | None, str | bytes]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,13 @@ class Table:
             return False
         same_name = Path(self.source.path).suffix.lower() == ending  # some name a table with tabs .csv
         return same_name or (self.source.delimiter == "\t") == (ending == ".tsv")
+
+    @property
+    def unread(self) -> bool:
+        """Whether the cells of the source are wanted as they are written, and none for what is in it."""
+        own = [column.key for column in self.columns if column.of == "source"]
+        named = set(self.source.columns) if self.source and self.keeps_form else set[str]()
+        return len(own) == len(named.intersection(own))
 
     @property
     def sampled(self) -> bool:
@@ -270,7 +277,7 @@ def joined(table: Table, requested: Iterable[str], find: Find, partial: bool = F
             yield {}, None if partial and answer.value is None else answer, ""
         return
     prefix, sampled = table.prefix or "", table.sampled
-    for row, raw in _rows(table.source, table.keeps_form):
+    for row, raw in _rows(table, table.source):
         if row is None:
             yield {}, None, raw
         elif row.custom_id is None:
@@ -286,5 +293,5 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
-def _rows(source: Source, as_written: bool) -> Iterator[tuple[Row | None, str]]:
-    return source.read_written() if as_written else ((row, "") for row in source.read())
+def _rows(table: Table, source: Source) -> Iterator[tuple[Row | None, str | bytes]]:
+    return source.read_written(table.unread) if table.keeps_form else ((row, "") for row in source.read())

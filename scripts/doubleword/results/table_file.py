@@ -119,11 +119,10 @@ def _encoded(pieces: Iterable[str | bytes], dialect: Dialect) -> Iterator[bytes]
 
 def _together(pieces: list[str | bytes], between: str, end: str, start: str = "") -> str | bytes:
     """The pieces of a line; bytes among them are in UTF-8, and so is all of it then."""
-    try:
+    if bytes not in map(type, pieces):
         return f"{start}{between.join(pieces)}{end}"  # type: ignore[arg-type]
-    except TypeError:
-        raw = [each if isinstance(each, bytes) else each.encode("utf-8", "backslashreplace") for each in pieces]
-        return b"%b%b%b" % (start.encode(), between.encode().join(raw), end.encode())
+    raw = [each if isinstance(each, bytes) else each.encode("utf-8", "backslashreplace") for each in pieces]
+    return b"%b%b%b" % (start.encode(), between.encode().join(raw), end.encode())
 
 
 # --- JSONL -------------------------------------------------------------------------------------------
@@ -250,10 +249,14 @@ def _as_it_stands(
     at_the_end = table.all_source and width == len(places)
     columns = [(_text_of(column, table), column.of != "source") for column, place in own if place < 0 or at_the_end]
 
-    def line(raw: str, read: Iterable[str], cells: list[str | bytes]) -> str | bytes:
+    def line(raw: str | bytes, read: Iterable[str], cells: list[str | bytes]) -> str | bytes:
         """The record, which was read as those cells, with the ones that are not its own."""
-        end = line_end(raw)
-        stands = raw[: len(raw) - len(end)]
+        if isinstance(raw, bytes) and at_the_end:
+            bare = raw.rstrip(b"\r\n")
+            return _together([bare, *cells], delimiter, raw[len(bare) :].decode())
+        text = raw if isinstance(raw, str) else raw.decode()
+        end = line_end(text)
+        stands = text[: len(text) - len(end)]
         if at_the_end:
             return _together([stands, *cells], delimiter, end)
         there, new = split_as_read(stands, delimiter, [*read]), iter(cells)

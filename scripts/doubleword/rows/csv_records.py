@@ -138,6 +138,13 @@ def _shape(cell: str) -> str:
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", cell))
 
 
+def whole_on_line(delimiter: str, width: int) -> Callable[[bytes], object]:
+    """Tells whether a line of a CSV in UTF-8 is a record of so many cells by itself. One that is not may be, too."""
+    sign = re.escape(delimiter).encode()
+    cell = rb'(?:"[^"]*(?:""[^"]*)*"|[^"%b\r\n][^%b\r\n]*|)' % (sign, sign)
+    return re.compile(rb"(?=[^\r\n])%b(?:%b%b){%d}\r?\n?" % (cell, sign, cell, width - 1)).fullmatch
+
+
 # In a tab file a quote is a quote only around a whole cell on its line: `"I never said` is a text.
 ENCLOSED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from ..base.failures import BadInput
+from ..base.files import open_regular
 from ..base.text import safe
-from .csv_records import Record, line_end, records, split_as_read
+from .csv_records import Record, line_end, records, split_as_read, whole_on_line
 from .file_kind import Form
 from .headers import checked
 from .left_out import Tally
-from .text_file import BadLines
+from .text_file import BadLines, line_ends
+
+UNREAD: dict[str, Any] = {"": None}  # the cells of a row that nobody looked into
+MARK = b"\xef\xbb\xbf"
 
 
 def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -22,6 +30,49 @@ def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
 def written_rows(form: Form) -> Iterator[tuple[int, dict[str, Any], str]]:
     """The same, each with its text and line end as it stands in the file. A blank line has no cells."""
     return _rows(form, Tally(), keep=True)
+
+
+def is_by_lines(form: Form) -> bool:
+    """Whether `unread_rows` takes less than `written_rows`: it is a CSV whose records are lines, nearly all."""
+    return form.delimiter != "\t" and form.delimiter.isascii() and line_ends(form) == "\n"
+
+
+def unread_rows(form: Form) -> Iterator[tuple[int, dict[str, Any], str | bytes]]:
+    """As `written_rows`, with UNREAD for cells, of a CSV in UTF-8 that was read well before. Most texts are in bytes.
+
+    A row of 3,000 bytes takes 5 microseconds, and 20 where its cells are read.
+    """
+    line, start, width = 1, 0, 0
+    for record in records(form, Tally(), keep=True):
+        line, start, width = line + record.raw.count("\n"), start + len(record.raw.encode()), len(record.cells)
+        if width:
+            break
+    is_whole = whole_on_line(form.delimiter, width)
+    with open_regular(Path(form.path)) as file:
+        marked = codecs.lookup(form.encoding).name == "utf-8-sig" and file.read(len(MARK)) == MARK
+        file.seek(start + len(MARK) * marked)
+        for written in file:
+            if is_whole(written):
+                yield line, UNREAD, written
+                line += 1
+            else:
+                cells, text = _next(form, chain([written], file))
+                kept = _cut(text, cells, width, form.delimiter) if cells[width:] else text
+                yield line, UNREAD if cells else {}, kept
+                line += text.count("\n")
+
+
+def _next(form: Form, lines: Iterator[bytes]) -> tuple[list[str], str]:
+    """The cells and the text of the record that begins there; no further line is read."""
+    held: list[str] = []
+
+    def held_back() -> Iterator[str]:
+        for line in lines:
+            held.append(line.decode())
+            yield held[-1]
+
+    cells = next(csv.reader(held_back(), delimiter=form.delimiter, strict=True), [])
+    return cells, "".join(held)
 
 
 def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str, Any], str]]:

@@ -125,22 +125,23 @@ class Source(Form):
         tally = tally or Tally()
         return self._read(self._rows(tally), tally, requests_only)
 
-    def read_written(self) -> Iterator[tuple[Row | None, str]]:
+    def read_written(self, unread: bool = False) -> Iterator[tuple[Row | None, str | bytes]]:
         """Of a CSV or TSV: every row of `read`, and its text with its line end as it stands in the file.
 
-        What stands between rows, blank lines, has no row. What stands before the first row is not there.
+        What stands between rows, blank lines, has no row. What stands before the first row is not there. With `unread`
+        the cells are not read, if the rows can be told without; the text of some is in bytes then, of UTF-8.
         """
-        between: list[str] = []
-        latest = ""
+        between: list[str | bytes] = []
+        latest: str | bytes = ""
 
         def rows() -> Iterator[tuple[int, dict[str, Any]]]:
             nonlocal latest
-            for line, cells, raw in csv_rows.written_rows(self):
+            unread_rows = unread and self._is_told_unread
+            for line, cells, latest in (csv_rows.unread_rows if unread_rows else csv_rows.written_rows)(self):
                 if cells:
-                    latest = raw
                     yield line, cells
                 else:
-                    between.append(raw)
+                    between.append(latest)
 
         for row in self._read(rows(), Tally(), requests_only=False):
             if between:
@@ -148,6 +149,12 @@ class Source(Form):
                 between.clear()
             yield row, latest
         yield from ((None, blank) for blank in between)
+
+    @property
+    def _is_told_unread(self) -> bool:
+        """Whether neither ids nor which rows have one depend on the cells, and lines are those of a CSV in UTF-8."""
+        by_number = self.id_column is None and not (self.used and self.empty == "skip")
+        return by_number and self.dialect.encoding == "utf-8" and csv_rows.is_by_lines(self)
 
     def _read(self, rows: Iterator[tuple[int, dict[str, Any]]], tally: Tally, requests_only: bool) -> Iterator[Row]:
         used, skipped = self.used if self.empty == "skip" else (), frozenset(self.skipped)

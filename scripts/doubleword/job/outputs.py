@@ -18,6 +18,13 @@ def beside(job: Job) -> list[Path]:
     return [job.beside(f"{name}.jsonl") for name in ("results", "errors", "partial")]
 
 
+def files_of(job: Job, running: bool) -> tuple[Path, Path]:
+    """(results, errors) of a download; those of an unfinished job have other names."""
+    if running:
+        return job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl"
+    return job.beside("results.jsonl"), job.beside("errors.jsonl")
+
+
 def require_ours(job: Job, *paths: Path) -> None:
     """Raises BadInput if a file is in the way that this job did not write, or that was changed since."""
     for path in paths:

@@ -19,6 +19,7 @@ from ..base.json_text import fields, moment, read_json, written
 from ..base.text import safe, without_key
 from ..job.job import Job
 from ..job.next_step import command, next_step
+from ..job.outputs import files_of
 from ..request_file.answer_form import Expected, expected_in
 from ..request_file.lines import lines
 from ..results import line_outcome
@@ -106,9 +107,9 @@ class _Row(NamedTuple):
 def read(job: Job, now: float) -> Report:
     """Reads everything. Raises BadInput, with the command to run, where there are no results yet."""
     requests = job.request_file()
-    results, errors = job.beside("results.jsonl"), job.beside("errors.jsonl")
+    results, errors = files_of(job, running=False)
     if not results.exists():  # after a trial, or while it runs
-        results, errors = job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl"
+        results, errors = files_of(job, running=True)
     if not results.exists():
         after = next_step(job) if job.record.downloaded is None else command("download.py", job)
         raise BadInput(f"{safe(requests.name)}: there are no results here", after or "")

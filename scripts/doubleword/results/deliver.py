@@ -15,7 +15,7 @@ from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job
 from ..job.next_step import command, next_step, remember, table_path
-from ..job.outputs import beside, remove, replacing, require_ours
+from ..job.outputs import beside, files_of, remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
@@ -25,19 +25,6 @@ from .table import Table
 from .table_file import Written
 
 
-class Files(NamedTuple):
-    """The results and errors that a merge writes: those of an unfinished job have other names."""
-
-    results: Path
-    errors: Path
-
-    @classmethod
-    def of(cls, job: Job, running: bool) -> Files:
-        if running:
-            return cls(job.beside("partial.jsonl"), job.folder / "partial.errors.jsonl")
-        return cls(job.beside("results.jsonl"), job.beside("errors.jsonl"))
-
-
 class Delivered(NamedTuple):
     """What a download left: paths written, the job's status, the merge's counts, pairs to show, what it cost."""
 
@@ -45,7 +32,7 @@ class Delivered(NamedTuple):
     status: str
     summary: results_and_errors.Summary | None = None
     shown: tuple[dict[str, str], ...] = ()
-    files: Files | None = None
+    files: tuple[Path, Path] | None = None  # results, errors
     output: Path | None = None
     written: Written | None = None
     spent: cost.Spent | None = None
@@ -72,8 +59,8 @@ class Delivered(NamedTuple):
             "cost_usd": None if self.spent is None else str(self.spent.usd),
             "estimated_cost_usd": None if self.estimated is None else str(self.estimated),
             "guarded": self.written.guarded if self.written else 0,
-            "results_file": str(self.files.results) if self.files else None,
-            "errors_file": str(self.files.errors) if self.files and self.files.errors in paths else None,
+            "results_file": str(self.files[0]) if self.files else None,
+            "errors_file": str(self.files[1]) if self.files and self.files[1] in paths else None,
             "output_file": str(self.output) if self.output in paths else None,
             "shown": list(self.shown),
         }
@@ -119,14 +106,14 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         running = _under_way(job)  # as of this moment: a batch may have ended meanwhile, or run again
         if running and not wanted.partial:
             return _nothing_yet(job)
-        files = Files.of(job, running)
-        summary = results_and_errors.write(job, files.results, files.errors, api.clock)
+        files = results, errors = files_of(job, running)
+        summary = results_and_errors.write(job, results, errors, api.clock)
         if planned:
             written = _write_table(api.clock, job, planned, wanted, files, summary, running)
         if not running:
             remove(job, job.beside("partial.jsonl"))
             _note(api.clock, job, summary, wanted)
-    ours = (files.results, None if running else files.errors, wanted.output)
+    ours = (results, None if running else errors, wanted.output)
     paths = [path for path in ours if path and path.exists()]
     summary_text.tell(job, summary, running)
     spent = cost.spent(api, job)
@@ -162,7 +149,7 @@ def _write_table(
     job: Job,
     found: Table,
     wanted: Wanted,
-    files: Files,
+    files: tuple[Path, Path],
     summary: results_and_errors.Summary,
     running: bool,
 ) -> Written:

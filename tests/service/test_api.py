@@ -22,6 +22,7 @@ import pytest
 from doubleword.base.failures import Clock, Failure, NotFound, Temporary, WrongUsage
 from doubleword.base.json_text import NotJson, read_json, written
 from doubleword.service import api as transport
+from doubleword.service import bounded_calls
 from doubleword.service.api import Api
 from doubleword.service.refusals import Cut, Unclear, Young
 from support.running import FastClock, run
@@ -278,7 +279,7 @@ def test_a_server_that_never_comes_to_an_end_is_left_when_the_time_is_over(
     serve: Serve, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AT_LEAST_SECONDS", "CHANGE_AT_LEAST_SECONDS"):
-        monkeypatch.setattr(transport, name, 0.4)
+        monkeypatch.setattr(bounded_calls, name, 0.4)
     clock = Clock()
     with api_over(serve, monkeypatch, clock) as api:
         api.deadline = clock.monotonic()  # the time of the command is over: one look is still made

@@ -5,6 +5,8 @@ The files lie in the current folder: `batch-<id>.jsonl` with its record, results
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from ..job.job import Job
 from ..job.record import Options, Part, Record, Requests, Upload
 from ..request_file.lines import Span
 from ..request_file.parts import PART_BYTES
-from .api import Api, bare_id
+from .api import Api
 
 NO_LIMIT = 1 << 62
 
@@ -33,6 +35,19 @@ class Unrecorded(Job):
     @contextmanager
     def locked(self, clock: Clock) -> Iterator[None]:  # noqa: ARG002 - nothing to lock
         yield
+
+
+def bare_id(text: str) -> str | None:
+    """The id that `text` names, or None if it names none.
+
+    The server's ids are bare UUIDs and it refuses prefixed ones (400), but its webhooks and documents write
+    `batch_<uuid>` and `file-<uuid>`. A prefixed id that is no UUID is passed on whole: another version may use it.
+    """
+    prefixed = re.fullmatch(r"(?:file|batch|batch_req)[-_](.+)", text)
+    try:
+        return str(uuid.UUID(prefixed[1] if prefixed else text))
+    except ValueError:
+        return text if prefixed and re.fullmatch(r"[A-Za-z0-9_-]+", text) else None
 
 
 def id_in(argument: str) -> str | None:

@@ -12,7 +12,8 @@ from ..base.failures import BadInput, Failure, NotAllowed, Temporary
 from ..base.text import next_command, safe, utc
 from ..job.job import Job
 from ..job.record import DEAD, Part, Submission, Upload
-from .api import YOUNG_SECONDS, Api
+from .api import Api
+from .bounded_calls import YOUNG_SECONDS
 from .identity import another, is_of, require_known_file
 from .other_batches import adopt_batches
 from .server_objects import Told

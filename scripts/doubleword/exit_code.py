@@ -12,9 +12,7 @@ from .service import watch
 
 def exit_code(jobs: Sequence[Job], summary: Summary | None = None) -> ExitCode:
     """What a command that waited, or one that delivered (`summary`), ends with."""
-    if not all(job.ended for job in jobs):
-        return ExitCode.STILL_RUNNING
-    if any(job.to_submit or (summary is not None and job.has_rest) for job in jobs):
+    if any(not job.ended or job.to_submit or (summary is not None and job.under_way) for job in jobs):
         return ExitCode.STILL_RUNNING
     if summary is None:
         whole = all(watch.status_word(job) == "completed" for job in jobs)

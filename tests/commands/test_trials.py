@@ -13,6 +13,7 @@ from local_server.settings import FailRule
 from support.canned import answer_with
 from support.faults.fixture import MakeTrouble
 from support.faults.fixture import make_trouble as make_trouble
+from support.jobs import follow
 from support.oracle import LocalOracle, read
 from support.running import chat_line, json_lines, run, write_requests
 
@@ -171,6 +172,17 @@ def test_a_cancelled_trial_is_followed_by_nothing_until_the_mark_is_lifted(serve
     assert run("cancel_batch", "r.jsonl", "--resume").code == 0
     assert run("run_batch", "r.jsonl").code == 0
     assert sent(server) == 12
+
+
+def test_the_answers_of_a_cancelled_trial_are_downloaded_and_the_rest_is_missing(server: LocalServer) -> None:
+    requests = write_requests(Path("r.jsonl"), 5)
+    assert run("run_batch", requests, "--trial", "2").code == 8
+    assert follow(run("cancel_batch", requests, "--json")).facts["missing"] == {"not_submitted": 3}
+    done = run("download", requests, "--output", "out.csv")
+    assert (done.code, len(json_lines(Path("r.results.jsonl")))) == (9, 2)
+    assert Path("out.csv").read_text().count("missing: not submitted") == 3
+    assert "cancel_batch.py r.jsonl --resume" in done.err
+    assert "retry_failed.py" not in done.err
 
 
 def test_what_a_cancelled_trial_left_out_is_not_planned_by_a_retry_until_the_mark_is_lifted(

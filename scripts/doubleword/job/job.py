@@ -269,6 +269,16 @@ class Job:
         return sum(attempt.requests for attempt in self.attempts) < self.requests.requests
 
     @property
+    def under_way(self) -> bool:
+        """Whether something is still to come: what runs, and what was not sent, unless the user cancelled it."""
+        return not self.ended or self.to_submit > 0 or (self.has_rest and not self.stopped)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user cancelled it before all of it was sent."""
+        return self.latest.cancelled_at is not None and bool(self.unsubmitted() or self.has_rest)
+
+    @property
     def limits(self) -> tuple[int, int]:
         """(requests, bytes) that a part may have."""
         return self.record.options.part_requests, self.record.options.part_bytes

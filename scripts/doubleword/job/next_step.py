@@ -52,15 +52,13 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     if not job.ended:
         # Whoever comes after wants the answers; but no rest of a trial may be paid for by the way.
         return command("poll.py" if job.has_rest or waiting else "run_batch.py", job)
-    cancelled = job.latest.cancelled_at is not None
-    if job.has_rest and not cancelled:
+    if job.has_rest and not job.stopped:
         return command("run_batch.py", job)
     done = job.record.downloaded
     if (submitted or job.reused) and (done is None or done.batches != len(submitted) or "unread" in done.missing):
         return command("download.py", job)
     # Not --resume after a cancel: whoever follows `next` word for word would undo it unasked.
-    stopped = cancelled and (waiting or job.has_rest)
-    return command("retry_failed.py", job) if done and done.retryable and not stopped else None
+    return command("retry_failed.py", job) if done and done.retryable and not job.stopped else None
 
 
 # --- what was given before -----------------------------------------------------------------------

@@ -97,13 +97,13 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         with job.locked(api.clock):
             remember(job, **wanted.remembered())
     watch.look(api, job)
-    if _under_way(job) and not wanted.partial:
+    if job.under_way and not wanted.partial:
         return _nothing_yet(job)
     written = None
     with spool.spool_lock(job, api.clock):
         spool.require_space(job)
         spool.fetch(api, job, wanted.jobs)
-        running = _under_way(job)  # as of this moment: a batch may have ended meanwhile, or run again
+        running = job.under_way  # as of this moment: a batch may have ended meanwhile, or run again
         if running and not wanted.partial:
             return _nothing_yet(job)
         files = results, errors = files_of(job, running)
@@ -130,11 +130,6 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         to_people(f"[{pair['custom_id']}] {pair['prompt']}\n  -> {pair['answer'] or pair['error']}")
     status = watch.status_word(job)
     return Delivered(paths, status, summary, tuple(pairs), files, wanted.output, written, spent, estimated)
-
-
-def _under_way(job: Job) -> bool:
-    """Whether something is still to come."""
-    return not job.ended or job.has_rest or job.to_submit > 0
 
 
 def _nothing_yet(job: Job) -> Delivered:

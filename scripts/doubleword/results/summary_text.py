@@ -76,22 +76,36 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
     """What was written, and the next step."""
     for path in paths:
         say(f"wrote {safe(path)}{'' if path.stat().st_size else ' (empty)'}")
-    if written and written.guarded:
-        cells = plural(written.guarded, "cell")
-        say(f"  {cells} a spreadsheet would run as a formula got a ' before it (--no-guard leaves them)")
-    if written and written.outside:
-        say(f"  {written.outside} of its {plural(written.rows, 'row')} had no request in this job, and have no answer")
-    if written and written.with_nul:
-        say(f"  {plural(written.with_nul, 'cell')} held NUL, which no text has: it was left out")
+    if written:
+        _tell_table(written, running)
     if running:
-        if written:
-            say(f"  the table holds the {plural(written.rows, 'row')} answered so far alone")
         say(f"the rest is still to come: {next_step(job)}")
         return
+    _tell_next(job)
+    if (Path(__file__).parents[2] / "report.py").exists():
+        say(f"a page to look at: {next_command('report.py', job.request_file())}")
+
+
+def _tell_table(written: Written, running: bool) -> None:
+    if written.guarded:
+        cells = plural(written.guarded, "cell")
+        say(f"  {cells} a spreadsheet would run as a formula got a ' before it (--no-guard leaves them)")
+    if written.outside:
+        say(f"  {written.outside} of its {plural(written.rows, 'row')} had no request in this job, and have no answer")
+    if written.with_nul:
+        say(f"  {plural(written.with_nul, 'cell')} held NUL, which no text has: it was left out")
+    if running:
+        say(f"  the table holds the {plural(written.rows, 'row')} answered so far alone")
+
+
+def _tell_next(job: Job) -> None:
     step, done = next_step(job), job.record.downloaded
     lacking = sum(done.errors.values()) + sum(done.missing.values()) if done else 0
     if step:
         say(f"next: {step}")
+    elif job.stopped:
+        resume = next_command("cancel_batch.py", job.request_file(), "--resume")
+        say(f"the job was cancelled before all of it was sent: ask the user; {resume} lifts the mark")
     elif lacking:
         all_the_same = next_command("retry_failed.py", job.request_file(), "--include-permanent")
         say(
@@ -100,5 +114,3 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
         )
     else:
         say(f"nothing is left to do; {safe(job.folder.name)} holds the scripts' own notes and may be deleted")
-    if (Path(__file__).parents[2] / "report.py").exists():
-        say(f"a page to look at: {next_command('report.py', job.request_file())}")

@@ -63,10 +63,16 @@ def test_a_choice_with_a_comma_or_quotes_is_quoted_as_in_csv() -> None:
 
 
 @pytest.mark.parametrize(
-    "choices", ["ä,a\u0308", "a,a\u200b", "a,\u200b", "", " ", ",", "a,,b", "a,", "a,b,a", "a\nb", '"a', 'a,"b"c']
+    "choices",
+    ["ä,a\u0308", "a,a\u200b", "a,\u200b", "", " ", ",", "a,,b", "a,", "a,b,a", "a\nb", '"a', 'a,"b"c', "a;b;c", "a|b"],
 )
 def test_choices_that_are_none_are_wrong_usage_with_the_flags_name(choices: str) -> None:
     assert "--choices" in refused("--choices", choices)
+
+
+def test_one_choice_that_is_several_or_a_file_is_refused() -> None:
+    for choices in ("a\uff0cb", "labels.txt", "@labels"):
+        assert "one choice alone; expected words between commas" in refused("--choices", choices)
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "embeddings", "messages"])
@@ -164,6 +170,7 @@ def test_a_schema_that_is_not_there_is_named_with_its_flag() -> None:
         (["--set", "x=1e999"], "--set x=1e999: 1e999 is no JSON"),
         (["--set", 'x={"a":1,"a":2}'], "is no JSON"),
         (["--set", "=1"], "--set =1: expected KEY=JSON"),
+        (["--set", 'completion_window="1h"'], "--completion-window of run_batch.py"),
         (["--set", "model=1"], "use --model"),
         (["--set", "messages=[]"], "use --prompt"),
         (["--set", "thinking={}"], "--set thinking={}: expected no such parameter: use reasoning_effort"),
@@ -219,6 +226,14 @@ def test_a_wrong_tools_file_is_one_error_that_names_the_flag(written: str, said:
 def test_a_wrong_template_file_is_one_error_that_names_the_flag(turns: str) -> None:
     Path("turns.json").write_text(turns)
     assert "--template turns.json" in refused("--template", "turns.json", code=ExitCode.BAD_INPUT, prompt="")
+
+
+@pytest.mark.parametrize(
+    "written", ["responses", "/v1/responses/", "https://api.doubleword.ai/v1/responses", "v1/responses"]
+)
+def test_an_endpoint_may_be_written_as_its_whole_address(written: str) -> None:
+    assert "--endpoint https://x.example/v1/chat: expected" in refused("--endpoint", "https://x.example/v1/chat")
+    assert "input" in body("--endpoint", written)
 
 
 def test_reasoning_effort_is_called_what_the_endpoint_calls_it() -> None:
@@ -311,6 +326,12 @@ def test_a_prompt_that_names_a_file_is_refused_with_the_way_on() -> None:
     Path("my prompt.txt").write_text("x")
     assert "--prompt-file p.txt" in refused(prompt="@p.txt")
     assert "--prompt-file my prompt.txt" in refused(prompt="@my prompt.txt")
+    for name in ("my prompt.txt", "./my prompt.txt"):
+        assert f"--prompt-file {name}" in refused(prompt=name)
+        assert f"--system-file {name}" in refused("--system", name)
+    Path("Summarize").write_text("x")
+    assert body(prompt="Summarize")["messages"][0]["content"] == "Summarize"
+    assert body(prompt="p.txt")["messages"][0]["content"] == "p.txt"
     assert body(prompt="@{text}")["messages"][0]["content"] == "@good"
     assert body(prompt="@all " + "word " * 200)["messages"][0]["content"].startswith("@all word")
     assert body(prompt="@everyone: {text}")["messages"][0]["content"] == "@everyone: good"
@@ -346,6 +367,7 @@ def test_a_row_without_its_image_is_an_empty_cell() -> None:
     rows = "picture,text\nhttps://x.example/c.png,x\n,y\n[],z\n"
     err = refused("--image-column", "picture", rows=rows, code=ExitCode.BAD_INPUT)
     assert "2 rows with an empty cell" in err
+    assert "  line 3: picture: empty; expected a picture\n" in err
     create("--image-column", "picture", "--empty", "keep", rows=rows)
     last = json.loads(Path("r.jsonl").read_text().splitlines()[2])["body"]
     assert last["messages"][0]["content"] == [{"type": "text", "text": "z"}]

@@ -48,6 +48,51 @@ def test_a_template_is_filled_in_one_pass_and_other_braces_stay(template: str, r
     assert filled(template, **columns) == result
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{text!r}",
+        "{text:>10}",
+        "{text:.50}",
+        "{text:d}",
+        "{ text | upper }",
+        "{text[0]}",
+        "{text.strip()}",
+        "{row['text']}",
+        '{row["text"]}',
+        "{a b:,.2f}",
+        "x {text|lower} {a b}",
+    ],
+)
+def test_a_column_with_a_format_or_a_function_is_refused_with_the_name_alone(written: str) -> None:
+    with pytest.raises(BadInput, match="without formats and functions") as failure:
+        filled(written, text="T", **{"a b": "1"})
+    assert f"write {{{'a b' if 'a b:' in written else 'text'}}}, or " in failure.value.next_step
+
+
+@pytest.mark.parametrize(
+    "written", ["{text: string}", "{text:string}", "{yes|no}", "{x:>10}", "{text, a b}", "{text: 5}"]
+)
+def test_what_only_looks_so_stays(written: str) -> None:
+    assert filled(written, text="T", **{"a b": "1"}) == written
+
+
+def test_a_column_in_other_marks_is_told_to_stay_as_it_is() -> None:
+    written = "$text %(text)s \uff5btext\uff5d {{ text | upper }} $5 $USD %(other)s {text}"
+
+    def column(name: str) -> str | None:
+        if name == "USD":
+            raise BadInput("near")
+        return name if name == "text" else None
+
+    assert [kept.split(" (")[0] for kept in Template(written, column, str).kept] == [
+        "{{ text | upper }}",
+        "$text",
+        "%(text)s",
+        "\uff5btext\uff5d",
+    ]
+
+
 def test_what_stays_in_its_braces_is_known() -> None:
     written = 'As {"a": {"b": 1}} or {!} {{text}} {text}; {text'
     assert Template(written, lambda name: name if name == "text" else None, str).kept == [

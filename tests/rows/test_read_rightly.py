@@ -19,7 +19,9 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.base.failures import BadInput, Failure, WrongUsage
+from doubleword.rows import excel_rows
 from doubleword.rows.cell_to_text import text, value
+from doubleword.rows.file_kind import Form
 from doubleword.rows.left_out import Tally
 from doubleword.rows.source import Source, describe
 from support.pictures import PNG
@@ -593,6 +595,30 @@ def test_nan_is_empty_and_parquet_dates_and_decimals_are_plain() -> None:
     assert [text(cell) for cell in row.cells.values()] == ["2024-01-05", "12.50", "/wA=", ""]
 
 
+def test_numbers_within_lists_and_objects_are_written_as_those_that_stand_alone_and_maps_are_objects() -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    real = pyarrow.float32()
+    columns = {
+        "list": pyarrow.array([[0.1, None], None, [], [0.3]], pyarrow.list_(real)),
+        "pair": pyarrow.array([[0.1, 0.2], None, [0.3, 0.4], [0.5, 0.6]], pyarrow.list_(real, 2)),
+        "object": pyarrow.array([{"x": 0.1}, None, {"x": None}, {"x": 0.3}], pyarrow.struct([("x", real)])),
+        "deep": pyarrow.array(
+            [[{"x": [0.1]}], [None], [], None], pyarrow.list_(pyarrow.struct([("x", pyarrow.list_(real))]))
+        ),
+        "map": pyarrow.array([[("a", 0.1)], None, [], [("a", 1), ("a", 2)]], pyarrow.map_(pyarrow.string(), real)),
+        "numbers": pyarrow.array([[(1, "a")], None, [], [(2, "b")]], pyarrow.map_(pyarrow.int64(), pyarrow.string())),
+    }
+    parquet.write_table(pyarrow.table(columns), "a.parquet")
+    source = describe(Path("a.parquet"))
+    assert [list(row.cells.values()) for row in source.read()] == [
+        [[0.1, None], [0.1, 0.2], {"x": 0.1}, [{"x": [0.1]}], {"a": 0.1}, [(1, "a")]],
+        [None, None, None, [None], None, None],
+        [[], [0.3, 0.4], {"x": None}, [], {}, {}],
+        [[0.3], [0.5, 0.6], {"x": 0.3}, None, [("a", 1.0), ("a", 2.0)], [(2, "b")]],
+    ]
+    assert source.column_named("map.a") == "map.a"
+
+
 def test_a_float_of_parquet_has_the_digits_it_was_written_with() -> None:
     column = pyarrow.array([0.1, None, 2.5, float("nan"), 1e-7], pyarrow.float32())
     pyarrow.parquet.write_table(pyarrow.table({"x": column}), "a.parquet")
@@ -712,6 +738,24 @@ def test_hidden_rows_of_a_sheet_are_read_and_said(package: str, monkeypatch: pyt
     said = "a row that is hidden in the sheet (by a filter?) is read as the others are (3 x: row 3, row 4, row 2999)"
     assert said in notes(source)
     assert not any("hidden" in note for note in notes(describe(workbook(["text"], ["hidden"]))))
+
+
+def test_what_only_a_note_tells_of_a_workbook_is_looked_for_where_notes_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, looked = describe(workbook(["text"], ["a"])), list[str]()
+    untold = excel_rows._untold
+
+    def looking(form: Form) -> Any:
+        looked.append(form.path)
+        return untold(form)
+
+    monkeypatch.setattr(excel_rows, "_untold", looking)
+    assert len(list(source.read())) == source.count() == 1
+    assert source.column_named("text") == "text"
+    assert looked == []
+    list(source.read(tally=Tally()))
+    assert looked == [source.path]
 
 
 @pytest.mark.parametrize("package", ["python-calamine", "openpyxl"])

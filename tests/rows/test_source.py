@@ -259,6 +259,44 @@ def test_a_cell_that_is_no_picture_is_refused_with_what_it_is(cell: Any, says: s
     assert says in f"{failure.value.what} {failure.value.next_step}"
 
 
+@pytest.mark.parametrize(
+    ("cell", "way"),
+    [
+        ("https://a.example/x.png,https://a.example/y.png", "JSON list"),
+        ("https://a.example/x.png; https://a.example/y.png", "JSON list"),
+        ("https://a.example/x.png\nhttps://a.example/y.png", "JSON list"),
+        ("['p.png', 'q.png']", "JSON list"),
+        ("https://a.example/x y.png", "%20"),
+        ("file:///tmp/p.png", "by its path"),
+        ("s3://bucket/a.png", "download them"),
+        ("blob:https://a.example/1", "download them"),
+        ("www.example.com/a.png", "is https://www.example.com/a.png meant?"),
+        ("//cdn.example.com/a.png", "is https://cdn.example.com/a.png meant?"),
+    ],
+)
+def test_a_cell_that_nearly_names_a_picture_says_how_to_name_it(cell: str, way: str) -> None:
+    with pytest.raises(BadInput) as failure:
+        image_address(cell, Path().resolve())
+    assert way in failure.value.next_step
+
+
+def test_addresses_that_hold_another_address_are_one() -> None:
+    for address in (
+        "https://web.archive.org/web/2020/https://a.example/x.png",
+        "https://a.example/?u=https://b.example/,1",
+    ):
+        assert image_address(address, Path()) == address
+
+
+def test_a_picture_may_be_named_as_windows_does() -> None:
+    Path("sub").mkdir()
+    Path("sub/a.png").write_bytes(PNG)
+    expected = image_address("sub/a.png", Path().resolve())
+    assert image_address("sub\\a.png", Path().resolve()) == expected
+    with pytest.raises(BadInput, match="lies outside"):
+        image_address("..\\..\\etc", Path("sub").resolve())
+
+
 @pytest.mark.parametrize("content", [PNG[:8], PNG[:-12], JPEG[:-2], GIF[:-3], WEBP[:-1], b"RIFF....WEBP"])
 def test_a_picture_that_is_cut_off_is_refused(content: bytes) -> None:
     Path("a.png").write_bytes(content)

@@ -34,6 +34,7 @@ _KEYS: dict[str, dict[str, str]] = {
 # What --set must not write over, and the flag to use.
 _OWN = {"model": "--model", "messages": "--prompt or --template", "prompt": "--prompt", "input": "--prompt"}
 _OWN |= {"system": "--system", "instructions": "--system", "custom_id": "--id-column", "url": "--endpoint"}
+_OWN |= {"completion_window": "--completion-window of run_batch.py and create_batch.py"}
 _OWN |= {"body": "--set for each of its keys", "extra_body": "--set for each of its keys"}
 _SAME = {"max_completion_tokens": "max_tokens"}
 
@@ -149,6 +150,8 @@ def _choices(written: str) -> tuple[str, ...]:
     words = [word.strip() for word in lines[0]] if lines else []
     if not all(map(folded, words)) or not words:
         raise WrongUsage(f"{shown}: {'an empty choice' if words else 'no choice'}; expected words between commas", way)
+    if len(words) == 1 and (re.search(r"^@|[;|，、；]", words[0]) or Path(words[0]).suffix):  # noqa: RUF001
+        raise WrongUsage(f"{shown}: one choice alone; expected words between commas", way)
     alike = [folded(word) for word in words]
     twice = sorted({word for word in alike if alike.count(word) > 1})
     if twice:

@@ -94,12 +94,12 @@ def texts(given: Mapping[str, Any]) -> dict[str, Any]:
                 raise WrongUsage(f"{flag(name)} is empty; a text was expected")
             if _names_file(text):
                 what = f"{flag(name)} {safe(text, 80)} would be sent as it is"
-                raise WrongUsage(what, f"{flag(name)}-file {safe(text[1:])}")
+                raise WrongUsage(what, f"{flag(name)}-file {safe(text.removeprefix('@'))}")
         found[name] = made if several else made[0]
     if "endpoint" in found:
-        url = "/v1/" + found["endpoint"].removeprefix("/").removeprefix("v1/")
+        url = "/v1/" + found["endpoint"].strip("/").rpartition("v1/")[2]  # of a whole address its end
         if url not in ENDPOINTS:
-            raise WrongUsage(f"--endpoint {safe(url, 60)}: expected one of {', '.join(ENDPOINTS)}")
+            raise WrongUsage(f"--endpoint {safe(found['endpoint'], 60)}: expected one of {', '.join(ENDPOINTS)}")
         found["endpoint"] = url
     return found
 
@@ -114,10 +114,11 @@ def _text(name: str, given: str) -> str:
 
 
 def _names_file(text: str) -> bool:
-    """Whether a text is `@` and a file, as other tools take it."""
-    if text[0] != "@" or "{" in text or len(text) > 250:
+    """Whether a text is a file's name where the text itself is expected, or `@` and one, as other tools take it."""
+    if "{" in text or "\n" in text or len(text) > 250:
         return False
-    return len(text.split()) == 1 or Path(text[1:]).is_file()
+    named = Path(text.removeprefix("@"))
+    return (text[0] == "@" and (len(text.split()) == 1 or named.is_file())) or (named.suffix != "" and named.is_file())
 
 
 def _bytes(flag: str, path: Path) -> bytes:

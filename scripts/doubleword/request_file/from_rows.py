@@ -114,7 +114,8 @@ def request_lines(how: Composed, tally: Tally, skipped: list[int]) -> Iterator[L
                     wrong.unreadable(row, error)
                 continue
             if empty and policy != "keep":
-                wrong.add(row, empty[0], "empty_cell", "empty", "a text")
+                expected = "a picture" if empty[0] in how.asked.image_columns else "a text"
+                wrong.add(row, empty[0], "empty_cell", "empty", expected)
                 continue
             yield Line(number, start, raw)
             start += len(raw)

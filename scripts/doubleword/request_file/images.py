@@ -26,7 +26,8 @@ IMAGE_BYTES = 7_500_000
 _BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
 _LETTERS = re.compile(r"[A-Za-z0-9+/]+=*")
 _WEB = re.compile(r"(https?)(://[^\s/]\S*)", re.IGNORECASE)
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", re.IGNORECASE)
+_ADDRESS = re.compile(r"\S*\w://|data:", re.IGNORECASE)
+_SEVERAL = re.compile(r"[\s,;|]+https?://|^\[\s*'", re.IGNORECASE)  # a second address, or a list as Python shows it
 
 
 class BadImage(BadInput):
@@ -97,6 +98,9 @@ def image_address(cell: Any, folder: Path) -> str:
     written = text(cell).strip()
     if not isinstance(cell, str):
         raise _no_picture(written)
+    if _SEVERAL.search(written):
+        what = f"{safe(written, 40)} names several pictures"
+        raise BadInput(what, 'write them as a JSON list, ["first", "second"], or a column each: --image-column repeats')
     web = _WEB.fullmatch(written)
     if web is not None:
         return web[1].lower() + web[2]
@@ -108,6 +112,9 @@ def image_address(cell: Any, folder: Path) -> str:
             raise BadInput(f"{safe(written, 40)} is no whole base64 of a picture", "mend the cell") from None
     if _ADDRESS.match(written):
         raise _no_picture(written)
+    if _HOST.match(written) and not os.path.exists(folder / written):
+        meant = f"https://{safe(written.lstrip('/'), 80)}"
+        raise BadInput(f"there is no file {safe(written, 80)}", f"is {meant} meant? An address has its beginning")
     return _data(_content(_path(written, folder)), str(_path(written, folder)))
 
 
@@ -129,6 +136,8 @@ def _path(written: str, folder: Path) -> Path:
     if len(written) > 1024 or "\0" in written or any(len(os.fsencode(part)) > 255 for part in written.split("/")):
         raise _no_picture(written)
     path = Path(os.path.normpath(folder / written))
+    if "\\" in written and not path.exists():  # as Windows writes it
+        path = Path(os.path.normpath(folder / written.replace("\\", "/")))
     if not path.is_relative_to(os.path.normpath(folder)) and not path.resolve().is_relative_to(folder.resolve()):
         raise BadInput(
             f"{safe(written, 80)} lies outside of {safe(folder)}, the folder of the rows",
@@ -139,7 +148,17 @@ def _path(written: str, folder: Path) -> Path:
 
 def _no_picture(written: str) -> BadInput:
     what = f"{safe(written, 40)} is no path, web address or base64 of a picture"
-    return BadInput(what, "is that the column of the pictures?")
+    way = "is that the column of the pictures?"
+    if _WEB.match(written):
+        way = "write %20 for each space in the address"
+    elif written[:7].lower() == "file://":
+        way = "name the file by its path, from the folder of the rows"
+    elif "://" in written[:20]:
+        way = "a model fetches http:// and https:// alone: download them, and name the files"
+    return BadInput(what, way)
+
+
+_HOST = re.compile(r"(//)?(www\.|[\w-]+(\.[\w-]+)*\.(com|net|org|io)/)", re.IGNORECASE)
 
 
 def _content(path: Path) -> bytes:

@@ -22,6 +22,14 @@ _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 _DOUBLED = re.compile(r"\{\{([^{}]+)\}\}")  # as other tools name a column
 
+# A column with what other templates take behind it: a format, a filter, an index, a call.
+_FORMATTED = re.compile(
+    r"\s*(?:\w+\s*\[\s*[\"'])?(?P<name>[\w\-. ]*?\w)\s*"
+    r"(?:![rsa]|:(?:.?[<>=^])?[-+]?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?|\|.*|\[.*|\.\w+\(.*|[\"']\s*\])\s*"
+)
+# A column as shells, Python and other keyboards mark it.
+_OTHERWISE = re.compile("%\\((?P<a>[^()]+)\\)s|\\$(?P<b>\\w+)|\uff5b(?P<c>[^\uff5b\uff5d]+)\uff5d")
+
 _NAME = re.compile(r"[\w\-. ]*\w[\w\-. ]*")
 
 _CONTROLS = bytes(c for c in range(32) if c not in b"\n\r\t")
@@ -49,6 +57,14 @@ def encode(text: str) -> bytes:
     return b'"%b"' % raw
 
 
+def _is_one(name: str, column: Callable[[str], str | None]) -> bool:
+    """Whether a name outside of single braces is a column's. One that is merely near may well be meant as it stands."""
+    try:
+        return column(name) is not None
+    except BadInput:
+        return False
+
+
 class Template:
     """A text with `{column}` in it. Cell text is put in as it is and never expanded again."""
 
@@ -72,7 +88,7 @@ class Template:
                     continue
             elif literal[0] == "{":
                 other = _DOUBLED.match(written, found.start()) if len(literal) == 2 else None
-                if other is not None and column(other[1].strip()) is not None:
+                if other is not None and _is_one(other[1].partition("|")[0].strip(), column):
                     self.kept.append(f"{other[0]} (one pair of braces puts the column in)")
                 doubled.append(len(literal) == 2)
                 opened.append(found.start())
@@ -85,6 +101,9 @@ class Template:
                 literal = "}"
             self.literals[-1] += literal
         self.literals[-1] += written[position:]
+        for other in _OTHERWISE.finditer("".join(self.literals)):
+            if _is_one((other["a"] or other["b"] or other["c"]).strip(), column):
+                self.kept.append(f"{other[0]} (a column is put in by {{}} alone)")
         self.kept += [f"{written[place : place + 20]}…, which is never closed" for place in opened]
 
     def _put(self, name: str, column: Callable[[str], str | None], headers: Callable[[], str]) -> bool:
@@ -95,6 +114,13 @@ class Template:
             self.columns.append(meant)
             self.literals.append("")
             return True
+        formatted = _FORMATTED.fullmatch(name)
+        if formatted is not None and _is_one(formatted["name"], column):
+            inner = safe(formatted["name"].strip(), 60)
+            raise BadInput(
+                f"the template says {{{safe(name, 60)}}}; a column is put in as it is, without formats and functions",
+                f"write {{{inner}}}, or {{{{{safe(name, 60)}}}}} for the text itself",
+            )
         if _NAME.fullmatch(name):
             raise BadInput(
                 f"the template names {{{safe(name, 60)}}}, which is no column; there are: {headers()}",

@@ -27,8 +27,9 @@ class _Places:
 class Tally:
     """Filled while rows are read. A reason is a noun phrase in the singular; a place a line number or a file's name."""
 
-    def __init__(self) -> None:
-        self.rows = 0
+    def __init__(self, heard: bool = True) -> None:
+        """`heard`: somebody reads the notes; what only they tell need not be looked for otherwise."""
+        self.rows, self.heard = 0, heard
         self._left_out: dict[str, _Places] = {}  # what is there and is no row
         self._skipped: dict[str, _Places] = {}  # rows without a request
         self._doubts: dict[str, _Places] = {}  # read in one of two ways

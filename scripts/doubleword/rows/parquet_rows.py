@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def _values(column: Any) -> list[Any]:
     import pyarrow
 
     kind = column.type
+    if pyarrow.types.is_nested(kind) and any(inner in str(kind) for inner in (": float", "map<")):
+        return _nested(column)
     if kind == pyarrow.float32():  # as it would be written, 0.1, not as 64 bits hold it
         return [None if number is None else float(number) for number in column.cast(pyarrow.string()).to_pylist()]
     if getattr(kind, "unit", None) != "ns":
@@ -74,6 +77,29 @@ def _values(column: Any) -> list[Any]:
         value if ns is None or ns % 1000 == 0 else _finer(value, ns % 1000)
         for value, ns in zip(coarse, fine, strict=True)
     ]
+
+
+def _nested(column: Any) -> list[Any]:
+    """Lists and structs of cells as they would be alone; a map is an object where its keys are texts, each once."""
+    import pyarrow
+
+    kind, is_a = column.type, pyarrow.types
+    if is_a.is_map(kind):
+        pairs = column.cast(pyarrow.list_(pyarrow.struct([("key", kind.key_type), ("value", kind.item_type)])))
+        return [None if cell is None else _object([(p["key"], p["value"]) for p in cell]) for cell in _nested(pairs)]
+    if is_a.is_struct(kind):
+        names, members = [field.name for field in kind], zip(*map(_values, column.flatten()), strict=True)
+        there = column.is_valid().to_pylist()
+        return [dict(zip(names, cell, strict=True)) if ok else None for cell, ok in zip(members, there, strict=True)]
+    if not hasattr(column, "value_lengths"):
+        return column.to_pylist()  # type: ignore[no-any-return]
+    inner = iter(_values(column.flatten()))
+    return [None if length is None else list(islice(inner, length)) for length in column.value_lengths().to_pylist()]
+
+
+def _object(pairs: list[tuple[Any, Any]]) -> Any:
+    made = dict(pairs)
+    return made if len(made) == len(pairs) and all(isinstance(key, str) for key in made) else pairs
 
 
 # A year that Python's times do not have; a zone that is not known here (zoneinfo's error and pytz's are KeyErrors).

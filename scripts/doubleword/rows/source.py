@@ -84,7 +84,9 @@ class Source(Form):
         Raises BadInput, saying which, where a column differs in no more than case, spaces or punctuation, and the
         `flag` that gave the name.
         """
-        if self.format in ("jsonl", "json") and name in next((cells for _, cells in self._rows(Tally())), ()):
+        if self.format in ("jsonl", "json") and name in next(
+            (cells for _, cells in self._rows(Tally(heard=False))), ()
+        ):
             return name
         found = meant(name, self.columns, flag) or self._nested(name)
         if not self.columns:
@@ -98,7 +100,7 @@ class Source(Form):
         while (end := name.rfind(".", 0, end)) > 0:
             column = meant(name[:end], self.columns)
             path = f"{column}.{name[end + 1 :].strip()}"
-            if column and any(value(cells, path) is not None for _, cells in self._rows(Tally())):
+            if column and any(value(cells, path) is not None for _, cells in self._rows(Tally(heard=False))):
                 return path
         return None
 
@@ -122,7 +124,7 @@ class Source(Form):
 
         `tally` is told what is left out, and why.
         """
-        tally = tally or Tally()
+        tally = tally or Tally(heard=False)
         return self._read(self._rows(tally), tally, requests_only)
 
     def read_written(self, unread: bool = False) -> Iterator[tuple[Row | None, str | bytes]]:
@@ -190,7 +192,7 @@ class Source(Form):
         """How many rows there are."""
         if self.is_folder:
             return len(self._listing.names)
-        return parquet_rows.count(self) if self.format == "parquet" else sum(1 for _ in self._rows(Tally()))
+        return parquet_rows.count(self) if self.format == "parquet" else sum(1 for _ in self._rows(Tally(heard=False)))
 
     def extent(self) -> tuple[int, int]:
         """(rows, bytes): about how much there is to do."""

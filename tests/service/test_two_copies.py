@@ -15,7 +15,8 @@ import pytest
 
 from doubleword.base.failures import BadInput
 from doubleword.job.job import Job
-from doubleword.job.outputs import require_ours
+from doubleword.results.deliver import require_writable
+from doubleword.results.output_flags import Wanted
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.crash.child import Child
@@ -167,10 +168,10 @@ def test_files_that_another_copy_wrote_meanwhile_are_the_jobs_own(server: LocalS
     read_before = Job.load(Path("r.jsonl"))
     assert read_before is not None
     assert run(*RUN_BATCH).code == 0
-    require_ours(read_before, Path("r.results.jsonl"))
+    require_writable(read_before, Wanted())
     Path("r.results.jsonl").write_text("notes of mine\n")
     with pytest.raises(BadInput, match="was changed since this job wrote it"):
-        require_ours(read_before, Path("r.results.jsonl"))
+        require_writable(read_before, Wanted())
 
 
 def machine_of(folder: Path) -> Path:

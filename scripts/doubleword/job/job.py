@@ -326,10 +326,6 @@ class Job:
         self._written = hash_of(raw), len(raw)
         self._journal.end()
 
-    @property
-    def holds_lock(self) -> bool:
-        return self._lock_depth > 0
-
     @contextmanager
     def locked(self, clock: Clock) -> Iterator[None]:
         """Holds the lock on the record, for writing it and for sends; reads the record anew once it is held.

@@ -26,12 +26,10 @@ def files_of(job: Job, running: bool) -> tuple[Path, Path]:
 
 
 def require_ours(job: Job, *paths: Path) -> None:
-    """Raises BadInput if a file is in the way that this job did not write, or that was changed since."""
+    """Raises BadInput if a file is in the way that this job, as its record was read, did not write, or that was changed
+    since."""
     for path in paths:
         why = why_not_ours(job, path)
-        fresh = Job.load(job.folder) if why and not job.holds_lock else None
-        if fresh is not None:  # another copy may have written the file since this record was read
-            why = why_not_ours(fresh, path)
         if why:
             raise BadInput(
                 f"{safe(path)} is in the way: it {why}, and is never replaced",

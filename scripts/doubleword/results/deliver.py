@@ -78,7 +78,7 @@ def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table |
     if wanted.output:
         planned = table.planned(job, wanted)
         outputs.append(wanted.output)
-    require_ours(job, *outputs)
+    require_ours(Job.load(job.folder) or job, *outputs)  # another copy may have written them since it was read
     for path in outputs:
         writable(path)
     if planned and planned.source and planned.prefix is not None:

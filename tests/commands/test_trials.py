@@ -9,7 +9,7 @@ import pytest
 
 from doubleword.service.refusals import Busy
 from local_server.app import LocalServer
-from local_server.settings import FailRule
+from local_server.settings import FailRule, ModelSpec
 from support.canned import answer_with
 from support.faults.fixture import MakeTrouble
 from support.faults.fixture import make_trouble as make_trouble
@@ -299,3 +299,44 @@ def test_after_a_trial_that_was_billed_over_its_estimate_the_limit_is_held_again
     assert float(told) == pytest.approx(float(again), rel=0.1), "what was learnt from the bill counted twice, or not"
     assert ("by what was billed so far" in refused.err) == bool(earlier)
     assert sent(server) == earlier + 4
+
+
+@pytest.mark.parametrize("table", [(), ("--output", "out.jsonl")])
+@pytest.mark.parametrize("stopped", ["before the send", "while it runs"])
+def test_whoever_follows_next_is_shown_the_trial_before_its_rest_is_paid_for(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, stopped: str, table: tuple[str, ...]
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise Busy("no room")
+
+    write_requests(Path("r.jsonl"), 20)
+    if stopped == "before the send":
+        with monkeypatch.context() as patch:
+            patch.setattr("doubleword.service.api.Api.create_batch", busy)
+            assert run("run_batch", "r.jsonl", "--trial", "5", *table).code == 6
+        looked = run("upload", "r.jsonl", "--json")
+    else:
+        server.settings.delay = 1.0
+        assert run("run_batch", "r.jsonl", "--trial", "5", *table, "--timeout-seconds", "0").code == 8
+        server.settings.delay = 0.0
+        while (looked := run("poll", "r.jsonl", "--json")).code == 8:
+            pass
+    assert looked.code == 0, looked.err
+
+    shown = follow(looked)
+
+    assert (shown.code, shown.facts["trial"], len(shown.facts["shown"])) == (8, 5, 5), shown.err
+    assert sent(server) == 5
+    assert "--trial" not in shown.facts["next"]
+    assert follow(shown).code == 0
+    assert sent(server) == 20
+
+
+def test_a_limit_that_is_lifted_for_a_trial_is_lifted_for_no_more_than_that(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(models={"free": ModelSpec()})
+    requests = write_requests(Path("r.jsonl"), 20, model="free")
+
+    stopped = trouble.run("run_batch", requests, "--trial", "5", "--max-cost", "1")
+
+    assert stopped.code == 4
+    assert "run_batch.py r.jsonl --trial 5 --max-cost none" in stopped.err

@@ -108,17 +108,15 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
         part.learn(now)
         if any(one.batches for one in plan.parts):
             plan.cancelled_at = api.clock.now()
-            then = f"{next_command('poll.py', job.request_file())} waits for all; then retry_failed.py plans the rest"
-            done = "the rest of it is not sent"
+            done, then = "the rest of it is not sent", "retry_failed.py plans the rest"
         else:
             job.attempts.pop()
-            then = f"{next_command('run_batch.py', job.request_file())} waits for it and fetches what it answered"
-            done = "the plan was withdrawn, nothing was sent"
+            done, then = "the plan was withdrawn, nothing was sent", "the same command again"
         job.save()
         raise Temporary(
             f"batch {safe(now.id)} was retried on the server since this attempt was planned"
             f" ({now.status}, {now.completed} of {now.total} answered); {done}",
-            then,
+            f"{next_command('poll.py', job.request_file())} waits for it; then {then}",
         )
 
 

@@ -257,6 +257,14 @@ def test_an_answer_that_came_to_a_limit_is_cut_whatever_the_service_calls_it(bod
     assert response_body.read(body).cut
 
 
+@pytest.mark.parametrize("nothing", [None, "", {}, [], False, {"code": None, "message": None}, {"message": ""}])
+def test_an_error_that_says_nothing_is_none_wherever_it_stands(tmp_path: Path, nothing: Any) -> None:
+    assert read_one(dumped(line(body=chat("yes")) | {"error": nothing}), tmp_path).is_result
+    body = chat("yes") | {"error": nothing}
+    body["choices"][0]["error"] = nothing
+    assert read_one(dumped(line(body=body)), tmp_path).is_result
+
+
 def value_of(body: dict[str, Any], expected: Expected | None = None) -> Any:
     _, answer = line_outcome.answered(body, expected)
     assert answer.failure is None

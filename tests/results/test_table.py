@@ -205,6 +205,13 @@ def test_a_name_for_an_answer_of_several_columns_is_refused_unless_it_is_picked(
     assert Path("out.csv").read_text() == 'id,city,place\nk0,Oslo,"{""city"": ""Oslo""}"\n'
 
 
+def test_a_column_that_is_added_is_told_from_the_others_as_headers_are(server: LocalServer) -> None:
+    made(rows(1), model="echo")
+    refused = run("run_batch", "r.jsonl", "--output", "out.csv", "--answer-column", "text ")
+    assert (refused.code, "new_text" in refused.err) == (3, True)
+    assert not paid()
+
+
 def test_an_error_column_is_there_only_if_a_row_has_no_answer(server: LocalServer) -> None:
     answer_with(server, lambda text: "" if text == "t1" else "fine")
     made(rows(2))

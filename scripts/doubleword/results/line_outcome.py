@@ -22,7 +22,7 @@ from ..base.text import safe
 from ..request_file.answer_form import Expected
 from . import response_body
 from .answer import Judged, judged
-from .response_body import Said, word
+from .response_body import Said, says_anything, word
 
 BRIEF = 40  # characters of an answer that is counted word by word
 BRIEFS = 1000  # of so many different ones in a batch nothing is told by counting
@@ -219,7 +219,7 @@ def parsed_line(raw: bytes) -> tuple[dict[str, Any], Failed | None]:
     if not isinstance(line, dict):
         return {}, Failed("not_json", None, safe(raw.decode("utf-8", "replace")))
     response, error = line.get("response"), line.get("error")
-    if error is not None or not isinstance(response, dict):
+    if says_anything(error) or not isinstance(response, dict):
         return line, _error(error)
     status, body = response.get("status_code"), response.get("body")
     if not isinstance(status, int) or not 200 <= status < 300:

@@ -88,7 +88,7 @@ def as_text(said: Said) -> str:
 
 def _error(error: Any) -> tuple[str, str] | None:
     """(kind, text) of an `error` that stands in a body."""
-    if not error:
+    if not says_anything(error):
         return None
     if not isinstance(error, dict):
         return "error", safe(error)
@@ -97,6 +97,11 @@ def _error(error: Any) -> tuple[str, str] | None:
     if str(code).isdecimal():
         return (f"http_{code}" if 400 <= int(str(code)[:9]) < 600 else "error"), text
     return word(code) or "error", text
+
+
+def says_anything(error: Any) -> bool:
+    """Whether an `error` is one: some services write {"code": null, "message": null} where there is none."""
+    return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
 def word(name: object) -> str:

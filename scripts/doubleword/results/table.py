@@ -15,6 +15,7 @@ from ..base.text import safe
 from ..job.job import Job
 from ..request_file.answer_form import Expected, expected_in
 from ..rows.cell_to_text import value
+from ..rows.headers import folded
 from ..rows.source import Row, Source
 from ..rows.source_moved import located
 from .output_flags import ANSWER_COLUMN, Wanted, columns_text
@@ -209,7 +210,7 @@ def _answer_columns(own: list[Column], expected: Expected | None, name: str, cho
             found.append(Column(_free(key, taken), "answer", key))
             taken.append(found[-1].name)
         return found
-    if name in taken and (not chosen or name in chosen):
+    if folded(name) in map(folded, taken) and (not chosen or name in chosen):
         raise BadInput(
             f"--answer-column {safe(name, 80)}: the source has a column of that name",
             f"the same command with --answer-column {shlex.quote(safe(_free(f'new_{name}', taken)))}",
@@ -218,7 +219,7 @@ def _answer_columns(own: list[Column], expected: Expected | None, name: str, cho
 
 
 def _free(name: str, taken: list[str]) -> str:
-    while name in taken:
+    while folded(name) in map(folded, taken):
         name = f"answer_{name}"
     return name
 

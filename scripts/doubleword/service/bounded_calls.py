@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..base.console import say
 from ..base.failures import Clock, NotAllowed, NotFound, Temporary
 from ..base.text import safe
-from .base_url import base_url, is_local
+from .environment import base_url, is_local
 from .network import Line, Watch
 from .refusals import DEFAULT_BASE_URL, RETRY_AFTER_CAP_SECONDS, Unclear, Young, failure_of
 from .server_objects import object_of

@@ -15,16 +15,9 @@ from ..base.text import safe
 if TYPE_CHECKING:
     import requests
 
-
 DEFAULT_BASE_URL = "https://api.doubleword.ai/v1"
-
-
 RETRY_AFTER_CAP_SECONDS = 300.0  # a server that asks for an hour would look like a script that hangs
-
-
 WORDS_BYTES = 16 * 1024  # of an error's text
-
-
 # Besides 5xx: time-outs and "try again" of the server, and of what stands before it (425, 499).
 TEMPORARY_STATUSES = {408, 409, 425, 429, 499}
 

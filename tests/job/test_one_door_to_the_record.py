@@ -16,6 +16,7 @@ from doubleword.job.job import Job
 from doubleword.job.next_step import remember
 from doubleword.job.record import Part, Record, Upload
 from doubleword.request_file import check
+from doubleword.rows.source import Source
 from local_server.app import LocalServer
 from support.running import FastClock, run, write_requests
 
@@ -44,6 +45,14 @@ def facts(record: Record, part: Part | None) -> Any:
 def told(job: Job, part: Part, text: str) -> None:
     part.estimates = {"24h": text}
     job.save(part)
+
+
+def test_a_record_is_written_as_json_writes_it_with_an_indent() -> None:
+    record = job_of(2).record
+    record.requests.name, record.requests.models, record.created_at = 'é"\\\udc80\x1f', {"m": 1}, 1e22
+    record.options.expects = {"": [0, -2.5, True, False, None, [], {}, [[]], {"é": {"b": ["\n"]}}]}
+    record.source = Source(path="t", sha256="", size=0, format="csv", delimiter="\t", used=("a",), skipped=())
+    assert record_file.as_text(record) == json.dumps(asdict(record), indent=1, ensure_ascii=False)
 
 
 def test_nothing_is_written_without_the_lock() -> None:

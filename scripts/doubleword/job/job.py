@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import threading
 import uuid
@@ -34,7 +33,7 @@ from .record import (
     Requests,
     attempt_over_all,
 )
-from .record_file import Damaged, Journal, entries, from_dict, hash_of, refresh, require_sound, to_dict, with_journal
+from .record_file import Damaged, Journal, as_text, entries, from_dict, hash_of, refresh, require_sound, with_journal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -317,10 +316,8 @@ class Job:
         return attempt
 
     def _write_whole(self) -> None:
-        # Bytes of file names that are no text stand there as escapes. What is foreign was blotted where it came in:
-        # a key that is an ordinary word must not damage the record.
-        text = json.dumps(self.record, default=to_dict, indent=1, ensure_ascii=False)
-        raw = text.encode("utf-8", "backslashreplace")
+        # Bytes of file names that are no text stand there as escapes. What is foreign was blotted where it came in.
+        raw = as_text(self.record).encode("utf-8", "backslashreplace")
         with whole_file(self.path, self.request_file()) as file:
             file.write(raw)
         self._written = hash_of(raw), len(raw)

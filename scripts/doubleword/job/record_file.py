@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,7 @@ from ..base.text import safe
 from .record import KINDS, Attempt, Batch, Options, Part, Record, Requests, Submission, Upload
 
 # What is refreshed in place; all else is taken anew.
-_CHANGING = (Batch, Upload, Submission, Part, Attempt, Requests, Options, Record)
+_CHANGING = (list, Batch, Upload, Submission, Part, Attempt, Requests, Options, Record)
 
 
 class Damaged(ValueError):
@@ -37,6 +38,8 @@ class Damaged(ValueError):
 Read = TypeVar("Read")
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _WORDS |= {dict: "an object", list: "a list", tuple: "a list"}
+_NAMED = {"None": "null", "True": "true", "False": "false", "()": "[]"}
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 _IN_JSON: dict[Any, Any] = {float: (int, float), tuple: list, Any: object}
 
 
@@ -71,39 +74,40 @@ def _reader(kind: Any) -> Callable[[Any, str], Any]:
 @cache
 def _fields(kind: Any) -> dict[str, Any]:
     """The types of a dataclass's fields, by name; none of any other kind."""
-    names = getattr(kind, "__dataclass_fields__", ())
-    return {name: get_type_hints(kind)[name] for name in names}
+    return get_type_hints(kind) if hasattr(kind, "__dataclass_fields__") else {}
 
 
-def to_dict(value: object) -> dict[str, Any]:
-    """A dataclass with its fields as they are; for `json.dumps`, which asks again for those that hold another."""
-    return {name: getattr(value, name) for name in _fields(type(value))}  # type: ignore[arg-type]
+def as_text(value: Any, end: str = "\n") -> str:
+    """A record as JSON: what `json.dumps` makes of it with an indent of 1, for which it takes twice the time."""
+    if isinstance(value, str):
+        return _quoted(value)
+    names, within = _fields(type(value)), end + " "  # type: ignore[arg-type]
+    held = {name: getattr(value, name) for name in names} if names else value
+    if held and isinstance(held, dict):
+        members = [f"{_quoted(name)}: {as_text(member, within)}" for name, member in held.items()]
+        return f"{{{within}{f',{within}'.join(members)}{end}}}"
+    if held and isinstance(held, (list, tuple)):
+        return f"[{within}{f',{within}'.join([as_text(member, within) for member in held])}{end}]"
+    return _NAMED.get(repr(held), repr(held))
 
 
 def refresh(held: object, read: object) -> bool:
     """Makes `held` what was just `read`, in place, so that whoever took a part before the lock holds the present one.
 
-    Batches are told apart by their ids, all else by its place. Returns False where the two are different things.
+    Batches are told apart by their ids, all else by its place. Returns False where `read` is to stand in its place.
     """
-    if type(held) is not type(read) or getattr(held, "id", None) != getattr(read, "id", None):
+    same = type(held) is type(read) and getattr(held, "id", None) == getattr(read, "id", None)
+    if not same or type(held) not in _CHANGING:
         return False
     if isinstance(held, list) and isinstance(read, list):
         held[:] = [
-            old if place < len(held) and _in_place(old := held[place], new) else new for place, new in enumerate(read)
+            old if place < len(held) and refresh(old := held[place], new) else new for place, new in enumerate(read)
         ]
         return True
     for name in _fields(type(held)):  # type: ignore[arg-type]
-        old, new = getattr(held, name), getattr(read, name)
-        if not _in_place(old, new):
+        if not refresh(getattr(held, name), new := getattr(read, name)):
             setattr(held, name, new)
     return True
-
-
-def _in_place(old: object, new: object) -> bool:
-    """Whether `old` stays, made to say what `new` does."""
-    if isinstance(old, list) and isinstance(new, list):
-        return refresh(old, new)
-    return type(old) in _CHANGING and refresh(old, new)
 
 
 def require_sound(record: Record) -> None:

@@ -432,6 +432,16 @@ def test_a_parquet_source_keeps_its_types(server: LocalServer) -> None:
     assert Path("out.csv").read_text() == "d,text,n,answer\n2024-01-05,x,3,5\n"
 
 
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_times_to_the_nanosecond_come_out_of_parquet_as_they_went_in(server: LocalServer, zone: str | None) -> None:
+    times = pyarrow.array([1704416523456789123, None, 1704416523456789000], pyarrow.timestamp("ns", zone))
+    table = pyarrow.table({"text": ["x", "y", "z"], "at": times})
+    pyarrow.parquet.write_table(table, "rows.parquet")
+    made(Path("rows.parquet"), model="echo")
+    delivered("--output", "out.parquet", "--columns", "text,at")
+    assert pyarrow.parquet.read_table("out.parquet").equals(table)
+
+
 # --- what a spreadsheet would run ---
 
 

@@ -157,6 +157,8 @@ def _array(cells: list[Any], kind: Any) -> Any:
     second and 50 MB to load."""
     import pyarrow
 
+    if pyarrow.types.is_timestamp(kind) and any(cell.__class__ is str for cell in cells):  # to the nanosecond
+        return pyarrow.array([None if cell is None else text(cell) for cell in cells], pyarrow.string()).cast(kind)
     if kind != pyarrow.string() or not all(cell is None or cell.__class__ is str for cell in cells):
         return pyarrow.array(cells, kind)
     there = "".join("0" if cell is None else "1" for cell in reversed(cells))

@@ -9,7 +9,7 @@ _SIGN = f"[{SIGNS}]"
 # What programs skip before a formula, or do not show: white space, control characters, marks of width and direction.
 _SKIPPED = "[\\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 _FORMULA = re.compile(f"[\t\r\n]|{_SKIPPED}*{_SIGN}")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?|-Infinity")
 _BULLETED = re.compile(r"\s*- [^(!|=]*")  # calls nothing, names no other sheet or program
 
 # Read with another delimiter than it was written with, a cell falls apart, and the rest of it may be a formula. One in

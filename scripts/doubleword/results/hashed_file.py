@@ -13,7 +13,7 @@ from ..base.files import BLOCK_BYTES
 class Hashed:
     """Writes to a file, in blocks, and hashes them on another core meanwhile: that takes longer than the writing."""
 
-    BEHIND = 4  # blocks that wait for being hashed, at most
+    BLOCK, BEHIND = 2 * BLOCK_BYTES, 2  # bytes of a block, and how many wait for being hashed, at most
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._hash = file, hashlib.sha256()
@@ -29,7 +29,7 @@ class Hashed:
     def write(self, line: bytes) -> None:
         self._held.append(line)
         self._size += len(line)
-        if self._size >= BLOCK_BYTES:
+        if self._size >= self.BLOCK:
             self._flush()
 
     def _flush(self) -> None:

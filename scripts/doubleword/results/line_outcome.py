@@ -11,7 +11,7 @@ import marshal
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -73,16 +73,19 @@ class Looked:
         self._latest: list[Outcome] = []
         self._places: list[tuple[int, int]] = []  # in the file, of the others
 
-    def add(self, raw: bytes) -> Outcome:
-        """Takes the next line, without its end."""
-        outcome = outcome_of(raw, self._spool, self.end, self._expected, self._briefs)
-        if len(self._latest) == AT_ONCE:
-            self._write_down()
-        self._latest.append(outcome)
-        self.ids.add(outcome.custom_id)
-        self.end += len(raw) + 1
-        self.lines += 1
-        return outcome
+    def add(self, lines: Iterable[bytes]) -> list[str]:
+        """Takes the next lines, without their ends; their custom_ids."""
+        ids, end = list[str](), self.end
+        for raw in lines:
+            if len(self._latest) == AT_ONCE:
+                self._write_down()
+            outcome = outcome_of(raw, self._spool, end, self._expected, self._briefs)
+            self._latest.append(outcome)
+            ids.append(outcome.custom_id)
+            end += len(raw) + 1
+        self.end, self.lines = end, self.lines + len(ids)
+        self.ids.update(ids)
+        return ids
 
     def let_go(self) -> None:
         """Of what only a fetch needs, and of the last outcomes: a hundred parts of a thousand would hold 35 MB."""
@@ -147,8 +150,7 @@ def read(spool: Path, expected: Expected | None) -> Iterator[Outcome]:
     if known is None or known[0] != (*state_of(spool), id(expected)):
         looked = Looked(spool, expected)
         with reading_own(spool) as file:
-            for raw in file:
-                looked.add(raw.removesuffix(b"\n"))
+            looked.add(raw.removesuffix(b"\n") for raw in file)
         keep(spool, expected, looked)
     return _known[spool][1].outcomes()
 

@@ -89,14 +89,14 @@ class Spool:
         self._skipped = 0  # bytes of it so far, where it is too long to be kept: the rest is its beginning then
         with open_own(path, path.parent) as file:
             file.seek(0)
-            for raw in file:
-                if raw.endswith(b"\n"):
-                    self._look_at(raw[:-1])
+            while some := file.readlines(HELD_BYTES):
+                self._look_at([raw[:-1] for raw in some if raw.endswith(b"\n")])
             file.truncate(self.looked.end)  # a killed copy may have left half a line: only whole ones are skipped
 
-    def _look_at(self, raw: bytes) -> None:
-        if not self._known.has(self.looked.add(raw).custom_id):
-            self.foreign.add(line_id(raw + b"\n"))
+    def _look_at(self, lines: list[bytes]) -> None:
+        ids = self.looked.add(lines)
+        if foreign := self._known.foreign(ids):
+            self.foreign |= {line_id(raw + b"\n") for raw, found in zip(lines, ids, strict=True) if found in foreign}
 
     def fetch(self, api: Api, file_id: str, received: Received) -> None:
         """Appends the file's lines from the first one not held yet; goes on after cuts while lines keep coming."""
@@ -144,8 +144,7 @@ class Spool:
         file.write(memoryview(block)[: len(block) - len(self._rest)])
         if len(self._rest) > ANSWER_BYTES:
             self._rest, self._skipped = self._rest[:BEGINNING_BYTES], len(self._rest)
-        for raw in whole:
-            self._look_at(raw)
+        self._look_at(whole)
         if whole:
             received(len(whole))
 
@@ -161,7 +160,7 @@ class Spool:
                 for outcome in self.looked.outcomes():
                     old.seek(outcome.offset)
                     line = old.read(outcome.length)
-                    if self._known.has(outcome.custom_id) and line_id(line) not in again:
+                    if line_id(line) not in again and not self._known.foreign([outcome.custom_id]):
                         fresh._take(file, line, lambda _: None)
                 file.flush()
                 sync(file.fileno())  # the server may have them no more
@@ -237,8 +236,9 @@ class Known:
             with contextlib.suppress(BadInput):  # not what was uploaded: said where the answers are joined to it
                 self._ids = set(ids_of(path, part.span, tuple(state), state != attempt.state)[1])
 
-    def has(self, custom_id: str) -> bool:
-        return bool(custom_id) if self._ids is None else custom_id in self._ids
+    def foreign(self, ids: Iterable[str]) -> set[str]:
+        """Those that are not among them."""
+        return {""}.intersection(ids) if self._ids is None else set(ids).difference(self._ids)
 
 
 def spool_files(job: Job, batch: Batch) -> tuple[Path, Path]:

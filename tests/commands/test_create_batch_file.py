@@ -225,7 +225,8 @@ def test_a_schema_makes_structured_output_and_a_bad_one_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "right"), [({"type": "object"}, True), ({"$ref": "#/x"}, True), ({"kind": 1}, False), ([], False)]
+    ("schema", "right"),
+    [({"type": "object"}, True), ({"$ref": "#/x", "x": {}}, True), ({"kind": 1}, False), ([], False)],
 )
 def test_without_jsonschema_a_schema_is_judged_by_its_shape(
     schema: Any, right: bool, monkeypatch: pytest.MonkeyPatch

@@ -146,6 +146,55 @@ def test_a_file_that_is_no_schema_is_refused_with_the_flags_name(written: str) -
     assert "--schema s.json" in refused("--schema", "s.json", code=ExitCode.BAD_INPUT)
 
 
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("#/$defs/Moods", "'#/$defs/Moods' names nothing in it"),
+        ("https://x.example/mood.json", "lies elsewhere, where no model looks"),
+        ("mood.json#/x", "lies elsewhere"),
+        ("#/$defs/Mood", None),
+        ("#", None),
+    ],
+)
+def test_a_schema_that_refers_to_what_is_not_in_it_is_refused(reference: str, said: str | None) -> None:
+    schema = {"type": "object", "properties": {"m": {"$ref": reference}}, "$defs": {"Mood": {"enum": ["good", "bad"]}}}
+    Path("s.json").write_text(json.dumps(schema))
+    if said is None:
+        assert body("--schema", "s.json")
+    else:
+        assert said in refused("--schema", "s.json", code=ExitCode.BAD_INPUT)
+
+
+def test_what_a_template_file_holds_beside_messages_is_not_lost_silently() -> None:
+    turns = [{"role": "user", "content": "{text}"}]
+    Path("t.json").write_text(json.dumps({"messages": turns, "temperature": 0.5}))
+    assert "stands 'temperature', which would be lost" in refused(
+        "--template", "t.json", prompt="", code=ExitCode.BAD_INPUT
+    )
+    Path("t.json").write_text(json.dumps({"messages": turns}))
+    assert body("--template", "t.json", prompt="")["messages"][0]["content"] == "good"
+
+
+def test_the_place_in_a_file_of_several_lines_is_its_line() -> None:
+    Path("s.json").write_text('{\n "type": "object",\n}\n')
+    assert "at line 3 column 1" in refused("--schema", "s.json", code=ExitCode.BAD_INPUT)
+
+
+def test_a_cell_that_says_null_is_sent_and_that_is_said() -> None:
+    rows = "id,text\n1,NULL\n2,\\N\n3,nullable\nNaN,x\n4,NULL\n"
+    ran = create(rows=rows)
+    assert ran.code == 0
+    assert "note: a cell that is used says NULL, which is sent as any text is (2 x: 2, 6)" in ran.err
+    assert "says \\N, which" in ran.err
+    assert "NaN" not in ran.err
+
+
+@pytest.mark.parametrize("cell", ["\u200b", "\ufeff", "\u00ad \u200d", " \u2060"])
+def test_a_cell_in_which_nothing_can_be_seen_is_empty(cell: str) -> None:
+    err = refused(rows=f"id,text\n1,{cell}\n2,a\u200bb\n", code=ExitCode.BAD_INPUT)
+    assert "1 row with an empty cell" in err
+
+
 def test_a_schema_that_is_not_there_is_named_with_its_flag() -> None:
     assert "--schema: there is no file s.json" in refused("--schema", "s.json", code=ExitCode.BAD_INPUT)
 

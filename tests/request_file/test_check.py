@@ -395,6 +395,11 @@ MALFORMED: dict[str, tuple[str, bytes, bytes]] = {
         body(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
     ),
     "tools an object": ("parameter", body(tools={}), body(tools=[{"type": "function", "function": {"name": "f"}}])),
+    "tools of messages in chat completions": (
+        "parameter",
+        body(tools=[{"name": "f", "parameters": {}}]),
+        body(tools=[{"type": "custom", "name": "f"}]),
+    ),
     "tools without a type": ("parameter", body(tools=[{}]), body(tools=[{"type": "function"}])),
     "tool_choice a number": ("parameter", body(tool_choice=1), body(tool_choice="auto")),
     "parallel_tool_calls a text": ("parameter", body(parallel_tool_calls="no"), body(parallel_tool_calls=False)),

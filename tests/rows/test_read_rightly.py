@@ -19,6 +19,7 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.base.failures import BadInput, Failure, WrongUsage
+from doubleword.request_file.template import Template
 from doubleword.rows import excel_rows
 from doubleword.rows.cell_to_text import text, value
 from doubleword.rows.file_kind import Form
@@ -65,7 +66,11 @@ def notes(source: Source, tally: Tally | None = None) -> list[str]:
         ("a.csv", b"\x80\x04\x95\x0e\0\0", "a pickle of Python's", "pandas"),
         ("a.arrow", b"\xff\xff\xff\xff\x10\0\0\0", "an Arrow stream", "pyarrow"),
         ("a.dta", b"<stata_dta>\0\0\0\0\0", "is no text (by its bytes)", "export it as CSV"),
-        ("a.csv", "| id | text |\n|---|:-:|\n| 1 | a |\n", "a table in Markdown", "sed -e 2d"),
+        ("a.csv", "| id | text |\n|---|:-:|\n| 1 | a |\n", "a table drawn with lines: line 2 is no row", "sed -e 2d"),
+        ("a.txt", "| id | text |\n|---|:-:|\n| 1 | a |\n", "a table drawn with lines", "--format lines"),
+        ("a.txt", "+----+---+\n| id | t |\n+----+---+\n|  1 | a |\n", "a table drawn with lines", "mysql --batch"),
+        ("a.csv", " id | t \n----+---\n  1 | a\n(1 row)\n", "a table drawn with lines", "psql --csv"),
+        ("a.csv", "id,text\n1,\u3042\n".encode("iso2022_jp"), "Japanese in ISO-2022-JP", "--encoding iso2022_jp"),
     ],
 )
 def test_what_is_neither_rows_nor_lines_is_refused_with_a_way_on(
@@ -84,6 +89,36 @@ def test_the_way_on_from_a_markdown_table_and_from_escaped_quotes_leads_to_the_r
         way = refusal(name, content).next_step
         subprocess.run(["bash", "-c", way[way.index("sed ") :]], check=True)
         assert [row.cells for row in describe(Path("rows.csv")).read()] == [expected]
+
+
+def test_a_mark_that_contradicts_the_byte_order_that_was_named_is_right() -> None:
+    for encoding in ("utf-16-be", "utf-16-le", "utf-16"):
+        assert cells("a.csv", "id,text\n1,a\n".encode("utf-16"), encoding=encoding) == [{"id": "1", "text": "a"}]
+
+
+@pytest.mark.parametrize("name", ["rows.csv.txt", "rows.csv.bak", "rows.CSV ", "rows.2024.csv", "rows.json.csv"])
+def test_the_ending_before_the_last_tells_the_format_where_the_last_does_not(name: str) -> None:
+    assert cells(name, "id,text\n1,a\n") == [{"id": "1", "text": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("header", "named", "said"),
+    [
+        ("{text}", "text", "give that column a plain name"),
+        ("te\x01xt", "text", "give that column a plain name"),
+        ("id text", "text", "(cells are divided by ','; --delimiter names another)"),
+    ],
+)
+def test_a_header_that_cannot_be_written_in_braces_is_to_be_renamed(header: str, named: str, said: str) -> None:
+    source = describe(write("a.csv", f"{header}\na\n"))
+    with pytest.raises(BadInput) as failure:
+        Template(f"{{{named}}}", source.column_named, source.headers)
+    assert said in f"{failure.value.what} {failure.value.next_step}"
+
+
+def test_a_header_in_quotes_is_a_column_as_it_is_written() -> None:
+    source = describe(write("a.csv", "id,'text'\n1,a\n"))
+    assert Template("{'text'} {'x'}", source.column_named, source.headers).columns == ["'text'"]
 
 
 def test_a_web_page_may_be_read_as_lines_where_that_is_said() -> None:

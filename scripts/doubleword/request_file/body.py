@@ -143,7 +143,12 @@ def _question(asked: Asked, put: Callable[[str], str], prompts_only: bool) -> di
 def _turns(file: Path, url: str) -> list[Any]:
     """The messages of --template, held against the rules with every template filled."""
     turns = json_file("--template", file)
-    turns = turns["messages"] if isinstance(turns, dict) and "messages" in turns else turns
+    if isinstance(turns, dict) and "messages" in turns:
+        lost = ", ".join(repr(safe(key, 40)) for key in turns if key != "messages")
+        if lost:
+            what = f"--template {safe(file)}: beside the messages stands {lost}, which would be lost"
+            raise BadInput(what, "take it out of that file; parameters have flags: --temperature, --set KEY=JSON")
+        turns = turns["messages"]
     if url not in (CHAT, RESPONSES, MESSAGES):
         raise WrongUsage(f"--template holds messages; {url} takes a text", "use --prompt")
     wrong: list[str] = []

@@ -14,7 +14,7 @@ from ..base.failures import BadInput, Failure, WrongUsage
 from ..base.text import safe
 from ..rows.headers import folded
 from . import rules
-from .answer_form import choice_format
+from .answer_form import choice_format, referred
 from .flags import json_file
 from .line_json import Unreadable, parse
 from .rules import CHAT, COMPLETIONS, MESSAGES, RESPONSES
@@ -201,5 +201,18 @@ def _require_schema(path: Path, schema: Any) -> None:
             pass
         except (jsonschema.SchemaError, TypeError, AttributeError, RecursionError) as error:
             wrong = safe(getattr(error, "message", error))
+    for reference in () if wrong else _references(schema):
+        if not reference.startswith("#"):
+            wrong = f"{safe(reference, 80)!r} lies elsewhere, where no model looks: put what it names into $defs"
+        elif reference.startswith("#/") and referred(reference, schema) is True:
+            wrong = f"{safe(reference, 80)!r} names nothing in it"
     if wrong:
         raise BadInput(f"--schema {safe(path)} is no JSON schema: {wrong}", "mend that file")
+
+
+def _references(schema: Any) -> Iterator[str]:
+    members = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    if isinstance(schema, dict) and isinstance(schema.get("$ref"), str):
+        yield schema["$ref"].removeprefix(str(schema.get("$id", "")))
+    for member in members:
+        yield from _references(member)

@@ -89,6 +89,10 @@ def _rows(how: Composed, tally: Tally) -> Iterator[Row]:
     return (Row(n, {"text": prompt}, f"row-{n:06d}") for n, prompt in enumerate(how.asked.prompts, 1))
 
 
+# What programs write for nothing: also a text.
+_NO_VALUE = frozenset({"NULL", "null", "NaN", "nan", "None", "\\N", "#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?"})
+
+
 def request_lines(how: Composed, tally: Tally, skipped: list[int]) -> Iterator[Line]:
     """The line of every row that has a request. `skipped` gets the numbers of rows whose picture or text cannot be
     read, where --empty skip leaves those out.
@@ -97,7 +101,7 @@ def request_lines(how: Composed, tally: Tally, skipped: list[int]) -> Iterator[L
     """
     start, last, source, wrong = 0, 0, how.source, _BadRows(how.source)
     total = len(how.asked.prompts) if source is None else source.extent()[0]
-    policy = "refuse" if source is None else source.empty
+    policy, used = ("refuse", ()) if source is None else (source.empty, source.used)
     with Progress("build", total, "rows") as progress:
         for number, row in enumerate(_rows(how, tally), 1):
             empty: list[str] = []
@@ -117,6 +121,10 @@ def request_lines(how: Composed, tally: Tally, skipped: list[int]) -> Iterator[L
                 expected = "a picture" if empty[0] in how.asked.image_columns else "a text"
                 wrong.add(row, empty[0], "empty_cell", "empty", expected)
                 continue
+            for name in used:
+                cell = row.cells.get(name)
+                if cell.__class__ is str and cell in _NO_VALUE:
+                    tally.doubt(f"a cell that is used says {cell}, which is sent as any text is", wrong.place(row))
             yield Line(number, start, raw)
             start += len(raw)
             if number % 64 == 0:

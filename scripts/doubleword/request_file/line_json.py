@@ -90,7 +90,8 @@ def parse(raw: bytes) -> Any:
         there = text[error.pos : error.pos + 20].strip() or "the end of the line"
         if there[0] == "\ufeff":
             there = "a byte order mark, which cannot be seen (were files joined there?)"
-        expected = f"one JSON object on each line ({error.msg} at column {error.pos + 1})"
+        where = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        expected = f"one JSON object on each line ({error.msg} at {where})"
         raise Unreadable("json", there, expected) from None
     return value
 

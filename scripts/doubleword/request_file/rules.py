@@ -72,7 +72,7 @@ _PARAMETERS: dict[str, Rule] = {
     "stream": (lambda v: v is False, "false: a batch cannot stream, its answers would be unreadable"),
     "encoding_format": (lambda v: v in ("float", "base64"), "float or base64"),
     "response_format": (_format, "an object with type; for json_schema also json_schema with name and schema"),
-    "tools": (lambda v: _some(v, dict) and all("type" in t or "name" in t for t in v), "a list of tools with type"),
+    "tools": (lambda v: _some(v, dict), "a list of tools with type"),
     "tool_choice": (lambda v: v.__class__ in (str, dict), "text or an object"),
     "parallel_tool_calls": (lambda v: v.__class__ is bool, "true or false"),
 }
@@ -217,6 +217,10 @@ def parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> 
             _without_effect(key, body, unwise)
     if not _STEERS_REASONING.isdisjoint(body):
         _reasoning(body, url, found)
+    key, shape = ("name", "name and input_schema") if url == MESSAGES else ("type", "type")
+    tools = body.get("tools")
+    if _some(tools, dict) and not all(isinstance(tool.get(key), str) for tool in tools):  # type: ignore[union-attr]
+        found("body.tools", "parameter", tools, f"a list of tools with {shape}, as {url} has them")
     if url == MESSAGES:
         _of_messages(body, found)
     if url in _LENGTH and all(body.get(key) is None for key in _LENGTH[url]):
@@ -239,13 +243,9 @@ def _of_messages(body: dict[str, Any], found: Found) -> None:
     """What /v1/messages has otherwise: a request that breaks it comes back as an error."""
     if body.get("max_tokens") is None:
         found("body.max_tokens", "missing", None, f"an integer of at least 1; {MESSAGES} needs it")
-    system, tools, top_k = body.get("system"), body.get("tools"), body.get("top_k")
+    system, top_k = body.get("system"), body.get("top_k")
     if system is not None and system.__class__ is not str and not _some(system, dict):
         found("body.system", "messages", system, "text or a list of text parts")
-    if isinstance(tools, list) and not all(
-        isinstance(tool.get("name"), str) for tool in tools if isinstance(tool, dict)
-    ):
-        found("body.tools", "parameter", tools, f"tools with name and input_schema, as {MESSAGES} has them")
     if top_k == -1:
         found("body.top_k", "parameter", top_k, "an integer of at least 0")
 

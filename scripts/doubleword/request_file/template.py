@@ -57,12 +57,12 @@ def encode(text: str) -> bytes:
     return b'"%b"' % raw
 
 
-def _is_one(name: str, column: Callable[[str], str | None]) -> bool:
-    """Whether a name outside of single braces is a column's. One that is merely near may well be meant as it stands."""
+def _found(name: str, column: Callable[[str], str | None]) -> str | None:
+    """The column of a name, or None where it is merely near to one: it may well be meant as it stands."""
     try:
-        return column(name) is not None
+        return column(name)
     except BadInput:
-        return False
+        return None
 
 
 class Template:
@@ -88,7 +88,7 @@ class Template:
                     continue
             elif literal[0] == "{":
                 other = _DOUBLED.match(written, found.start()) if len(literal) == 2 else None
-                if other is not None and _is_one(other[1].partition("|")[0].strip(), column):
+                if other is not None and _found(other[1].partition("|")[0].strip(), column) is not None:
                     self.kept.append(f"{other[0]} (one pair of braces puts the column in)")
                 doubled.append(len(literal) == 2)
                 opened.append(found.start())
@@ -102,20 +102,20 @@ class Template:
             self.literals[-1] += literal
         self.literals[-1] += written[position:]
         for other in _OTHERWISE.finditer("".join(self.literals)):
-            if _is_one((other["a"] or other["b"] or other["c"]).strip(), column):
+            if _found((other["a"] or other["b"] or other["c"]).strip(), column) is not None:
                 self.kept.append(f"{other[0]} (a column is put in by {{}} alone)")
         self.kept += [f"{written[place : place + 20]}…, which is never closed" for place in opened]
 
     def _put(self, name: str, column: Callable[[str], str | None], headers: Callable[[], str]) -> bool:
         """Takes `{name}` for a column, or keeps it as it is."""
         # JSON's keys are quoted: {"text": 1} is no slip of the hand for {text}.
-        meant = None if name.lstrip()[:1] in ("", '"', "'") else column(name)
+        meant = _found(name, column) if name.lstrip()[:1] in ("", '"', "'") else column(name)
         if meant is not None:
             self.columns.append(meant)
             self.literals.append("")
             return True
         formatted = _FORMATTED.fullmatch(name)
-        if formatted is not None and _is_one(formatted["name"], column):
+        if formatted is not None and _found(formatted["name"], column) is not None:
             inner = safe(formatted["name"].strip(), 60)
             raise BadInput(
                 f"the template says {{{safe(name, 60)}}}; a column is put in as it is, without formats and functions",
@@ -134,7 +134,7 @@ class Template:
         pieces = [self.literals[0]]
         for name, literal in zip(self.columns, self.literals[1:], strict=True):
             cell = cells.get(name)
-            if cell.__class__ is str and cell and not cell.isspace():  # nearly every cell
+            if cell.__class__ is str and not is_empty(cell):  # nearly every cell
                 pieces += (cell, literal)
                 continue
             cell = value(cells, name)

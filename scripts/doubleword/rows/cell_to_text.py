@@ -14,6 +14,9 @@ from typing import Any
 from ..base.failures import BadInput
 from ..base.json_text import NotJson, read_json
 
+# Beside white space: zero-width spaces and joiners, marks of joined files, soft hyphens.
+_BLANK = "\u200b\u200c\u200d\u2060\ufeff\u00ad \t\r\n\u00a0"
+
 
 class Unreadable:
     """Stands for a cell that could not be read: its text is a BadInput, raised where the cell is needed."""
@@ -52,9 +55,9 @@ def as_object(cell: Any, opening: str = "{") -> Any:
 
 
 def is_empty(cell: Any) -> bool:
-    """Whether there is nothing in it: no value, white space, or "not a number"."""
+    """Whether there is nothing to see in it: no value, white space, what is invisible, or "not a number"."""
     if cell.__class__ is str:
-        return not cell or cell.isspace()
+        return not cell or cell.isspace() or (cell[0] in _BLANK and not cell.strip(_BLANK))
     return cell is None or (cell.__class__ in (float, Decimal) and cell != cell)
 
 

@@ -18,7 +18,7 @@ from .excel_rows import sheet_of
 from .file_kind import Form, encoding_of, kind_of, markup, not_text, what_nul_means
 from .headers import folded
 from .left_out import Tally
-from .readers import FORMATS
+from .readers import format_named
 from .text_file import no_mark, require_encoding
 
 SAMPLE_BYTES = 64 * 1024
@@ -89,7 +89,7 @@ def _format(path: Path, form: str | None, start: bytes) -> str:
         if kind.kind not in _BINARY or form not in (None, kind.kind):
             raise not_text(path, kind)
         return kind.kind
-    named = form or FORMATS.get(path.suffix.lower())
+    named = form or format_named(path.name)
     page = markup(path, start) if form in (None, *_BINARY) else None
     if page is not None:
         raise page
@@ -110,12 +110,15 @@ def _of_text(
 ) -> Form:
     marked = encoding_of(start)
     if marked is not None:
-        known = replace(known, encoding=_by_mark(marked, encoding, tally))
+        known = replace(known, encoding=_by_mark(marked, encoding, start[:4], tally))
     elif (wrong := no_mark(known.path, known.encoding)) is not None:
         raise wrong
     text = start.decode(known.encoding, "replace").removeprefix("\ufeff")
     if len(start) == SAMPLE_BYTES:  # the last line is cut
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
+    _require_not_drawn(known, form, text)
+    if encoding is None and marked is None and re.search(rb"\x1b\$[@B]", start):
+        raise BadInput(f"{safe(known.path)} is Japanese in ISO-2022-JP (by its bytes)", "--encoding iso2022_jp")
     if form is None:
         is_table = known.format == "lines" and delimiter is not None
         known = replace(known, format="csv" if is_table else _by_text(known.format, text, tally))
@@ -123,10 +126,6 @@ def _of_text(
         _require(delimiter is None, "--delimiter", Path(known.path), known.format)
         return known
     chosen, others = _sniffed(text, delimiter, "\t" if known.format == "tsv" else ",")
-    if chosen == "|" and re.match(r".*[\r\n]+[ |:-]*-[ |:-]*[\r\n]", text):
-        take = r"sed -e 2d -e 's/^ *| *//' -e 's/ *| *$//' -e 's/ *| */|/g'"
-        way = f"make a table of it: {take} {shlex.quote(safe(known.path))} > rows.csv"
-        raise BadInput(f"{safe(known.path)} is a table in Markdown: its line 2 is no row", way)
     for other in others:
         tally.doubt(f"cells are taken to be divided by {chosen!r}; {other!r} would fit as well (--delimiter)", "line 1")
     apart = re.search(f' *{re.escape(chosen)} +"[^"{re.escape(chosen)}\r\n]', text)
@@ -136,11 +135,29 @@ def _of_text(
     return replace(known, format="csv", delimiter=chosen)
 
 
-def _by_mark(marked: str, encoding: str | None, tally: Tally) -> str:
+def _require_not_drawn(known: Form, form: str | None, text: str) -> None:
+    """Raises BadInput for a table as a person sees it, in Markdown or from a data base: its lines are no rows."""
+    at = next((n for n, line in enumerate(re.split(r"\r\n|\n|\r", text)[:2], 1) if _RULE.fullmatch(line)), 0)
+    if not at or known.format not in ("csv", "tsv", *(("lines",) if form is None else ())):
+        return
+    if "+" in text[: text.find("\n") + 1] or at == 1 or "|" not in text.split("\n")[1]:
+        way = "let the program write CSV: psql --csv, sqlite3 -csv -header, mysql --batch (which writes tabs: .tsv)"
+    else:
+        take = r"sed -e 2d -e 's/^ *| *//' -e 's/ *| *$//' -e 's/ *| */|/g'"
+        way = f"make a table of it: {take} {shlex.quote(safe(known.path))} > rows.csv"
+    if known.format == "lines":
+        way += "; its lines as they are: --format lines"
+    raise BadInput(f"{safe(known.path)} is a table drawn with lines: line {at} is no row", way)
+
+
+_RULE = re.compile(r"\s*(?=.*[|+])(?=.*--)[|+:=\s-]+")
+
+
+def _by_mark(marked: str, encoding: str | None, start: bytes, tally: Tally) -> str:
     """The encoding of a text with a mark: the mark's, but where a byte order is named for the same family."""
     family = marked[:6].replace("utf-8-", "utf-8")
     if encoding is not None and encoding.lower().replace("_", "-").startswith(family):
-        return marked if family == "utf-8" else encoding
+        return encoding if start.decode(encoding, "replace")[:1] == "\ufeff" and family != "utf-8" else marked
     if encoding is not None:
         tally.doubt(
             f"the file begins with the mark of {marked[:6].rstrip('-')}, and is read so, not as {encoding}", "line 1"

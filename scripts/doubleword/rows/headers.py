@@ -58,7 +58,10 @@ def refuse_near(name: str, headers: Iterable[str], flag: str = "") -> None:
     near = [header for header in headers if _bare(header) == wanted] if wanted else []
     if near:
         there = " and ".join(f"{{{shown(header)}}}" for header in near)
-        way = f"{flag} {shlex.quote(safe(folded(near[0])))}"
+        plain = folded(near[0])
+        way = f"{flag} {shlex.quote(safe(plain))}"
+        if not flag and (safe(plain) != plain or "{" in plain or "}" in plain):
+            raise BadInput(f"{_said(name, flag)} is no column, but {there} is", "give that column a plain name")
         raise BadInput(
             f"{_said(name, flag)} is no column, but {there} {'is' if len(near) == 1 else 'are'}",
             way if flag else f"write {{{safe(folded(near[0]))}}}, or {{{{{shown(name)}}}}} for the text itself",

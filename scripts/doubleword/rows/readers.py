@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from . import csv_rows, excel_rows, json_rows, parquet_rows
@@ -24,6 +25,14 @@ FORMATS = {
     ".xlsx": "excel",
     ".xlsm": "excel",
 }
+
+
+def format_named(name: str) -> str | None:
+    """The format that a file's name says by its ending, or by the one before: rows.csv.txt, rows.jsonl.bak."""
+    *before, last = ["", *Path(name.strip().lower()).suffixes]
+    said = FORMATS.get(last)
+    earlier = FORMATS.get(before[-1]) if before else None
+    return earlier if said in (None, "lines") and earlier in ("csv", "tsv", "jsonl", "json") else said
 
 
 def _plain_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -115,6 +115,8 @@ class Source(Form):
     def headers(self) -> str:
         """The columns as a template names them, for an error; of a workbook, where else one may be, too."""
         there = safe(", ".join(f"{{{shown(header)}}}" for header in self.columns))
+        if self.format == "csv" and len(self.columns) == 1:
+            there += f" (cells are divided by {self.delimiter!r}; --delimiter names another)"
         return f"{there} {excel_rows.other_sheets(self)}".rstrip() if self.format == "excel" else there
 
     # --- rows ---

@@ -43,7 +43,7 @@ def kept_stdin(folder: Path, form: str | None) -> Iterator[Path]:
             for path in (kept.resolve(), kept):  # a name that the reader of the message has never seen
                 failure.what = failure.what.replace(safe(path), "stdin")
                 failure.next_step = failure.next_step.replace(safe(path), "stdin")
-            if form is None and kept.suffix in (".csv", ".json"):
+            if form is None and kept.suffix in (".csv", ".json", ".jsonl"):
                 failure.next_step += f" (stdin was taken for {kept.suffix[1:]}; plain lines: --format lines)"
             raise
         made.pop_all()

@@ -167,6 +167,7 @@ def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) ->
         say(verdict.said(path, "not written, would be sound"))
         answer([line.decode().rstrip() for line in lines], verdict.facts(path, preview=[*map(line_json.parse, lines)]))
         return ExitCode.DONE
+    reuse.require_answers(args.reuse or [])
     verdict, job = begin.build(path, asked, source, limits, clock, tally)
     taken = reuse.take(job, args.reuse or [], clock)
     say(verdict.said(path, "made"))

@@ -256,6 +256,7 @@ def test_a_job_of_which_nothing_was_submitted_as_far_as_is_known_is_no_earlier_o
 
     assert (refused.code, refused.out) == (3, ""), refused.err
     assert "create_batch.py old.jsonl --adopt" in refused.err
+    assert not Path("new.jsonl").exists(), "it would be paid for whole"
     assert run("create_batch", "old.jsonl", "--adopt").code == 0
     assert run("download", "old.jsonl").code == 0
     taken = run(*reuse)

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import requests as http
 
+from doubleword.job.job import Job
+from doubleword.service.api import Api
+from doubleword.service.submit import submit_parts
 from local_server.app import LocalServer
 from local_server.settings import FailRule
 from support.faults.fixture import MakeTrouble, Trouble
@@ -408,6 +411,26 @@ def test_a_cancel_stops_a_copy_that_holds_the_lock(make_trouble: MakeTrouble) ->
     assert trouble.run("run_batch", requests).code == 4
     assert not Path("r.job/stop").exists()
     assert trouble.run("cancel_batch", requests, "--resume").code == 0
+
+
+def test_a_cancel_that_waits_for_a_copy_cancels_what_that_has_sent_meanwhile(make_trouble: MakeTrouble) -> None:
+    trouble = make_trouble(population_delay=FOREVER)
+    requests = write_requests(Path("r.jsonl"), 3)
+    assert trouble.run("upload", requests).code == 0
+    copy, sent = Job.need(requests), list[None]()
+
+    def meanwhile() -> None:
+        if not sent:
+            sent.append(None)
+            submit_parts(Api(trouble.clock), copy, "24h", None, None, 1)
+
+    with copy.locked(trouble.clock):
+        trouble.clock.on_sleep.append(meanwhile)
+        cancelled = trouble.run("cancel_batch", requests)
+        trouble.clock.on_sleep.remove(meanwhile)
+
+    assert (cancelled.code, len(sent)) == (6, 1), cancelled.err
+    assert [batch.cancelled for batch in trouble.oracle.batches()] == [True]
 
 
 def test_an_error_that_the_server_does_not_count_any_more_is_no_error(make_trouble: MakeTrouble) -> None:

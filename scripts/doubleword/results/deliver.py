@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say, to_people
-from ..base.failures import Clock, NotFound, WrongUsage
+from ..base.failures import BadInput, Clock, NotFound, WrongUsage
 from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job
@@ -78,7 +78,10 @@ def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table |
     if wanted.output:
         planned = table.planned(job, wanted)
         outputs.append(wanted.output)
-    require_ours(Job.load(job.folder) or job, *outputs)  # another copy may have written them since it was read
+    try:
+        require_ours(job, *outputs)
+    except BadInput:  # another copy may have written them since the record was read; they are noted before they appear
+        require_ours(Job.load(job.folder) or job, *outputs)
     for path in outputs:
         writable(path)
     if planned and planned.source and planned.prefix is not None:

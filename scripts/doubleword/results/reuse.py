@@ -201,6 +201,12 @@ class Index:
 # --- taking them ---------------------------------------------------------------------------------
 
 
+def require_answers(earlier: list[Path]) -> None:
+    """Raises BadInput where an earlier job cannot be reused: before the new one is made, which would be paid whole."""
+    for path in earlier:
+        next(answers_of(path), None)
+
+
 def take(job: Job, earlier: list[Path], clock: Clock) -> int:
     """Takes the answers of earlier jobs into a new one; returns how many. The same again changes nothing.
 

@@ -35,6 +35,7 @@ def cancel(api: Api, job: Job) -> list[Cancelled]:
             stack.enter_context(job.locked(api.clock))
         except Temporary as busy:
             job.tell_to_stop()
+            job = Job.load(job.folder) or job  # that copy may have sent something since this one read the record
             tell_what_is_young(api, job)
             lines = [_cancelled(api, job, part, b, noted=False) for part in job.submitted() for b in _to_cancel(part)]
             facts = {"part": None, "batch_id": None, "status": "unknown", "action": "is told to send nothing more"}

@@ -11,7 +11,7 @@ import pytest
 from doubleword.job.job import Job
 from local_server.app import LocalServer
 from support.jobs import made_from_rows
-from support.running import SCRIPTS, FastClock, json_lines, run, write_requests
+from support.running import SCRIPTS, FastClock, chat_line, json_lines, run, write_requests
 
 MINE = "id,text,answer,my review\nk0,text 0,x,three days of hand work\n"
 
@@ -108,3 +108,21 @@ def test_a_kill_while_other_answers_are_taken_leaves_those_that_were_taken(serve
     assert ran.facts["results"] == 4
     taken = [line["custom_id"] for line in json_lines(Path("new.results.jsonl")) if "reused" in line]
     assert taken == ["row-000001", "row-000002", "row-000003"]
+
+
+@pytest.mark.parametrize("added", [chat_line("row-000004", "one more"), "not a request\n"])
+def test_what_was_added_to_a_request_file_after_its_answers_came_is_not_missing_unsaid(
+    server: LocalServer, added: str
+) -> None:
+    del server
+    requests = write_requests(Path("r.jsonl"), 3)
+    assert run("run_batch", requests).code == 0
+    with requests.open("a") as file:
+        file.write(added)
+    for command in ("run_batch", "download", "retry_failed"):
+        ran = run(command, requests)
+        assert (ran.code, "changed since it was uploaded" in ran.err) == (3, True), command
+    looked = run("report", requests, "--text")
+    assert "Not sent yet: 1" in looked.out or (looked.code, "line 4" in looked.err) == (3, True)
+    write_requests(requests, 3)  # restored: another time, the same content
+    assert run("run_batch", requests).code == run("report", requests).code == 0

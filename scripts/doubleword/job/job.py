@@ -205,6 +205,15 @@ class Job:
                 "restore it, or make a new request file under another name",
             )
 
+    def require_same_requests(self) -> None:
+        """Raises BadInput if the request file is not what was uploaded: what was added to it would be missing."""
+        path, known = self.request_file(), self.requests
+        if state_of(path) != known.state and digest(path) != known.sha256:
+            raise BadInput(
+                f"{safe(path)} changed since it was uploaded",
+                "restore it: its order and ids are needed; new requests go into a new file, made with --reuse",
+            )
+
     # --- what is in it ---
 
     @property

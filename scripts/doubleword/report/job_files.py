@@ -159,7 +159,10 @@ def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iter
     for line in lines(requests):
         if line.blank:
             continue
-        custom_id, mark = _id_and_mark(line.raw)
+        try:
+            custom_id, mark = _id_and_mark(line.raw)
+        except ValueError:
+            raise BadInput(f"{safe(requests)} line {line.number} is no request", "restore the file") from None
         row = _Row(line.number, custom_id, mark, line.raw, cells.of(custom_id), {}, {})
         if result.get("custom_id") == custom_id:
             row, result = row._replace(result=result), next(good, {})

@@ -204,13 +204,14 @@ def cover(job: Job, summary: Summary) -> Iterator[Covered]:
     Memory holds the outcomes of one section of the request file and of what covers it.
     """
     requests, path = job.requests, job.request_file()
-    state = state_of(path)
+    job.require_same_requests()
+    state = tuple(state_of(path))
     # A part of a later attempt often covers several sections.
     cached = functools.lru_cache(maxsize=2)(lambda number, index: _brought_by_file(job, number, index))
     counted: set[tuple[int, int]] = set()
     with Progress("merge", requests.requests, "requests") as progress:
         for section, span in enumerate(requests.sections, 1):
-            lines, ids = ids_of(path, span, tuple(state), state != requests.state)
+            lines, ids = ids_of(path, span, state, False)
             _count_unnamed(section, span, ids, summary)
             brought: list[Brought] = []
             for attempt, index in _parts_of(job, section):

@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 from ..base.failures import BadInput, NotFound, Temporary
 from ..base.json_text import fields
+from ..base.text import safe
 from .bounded_calls import AT_LEAST_SECONDS, SLOWEST_BYTES_A_SECOND, Calls
 from .network import require_plain_body
 from .refusals import Cut, Unclear, Young
-from .server_objects import Told, amount_of, file_of, model_of, told_of
+from .server_objects import File, Told, amount_of, file_of, model_of, told_of
 
 if TYPE_CHECKING:
     import requests
@@ -64,23 +65,26 @@ class Api(Calls):
         found: list[dict[str, Any]] = self._page("/models", "list models")["data"]
         return found
 
-    def upload(self, body: PartBody) -> dict[str, Any]:
+    def upload(self, body: PartBody) -> File:
         """POST /files. The answer comes after the server has stored everything. Uploads are free."""
         headers = {"Content-Type": f"multipart/form-data; boundary={body.boundary}"}
         doing, seconds = f"upload {body.name}", sum(UPLOAD_SECONDS) + len(body) / SLOWEST_BYTES_A_SECOND
         options = {"data": body, "headers": headers, "timeout": UPLOAD_SECONDS}
         file = file_of(self._changed("POST", "/files", doing, seconds, **options), doing)
-        self.made_lately(file["id"])
+        if file.name != body.name:
+            what = f"{doing}: the answer is about another file, {safe(file.name, 80)}"
+            raise Unclear(what, "the same command again later")
+        self.made_lately(file.id)
         return file
 
-    def file(self, file_id: str) -> dict[str, Any]:
+    def file(self, file_id: str) -> File:
         doing = f"file {file_id}"
         return file_of(self._read(f"/files/{_segment(file_id)}", doing, file_id), doing)
 
-    def files_named(self, name: str) -> list[dict[str, Any]]:
+    def files_named(self, name: str) -> list[File]:
         """The input files uploaded under exactly this name, newest first."""
         page = self._page("/files", "list files", search=name, purpose="batch", limit=PAGE_LIMIT)
-        return [file for file in page["data"] if file.get("filename") == name]
+        return [file for file in page["data"] if file.name == name]
 
     def delete_file(self, file_id: str) -> None:
         """DELETE /files/{id}: cancels its live batches and makes every later POST on it fail. Gone already is fine."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
 from ..base.console import say
@@ -31,16 +30,6 @@ def tell_what_is_young(api: Api, job: Job) -> None:
 
 
 # --- held against what was asked -----------------------------------------------------------------
-
-
-def require_file(found: dict[str, Any], name: str) -> str:
-    """The id of the file that was just uploaded under this name. Raises Unclear for another file."""
-    if found.get("filename") != name:
-        raise Unclear(
-            f"upload {name}: the answer is about another file, {safe(found.get('filename'), 80)}",
-            "the same command again later",
-        )
-    return str(found["id"])
 
 
 def require_submitted(found: Told, part: Part, endpoint: str) -> Told:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from ..base.console import say
 from ..base.failures import Clock, NotAllowed, NotFound, Temporary
-from ..base.json_text import moment, words
 from ..base.text import next_command, safe
 from ..job.job import Job
 from ..job.record import DEAD, Batch, Part, Upload
@@ -159,10 +158,9 @@ def _of_file(api: Api, upload: Upload) -> Iterator[Told]:
         yield from api.batches(1, search=upload.name)
         return
     file = api.file(upload.file_id or "")
-    name, made = words(file.get("filename")), moment(file.get("created_at"))
-    plain = re.fullmatch(r"[\w .()-]+", name) is not None  # what the search takes for itself, or for a wildcard
-    for told in api.batches(GIVEN_FILE_BATCHES // PAGE_LIMIT + 1, **({"search": name} if plain else {})):
-        if 0 < told.batch.created_at < made:  # newest first, by one clock
+    plain = re.fullmatch(r"[\w .()-]+", file.name) is not None  # what the search takes for itself, or for a wildcard
+    for told in api.batches(GIVEN_FILE_BATCHES // PAGE_LIMIT + 1, **({"search": file.name} if plain else {})):
+        if 0 < told.batch.created_at < file.created_at:  # newest first, by one clock
             return
         yield told
 

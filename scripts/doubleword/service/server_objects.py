@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.json_text import NotJson, count, fields, moment, read_json, words
 from ..base.text import holds_key, safe
@@ -41,10 +41,17 @@ def _with_id(found: Any, doing: str) -> dict[str, Any]:
     return dict(found)
 
 
-def file_of(found: Any, doing: str) -> dict[str, Any]:
-    """A file object: {id, filename, ...}."""
+class File(NamedTuple):
+    """What the server says of an uploaded file."""
+
+    id: str
+    name: str
+    created_at: float
+
+
+def file_of(found: Any, doing: str) -> File:
     file = _with_id(found, doing)
-    return file | {"filename": words(file.get("filename"))}
+    return File(file["id"], words(file.get("filename")), moment(file.get("created_at")))
 
 
 @dataclass(frozen=True)

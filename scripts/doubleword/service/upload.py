@@ -19,7 +19,7 @@ from ..job.record import Attempt, Part, Upload
 from ..request_file.lines import Span, request_lines
 from .api import Api
 from .cost import estimate_part
-from .identity import require_file, require_same_server
+from .identity import require_same_server
 from .part_body import PartBody
 from .refusals import Busy, Unclear
 
@@ -45,8 +45,8 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
         job.save(part)
         count = _Counter(sent)
         try:
-            found = api.upload(PartBody(name, path, part.span, count.add))
-            upload.file_id, upload.at = require_file(found, name), api.clock.now()
+            upload.file_id = api.upload(PartBody(name, path, part.span, count.add)).id
+            upload.at = api.clock.now()
             job.save(part)
             return upload
         except (BadInput, NotAllowed, WrongUsage) as error:
@@ -68,7 +68,7 @@ def _take_uploaded(api: Api, job: Job, part: Part, upload: Upload) -> bool:
     """Takes the file that was uploaded under the recorded name, if it is there."""
     found = api.files_named(upload.name)
     if found:
-        upload.file_id, upload.at = str(found[0]["id"]), api.clock.now()
+        upload.file_id, upload.at = found[0].id, api.clock.now()
         job.save(part)
     return bool(found)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -25,9 +27,10 @@ from support.faults.fixture import trouble as trouble
 from support.faults.kinds import _lines as change_lines
 from support.faults.kinds import busy
 from support.faults.trial import KEY
+from support.oracle import LocalOracle
 from support.proxy.exchange import Exchange, Fault
 from support.proxy.http_message import text
-from support.running import FastClock, Ran, json_lines, run, write_requests
+from support.running import SCRIPTS, FastClock, Ran, json_lines, run, write_requests
 
 ALWAYS = 100_000
 FOREVER = 1e9  # seconds of the server's that never pass
@@ -431,6 +434,27 @@ def test_a_cancel_that_waits_for_a_copy_cancels_what_that_has_sent_meanwhile(mak
 
     assert (cancelled.code, len(sent)) == (6, 1), cancelled.err
     assert [batch.cancelled for batch in trouble.oracle.batches()] == [True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_cancel_on_a_full_disk_cancels_all_that_runs(server: LocalServer, oracle: LocalOracle) -> None:
+    import resource
+
+    server.settings.delay = 20.0
+    requests = write_requests(Path("r.jsonl"), 4)
+    assert run("upload", requests, "--part-requests", "2").code == 0
+    assert run("create_batch", requests).code == 0
+
+    full = subprocess.run(
+        [sys.executable, SCRIPTS / "cancel_batch.py", requests],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+    )
+
+    assert full.returncode == 3, full.stderr
+    assert [batch.cancelled for batch in oracle.batches()] == [True, True]
+    assert run("cancel_batch", requests).code == 0
 
 
 def test_an_error_that_the_server_does_not_count_any_more_is_no_error(make_trouble: MakeTrouble) -> None:

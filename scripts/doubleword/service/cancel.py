@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, NamedTuple
 
-from ..base.failures import Failure, NotFound, Temporary
+from ..base.failures import BadInput, Failure, NotFound, Temporary
 from ..base.text import safe
 from ..job.job import Job
 from ..job.record import Batch, Part
@@ -28,22 +28,25 @@ def cancel(api: Api, job: Job) -> list[Cancelled]:
     """Marks the job and cancels its batches that still run, second ones too.
 
     One that cannot be cancelled or settled keeps none of the others running: its line has the failure. Nor does another
-    copy that holds the lock: what the record knows is cancelled, and that copy is told to send nothing more.
+    copy that holds the lock, or a full disk: what the record knows is cancelled, and that copy is told to send nothing
+    more.
     """
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(job.locked(api.clock))
-        except Temporary as busy:
-            job.tell_to_stop()
-            job = Job.load(job.folder) or job  # that copy may have sent something since this one read the record
+            require_same_server(api, job)
+            if job.recorded:
+                job.latest.cancelled_at = api.clock.now()  # first, so that a crash here submits nothing more
+                job.save()
+        except (Temporary, OSError) as error:
+            failure = _failure(error)
+            with contextlib.suppress(OSError):
+                job.tell_to_stop()
+            job = Job.load(job.folder) or job  # another copy may have sent something since this one read the record
             tell_what_is_young(api, job)
             lines = [_cancelled(api, job, part, b, noted=False) for part in job.submitted() for b in _to_cancel(part)]
             facts = {"part": None, "batch_id": None, "status": "unknown", "action": "is told to send nothing more"}
-            return [*lines, Cancelled(f"{busy.what}; it is told to send nothing more", facts, busy)]
-        require_same_server(api, job)
-        if job.recorded:
-            job.latest.cancelled_at = api.clock.now()  # first, so that a crash here submits nothing more
-            job.save()
+            return [*lines, Cancelled(f"{failure.what}; a copy at work is told to send nothing more", facts, failure)]
         lines = [_cancelled(api, job, part, batch) for part in job.submitted() for batch in _to_cancel(part)]
         for part in job.unsubmitted():
             if part.submission:
@@ -59,7 +62,8 @@ def _settled(api: Api, job: Job, part: Part) -> list[Cancelled]:
     """Finds out what became of an unclear send, and cancels what came of it."""
     try:
         settle(api, job, part)
-    except Failure as failure:
+    except (Failure, OSError) as error:
+        failure = _failure(error)
         text = f"part {part.part}: whether it was submitted is not known: {failure.what}"
         facts = {"part": part.part, "batch_id": None, "status": "unknown", "action": "is not known"}
         return [Cancelled(text, facts | {"total": 0, "completed": 0, "failed": 0}, failure)]
@@ -81,15 +85,25 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True
         return Cancelled(text, _facts(part, batch, "could not be cancelled"), failure)
     if did == "was cancelled before" and batch.status not in ("cancelled", "cancelling"):
         did = "had ended before"
+    unwritten = None
     if noted:
         part.learn(batch)
-        job.save(part)
+        try:
+            job.save(part)
+        except OSError as error:
+            unwritten = _failure(error)
     final = "the counts are final" if _is_final(batch) else "answers in flight may still come in: not final yet"
     text = (
         f"batch {safe(batch.id)} {did} ({batch.status}): {batch.completed} of {batch.total} answered"
         f", {batch.failed} failed ({final}); what was answered can be downloaded"
     )
-    return Cancelled(text, _facts(part, batch, did) | {"final": _is_final(batch)})
+    return Cancelled(text, _facts(part, batch, did) | {"final": _is_final(batch)}, unwritten)
+
+
+def _failure(error: Failure | OSError) -> Failure:
+    if isinstance(error, Failure):
+        return error
+    return BadInput(f"the job's record: {error.strerror or safe(error)}", "mend that, then the same command again")
 
 
 def _unless_deleted(api: Api, job: Job, part: Part, batch: Batch, error: NotFound) -> Failure | None:

@@ -87,6 +87,12 @@ class Job:
         """The command that takes over batches which others sent with the same requests, and sends nothing."""
         return next_command("create_batch.py", self.request_file(), "--adopt")
 
+    @property
+    def unshown_trial(self) -> tuple[str, ...]:
+        """The flags of a trial whose answers were not shown yet: without them its rest would be paid for by the way."""
+        unshown = bool(self.attempts) and self.latest.kind == "trial" and not self.latest.shown
+        return ("--trial", str(self.latest.requests)) if unshown else ()
+
     def request_file(self, attempt: Attempt | None = None) -> Path:
         """The job's request file, or the one that an attempt sends."""
         if attempt is not None and attempt.request_file:

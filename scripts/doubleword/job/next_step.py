@@ -23,14 +23,8 @@ _OPTIONS = {
 
 def command(script: str, job: Job, *more: str) -> str:
     """A command line for this job, with the options that were given before."""
-    trial = unshown_trial(job) if script == "run_batch.py" else ()
+    trial = job.unshown_trial if script == "run_batch.py" else ()
     return next_command(script, job.request_file(), *trial, *more, *_remembered(job, _OPTIONS.get(script, ())))
-
-
-def unshown_trial(job: Job) -> tuple[str, ...]:
-    """The flags of a trial whose answers were not shown yet: without them its rest would be paid for by the way."""
-    latest = [attempt for attempt in job.attempts[-1:] if attempt.kind == "trial" and not attempt.shown]
-    return ("--trial", str(latest[0].requests)) if latest else ()
 
 
 def _remembered(job: Job, names: Sequence[str]) -> list[str]:
@@ -54,7 +48,7 @@ def next_step(job: Job, window: str | None = None) -> str | None:
     if waiting and job.latest.cancelled_at is None:
         more = () if window in (None, "24h", job.record.options.completion_window) else ("--completion-window", window)
         # run_batch.py was stopped on its way to a table, or to what a trial shows: it goes on to there
-        if job.record.options.output or unshown_trial(job):
+        if job.record.options.output or job.unshown_trial:
             return command("run_batch.py", job, *more)
         return command("create_batch.py" if all(part.uploaded for part in waiting) else "upload.py", job, *more)
     if not job.ended:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..base.console import say
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
-from ..job.next_step import next_step, unshown_trial
+from ..job.next_step import next_step
 from ..service.cost import Spent
 from .results_and_errors import Summary
 from .sample_pairs import OPEN
@@ -79,7 +79,7 @@ def tell_files(job: Job, paths: list[Path], written: Written | None, running: bo
     if written:
         _tell_table(written, running)
     if running:
-        if not unshown_trial(job):  # else it is said below its answers
+        if not job.unshown_trial:  # else it is said below its answers
             say(f"the rest is still to come: {next_step(job)}")
         return
     _tell_next(job)

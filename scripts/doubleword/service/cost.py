@@ -10,7 +10,6 @@ from ..base.console import say
 from ..base.failures import Failure, NotAllowed, Temporary, WrongUsage
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
-from ..job.next_step import unshown_trial
 from ..job.record import Part
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
     parts = [part for attempt in sent for part in attempt.parts if attempt is job.latest or part.batch]
     parts = [part for part in parts if part.uploaded or not part.batch]  # nor does what was taken over cost anything
     cost = estimated_cost(parts, window)
-    lifted = next_command("run_batch.py", job.request_file(), *unshown_trial(job), "--max-cost", "none")
+    lifted = next_command("run_batch.py", job.request_file(), *job.unshown_trial, "--max-cost", "none")
     if cost is None:
         raise NotAllowed(
             f"the cost cannot be estimated: the server gives no price; under --max-cost {limit} nothing is submitted",

@@ -77,6 +77,7 @@ def told_of(found: Any, doing: str, clock: Clock) -> Told:
     counts = fields(batch.get("request_counts"))
     times = {name: moment(batch[name]) for name in batch if name.endswith("_at")}
     cancelled = status in ("cancelled", "cancelling")
+    why = fields(batch.get("errors")).get("data")  # of a failure: [{"message", "line", ...}]
     seen = Batch(
         id=batch["id"],
         status=status if _WORD.fullmatch(status) else safe(status or "unknown", 40),
@@ -88,7 +89,7 @@ def told_of(found: Any, doing: str, clock: Clock) -> Told:
         started=bool(times.get("in_progress_at")),
         output_file_id=_file_id(batch.get("output_file_id")) or None,
         error_file_id=_file_id(batch.get("error_file_id")) or None,
-        reason=_reason(batch),
+        reason=safe(fields(why[0] if isinstance(why, list) and why else None).get("message") or "", 300),
         seen_at=clock.now(),
         steady_at=clock.monotonic(),
         cancelled_seconds=0.0 if cancelled else None,
@@ -106,13 +107,6 @@ def told_of(found: Any, doing: str, clock: Clock) -> Told:
 def _file_id(value: object) -> str:
     held = words(value)
     return held if _ID.fullmatch(held) and not holds_key(held) else ""
-
-
-def _reason(batch: dict[str, Any]) -> str:
-    """Why a batch failed: {"errors": {"data": [{"message", "line", ...}]}}."""
-    found = fields(batch.get("errors")).get("data")
-    first = found[0] if isinstance(found, list) and found else None
-    return safe(fields(first).get("message") or "", 300)
 
 
 def object_of(response: requests.Response, doing: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import errno
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -196,6 +197,13 @@ class LocalServer:
                 raise RuntimeError("the local server did not start")
             self._thread.join(0.002)
         return self
+
+    def at_rest(self, seconds: float = 0.05) -> bool:
+        """Whether nobody is connected, in a moment at most: whatever was sent has been dealt with."""
+        state, deadline = self._server.server_state, time.monotonic() + seconds
+        while state.connections and not state.tasks and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return not state.connections and not state.tasks
 
     def stop(self) -> None:
         self._server.leave()

@@ -2,34 +2,27 @@
 
 Two kinds of crash points: the steps of the script itself (files of the job, sockets; seen by the preload), and the
 moments of its exchanges with the server (before and after each request and response; seen by the proxy). Point n is
-tried for n = 1, 2, ... until a run ends unkilled.
+tried for n = 1, 2, ... until a run ends unkilled. Points that leave folder and server in the same shape (a file is
+opened for reading between them) are judged once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from local_server.app import LocalServer
 from support.crash.child import Child, Ended, KillAt
-from support.crash.scenes import SCENES, WRITERS, CreateBatch, RunBatch, Scene
+from support.crash.scenes import SCENES, WRITERS, CreateBatch, CreateBatchFile, RunBatch, Scene, Stage
 from support.proxy.proxy import Proxy
 
 FIRST, EVERY = 11, 41  # the default run takes points 11, 52, 93, ...: seconds, not minutes
-SHARES = 4  # every fourth point each: the sweep of run_batch.py took as long as all other tests together
+SHARES: dict[type[Scene], int] = {
+    RunBatch: 4
+}  # its points are as many as those of all others; each share is a run of points
 LEAST_OF_RUN_BATCH = 25
 MOST = 2000  # a script that takes so many steps for three parts does not end
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    """As the usual one, but a refused request fails at once instead of being tried for seconds."""
-    with LocalServer(tmp_path / "server", speed=200, max_retries=0) as running:
-        monkeypatch.setenv("DOUBLEWORD_BASE_URL", running.base_url)
-        monkeypatch.setenv("DOUBLEWORD_API_KEY", running.key)
-        yield running
 
 
 Kill = Callable[[Scene, int], tuple[Ended, str, int]]
@@ -50,42 +43,59 @@ def at_moment(scene: Scene, n: int) -> tuple[Ended, str, int]:
     return ended, killer.where, killer.count
 
 
-def sweep(kind: type[Scene], kill: Kill, server: LocalServer, folder: Path, first: int, every: int) -> int:
-    """Kills at points first, first + every, ... until a run ends unkilled; returns how many points that run had."""
-    for n in range(first, MOST, every):
-        scene = kind(server, folder / f"{kill.__name__}-{n}", f"{kind.__name__}-{kill.__name__}-{n}")
-        ended, where, count = kill(scene, n)
-        try:
-            assert ended.killed or ended.code in (*scene.codes, 8), ended
-            scene.again()
-            scene.finish()
-        except BaseException:
-            print(f"\n{kind.__name__} killed at {kill.__name__} {n}: {where}\n{ended.err}")
-            raise
+def sweep(kind: type[Scene], kill: Kill, stage: Stage, points: range) -> tuple[int, int]:
+    """Kills at these points, until a run ends unkilled; returns how many runs were killed, and how many were judged."""
+    shapes: set[str] = set()
+    killed = judged = 0
+    for n in points:
+        with stage.scene(n) as scene:
+            ended, where, _ = kill(scene, n)
+            try:
+                assert ended.killed or ended.code in (*scene.codes, 8), ended
+                shape = scene.shape()
+                if shape not in shapes:
+                    judged += 1
+                    scene.again()
+                    scene.finish()
+            except BaseException:
+                print(f"\n{kind.__name__} killed at {kill.__name__} {n}: {where}\n{ended.err}")
+                raise
         if not ended.killed:
-            return count
-    raise AssertionError(f"{kind.__name__} still runs after {MOST} points")
+            return killed, judged
+        killed += 1
+        shapes |= {shape} if shape else set()
+    assert n < MOST, f"{kind.__name__} still runs after {MOST} points"
+    return killed, judged
 
 
 @pytest.mark.parametrize(
     ("kind", "kill"), [*((kind, at_step) for kind in WRITERS), (CreateBatch, at_moment), (RunBatch, at_moment)]
 )
-def test_a_kill_at_some_points_leaves_nothing_twice_lost_or_torn(
-    kind: type[Scene], kill: Kill, server: LocalServer, tmp_path: Path
-) -> None:
-    assert sweep(kind, kill, server, tmp_path, FIRST, EVERY) >= FIRST
+def test_a_kill_at_some_points_leaves_nothing_twice_lost_or_torn(kind: type[Scene], kill: Kill, tmp_path: Path) -> None:
+    killed, judged = sweep(kind, kill, Stage(kind, tmp_path / "stage"), range(FIRST, MOST + 1, EVERY))
+    assert killed > 0
+    assert judged > 0
+
+
+EVERY_POINT = [
+    pytest.param(kind, kill, share, id=f"{kind.__name__}-{kill.__name__}-{share + 1}")
+    for kind in SCENES
+    for kill in (at_step, at_moment)
+    for share in range(SHARES.get(kind, 1))
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", range(1, SHARES + 1))
-@pytest.mark.parametrize("kill", [at_step, at_moment])
-@pytest.mark.parametrize("kind", SCENES)
+@pytest.mark.parametrize(("kind", "kill", "share"), EVERY_POINT)
 def test_a_kill_at_any_point_leaves_nothing_twice_lost_or_torn(
-    kind: type[Scene], kill: Kill, share: int, server: LocalServer, tmp_path: Path,
-    record_property: Callable[[str, object], None],
-) -> None:  # fmt: skip
-    points = sweep(kind, kill, server, tmp_path, share, SHARES)
-    if share == 1:
-        record_property("figures", f"{kind.__name__} ({kind.command[0]}): {points} points to be killed {kill.__name__}")
-    assert points > 0 or kill is at_moment
-    assert points >= LEAST_OF_RUN_BATCH or kind is not RunBatch
+    kind: type[Scene], kill: Kill, share: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    stage, last = Stage(kind, tmp_path / "stage"), share + 1 == SHARES.get(kind, 1)
+    with stage.scene(0) as scene:
+        points = kill(scene, 0)[2]  # about: a run that has to wait for something takes some more
+    first, end = (points * number // SHARES.get(kind, 1) + 1 for number in (share, share + 1))
+    killed, judged = sweep(kind, kill, stage, range(first, MOST + 1 if last else end))
+    name = f"{kind.__name__} ({kind.command[0]})"
+    record_property("figures", f"{name}: killed {kill.__name__} at {killed} points from {first} on, {judged} judged")
+    assert killed > 0 or (kind, kill) == (CreateBatchFile, at_moment)
+    assert killed >= LEAST_OF_RUN_BATCH or kind is not RunBatch

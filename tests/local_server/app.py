@@ -242,6 +242,11 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Where nothing is being answered, without the 0.1 s that uvicorn then waits all the same."""
+        # Whoever was accepted in this moment becomes a connection first: asyncio would lose it open.
+        for listener in (listener for server in self.servers for listener in server.sockets):
+            self._loop.remove_reader(listener.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         if self.server_state.tasks:
             await super().shutdown(sockets)
             return
@@ -249,6 +254,8 @@ class _Uvicorn(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        while self.server_state.connections:
+            await asyncio.sleep(0)
         await self.lifespan.shutdown()
 
 

@@ -270,6 +270,19 @@ def test_one_file_in_two_folders_started_at_once_on_one_machine_makes_one_batch(
     assert len(oracle.batches()) == 1
 
 
+def test_an_uploaded_file_by_its_job_and_by_its_id_at_once_on_one_machine_is_sent_once(
+    server: LocalServer, oracle: LocalOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path.cwd()
+    (file_id,) = run("upload", write_requests(Path("r.jsonl"), 3)).lines
+    elsewhere = home.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert run("upload", file_id).code == 0
+    sent_by_one_of(server, [(home, "r.jsonl"), (elsewhere, f"file-{file_id}.jsonl")])
+    assert len(oracle.batches()) == 1
+
+
 def test_a_retry_by_its_file_and_by_its_batch_id_at_once_on_one_machine_is_sent_once(
     portioned_server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,9 @@
 """Is another copy at work on the same content, or the same job, on this machine, whatever name or folder it uses?
 
 A copy of a job, or a second job over the same file, has a lock of its own; started at once both would find no batch
-and both would send. One made from a batch id has another content, too, but the id of its home. So locks for both are
-held over the search and the sends. They lie in a folder of this user's, which nobody else can write to, never beside
-the user's files.
+and both would send. One made from a batch id has another content, too, but the id of its home; one made from the id of
+a file has that file alone. So locks for each are held over the search and the send. They lie in a folder of this
+user's, which nobody else can write to, never beside the user's files.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ from ..base.lock import lock
 
 
 @contextlib.contextmanager
-def held(sha256: str, job_id: str, clock: Clock) -> Iterator[None]:
-    """Holds the locks of a content and of a job, on whatever server: one has many names. Raises Temporary if another
-    copy holds one for 10 s."""
+def held(clock: Clock, *whats: str) -> Iterator[None]:
+    """Holds a lock for each of these (the hash of a content, the id of a job or of a file), on whatever server: one has
+    many names. Always in the order content, job, file, so that no two copies wait for each other.
+
+    Raises Temporary if another copy holds one for 10 s.
+    """
     folder = _folder(clock)
     if folder is None:
         say("note: no folder for locks; do not start two copies of a job at once")
         yield
         return
-    # Always the content's first, so that no two copies wait for each other.
-    with _held(folder, sha256, clock), _held(folder, job_id, clock):
+    with contextlib.ExitStack() as stack:
+        for what in whats:
+            stack.enter_context(_held(folder, what, clock))
         yield
 
 

@@ -61,15 +61,20 @@ def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, c
 def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None:
     """The upload, the intent, then the one POST. Afterwards the part has a batch; or its intent is to be settled."""
     require_ours(job, *beside(job))  # else no answer could be written
-    upload = upload_part(api, job, attempt, part)
-    if not part.again:
-        require_unused(api, job, part, upload)
+    file_id = upload_part(api, job, attempt, part).file_id or ""
+    with content_lock.held(api.clock, file_id):
+        _send_file(api, job, attempt, part, window, file_id)
+
+
+def _send_file(api: Api, job: Job, attempt: Attempt, part: Part, window: str, file_id: str) -> None:
+    if not part.again and part.upload:
+        require_unused(api, job, part, part.upload)
     job.require_not_cancelled()
     part.submission = Submission(uuid.uuid4().hex, api.clock.now(), window)
     job.save(part)
     tags = _tags(job, attempt, part, part.submission.id)
     try:
-        found = api.create_batch(upload.file_id or "", job.requests.endpoint, window, tags)
+        found = api.create_batch(file_id, job.requests.endpoint, window, tags)
         found = require_submitted(found, part, job.requests.endpoint)
     except Unclear as error:
         say(f"part {part.part}: {error.what}; finding out whether it was submitted")
@@ -163,7 +168,7 @@ def submit_parts(api: Api, job: Job, window: str, choice: str | None, limit: Dec
     job.require_not_cancelled()
     job.require_unchanged()
     require_same_server(api, job)
-    with content_lock.held(job.requests.sha256, job.id, api.clock):
+    with content_lock.held(api.clock, job.requests.sha256, job.id):
         if choice == "again":
             deleted.bring_anew(api, job, waiting)
         elif choice is None:

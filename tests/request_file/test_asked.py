@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +335,53 @@ def test_flags_set_in_requests_made_elsewhere_are_called_what_their_endpoint_cal
 
 
 # --- texts from files ------------------------------------------------------------------------------
+
+
+def rewritten(content: str, *flags: str, code: int = 0) -> Ran:
+    """create_batch_file.py r.jsonl over requests made elsewhere."""
+    Path("theirs.jsonl").write_text(content)
+    ran = run("create_batch_file", "r.jsonl", "--input", "theirs.jsonl", *flags)
+    assert ran.code == code, ran.err
+    return ran
+
+
+def test_a_number_with_more_digits_than_a_float_has_stays_in_requests_made_elsewhere() -> None:
+    line = chat_line("a", "hi", x=0.5).replace("0.5", "0.12345678901234567891")
+    rewritten(line, "--model", "n")
+    assert '"x": 0.12345678901234567891' in Path("r.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("there", "flags", "made"),
+    [
+        ("max_completion_tokens", ["--max-tokens", "5"], {"max_tokens": 5}),
+        ("max_tokens", ["--set", "max_completion_tokens=5"], {"max_completion_tokens": 5}),
+        ("max_tokens", ["--max-tokens", "5"], {"max_tokens": 5}),
+        ("max_tokens", ["--temperature", "1"], {"max_tokens": 900}),
+    ],
+)
+def test_a_limit_that_is_set_anew_replaces_the_one_of_the_other_name(
+    there: str, flags: list[str], made: dict[str, int]
+) -> None:
+    changes: dict[str, Any] = {there: 900}
+    rewritten(chat_line("a", "hi", **changes), *flags)
+    written = json.loads(Path("r.jsonl").read_text())["body"]
+    assert {key: value for key, value in written.items() if key.endswith("tokens")} == made
+
+
+def test_an_endpoint_that_requests_made_elsewhere_do_not_go_to_is_refused() -> None:
+    ran = rewritten(chat_line("a", "hi"), "--endpoint", "responses", code=ExitCode.USAGE)
+    assert "--endpoint: these rows are requests already, and keep where they go" in ran.err
+    rewritten(chat_line("a", "hi"), "--endpoint", "chat/completions")
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="runs the command that is named, which is jq")
+def test_rows_that_are_bodies_alone_are_made_requests_by_the_command_that_is_named() -> None:
+    ran = rewritten('{"messages": [{"role": "user", "content": "hi"}]}\n' * 2, "--model", "n", code=ExitCode.USAGE)
+    command = ran.err.partition("Then: ")[2].strip()
+    subprocess.run(["bash", "-c", command], check=True)
+    assert run("create_batch_file", "r.jsonl", "--input", "requests.jsonl", "--model", "n").code == 0
+    assert [json.loads(line)["custom_id"] for line in Path("r.jsonl").read_text().splitlines()] == ["row-1", "row-2"]
 
 
 def test_prompts_come_from_files_as_they_are_written() -> None:

@@ -55,6 +55,24 @@ def test_whole_numbers_with_a_point_are_made_whole_where_others_are_wrong() -> N
     assert "fix: line 1: a: body.max_tokens 512.0 made a number, 512" in said
 
 
+@pytest.mark.parametrize(
+    "url", ["/chat/completions", "https://api.openai.com/v1/chat/completions", "v1/chat/completions/"]
+)
+def test_an_address_of_another_service_is_made_that_of_the_endpoint(url: str) -> None:
+    content = chat_line("a", "hi").replace('"/v1/chat/completions"', json.dumps(url))
+    Path("r.jsonl").write_text(content)
+    assert "--fix" in run("create_batch_file", "--check", "r.jsonl").err.partition("next: ")[2]
+    said, made = mended(content)
+    assert json.loads(made)["url"] == "/v1/chat/completions"
+    assert f"fix: line 1: a: url {url} made /v1/chat/completions" in said
+
+
+@pytest.mark.parametrize("url", ["/v1/chat", "https://x.example/chat/completions?v=1", 7, None])
+def test_an_address_that_is_no_endpoints_stays(url: object) -> None:
+    said, _ = mended(chat_line("a", "hi").replace('"/v1/chat/completions"', json.dumps(url)), ExitCode.BAD_INPUT)
+    assert "nothing to mend" in said
+
+
 def test_files_that_were_joined_mark_and_all_are_mended() -> None:
     content = chat_line("a", "hi") + "\ufeff" + chat_line("b", "ho") + "\ufeff" + chat_line("a", "hi")
     Path("r.jsonl").write_text(content)

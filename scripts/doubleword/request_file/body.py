@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from ..base.failures import BadInput, WrongUsage
 from ..base.text import safe
+from ..rows.cell_to_text import json_text
 from ..rows.source import Source
 from . import images, rules
 from .answer_form import expected_of
@@ -174,26 +176,43 @@ def _mapped(value: Any, put: Callable[[str], str]) -> Any:
     return put(value) if isinstance(value, str) else value
 
 
+def _bodies_made_requests(source: Source) -> str:
+    """The command that makes requests of rows that are their bodies alone; nothing where they are none."""
+    url = CHAT if "messages" in source.columns else RESPONSES if {"model", "input"} <= {*source.columns} else ""
+    if not url or source.format not in ("jsonl", "json"):
+        return ""
+    request = '{custom_id: "row-\\(input_line_number)", method: "POST", url: "' + url + '", body: .}'
+    made = f"jq -c {shlex.quote(request)} {shlex.quote(safe(source.path))} > requests.jsonl"
+    return f"are the rows bodies of requests? Then: {made}"
+
+
 def _rewriting(asked: Asked, source: Source) -> Composed:
     """For rows that are requests already: the same requests, with what the flags set."""
     if source.format not in ("jsonl", "json") or not all(source.column_named(key) for key in ("custom_id", "body")):
-        raise WrongUsage(
-            "--prompt (or --template) is missing: what is asked about each row?", "--prompt 'Label: {text}'"
-        )
+        what = "--prompt (or --template) is missing: what is asked about each row?"
+        raise WrongUsage(what, _bodies_made_requests(source) or "--prompt 'Label: {text}'")
     not_asked = {"--system": asked.system, "--image-column": asked.image_columns, "--id-column": source.id_column}
     for flag, given in (not_asked | {"--empty": source.empty != "refuse"}).items():
         if given:
             raise WrongUsage(f"{flag}: these rows are requests already, and keep what they ask", f"leave {flag} out")
     first = next(source.read(requests_only=True), None)
     url = asked.endpoint or (first.cells.get("url") if first else None)
+    if asked.endpoint and first and rules.endpoint_meant(first.cells.get("url")) not in ("", asked.endpoint):
+        raise WrongUsage("--endpoint: these rows are requests already, and keep where they go", "leave --endpoint out")
     url = url if url in rules.ENDPOINTS else CHAT
     changes = made(asked.parameters, url, complete=False) | ({} if asked.model is None else {"model": asked.model})
+
+    replaced = {rules.TWINS[key] for key in changes if key in rules.TWINS}
 
     def write(custom_id: str, cells: dict[str, Any], _: list[str]) -> bytes:
         body = cells.get("body")
         request = {"custom_id": custom_id, "method": "POST", "url": cells.get("url", url), "body": body}
         if isinstance(body, dict):
-            request["body"] = body | changes
-        return f"{json.dumps(request, ensure_ascii=False)}\n".encode()
+            request["body"] = {key: member for key, member in body.items() if key not in replaced} | changes
+        try:
+            written = json.dumps(request, ensure_ascii=False)
+        except TypeError:  # a number of more digits than a float has
+            written = json_text(request)
+        return f"{written}\n".encode()
 
     return Composed(asked, write, source.using([], id_column="custom_id"))

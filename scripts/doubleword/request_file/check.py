@@ -102,7 +102,9 @@ class _Check:
             self.unwise[what] += 1
         for problem in problems:
             self.found(number, *problem)
-        self.report.mendable |= bool(problems and rules.numbers_meant(request))
+        url = request.get("url") if isinstance(request, dict) else None
+        mendable = rules.numbers_meant(request) or rules.endpoint_meant(url) not in ("", url)
+        self.report.mendable |= bool(problems and mendable)
         custom_id = request.get("custom_id") if isinstance(request, dict) else None
         if not problems:
             expected = expected_of(request["body"])

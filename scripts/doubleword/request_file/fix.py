@@ -21,7 +21,7 @@ from ..rows.text_file import lines as text_lines
 from .line_json import Unreadable, parse
 from .lines import BOM, Line, custom_id_of, lines
 from .repeats import Repeats
-from .rules import numbers_meant
+from .rules import endpoint_meant, numbers_meant
 from .verdict import require_request_file
 
 _WHAT = {
@@ -31,6 +31,7 @@ _WHAT = {
     "blank": "blank lines removed",
     "newline": "newline added at the end",
     "same": "identical duplicate lines removed",
+    "url": "url as other services write it made that of the endpoint",
     "number": "custom_id that was a whole number made text",
     "text": "number in another form (as text, with .0) made the number that is right there",
 }
@@ -160,7 +161,10 @@ def _with_types(raw: bytes, line: Line, done: Mended) -> bytes:
         return raw
     if not isinstance(request, dict):
         return raw
-    changed = {}
+    changed, url = {}, endpoint_meant(request.get("url"))
+    if url and url != request["url"]:
+        changed["url"] = url
+        done.note("url", line, f"{safe(request.get('custom_id'), 64)}: url {safe(request['url'], 80)} made {url}")
     if type(request.get("custom_id")) is int:
         changed["custom_id"] = custom_id = str(request["custom_id"])
         done.note("number", line, f'custom_id {custom_id} made text, "{custom_id}"')

@@ -36,7 +36,6 @@ _OWN = {"model": "--model", "messages": "--prompt or --template", "prompt": "--p
 _OWN |= {"system": "--system", "instructions": "--system", "custom_id": "--id-column", "url": "--endpoint"}
 _OWN |= {"completion_window": "--completion-window of run_batch.py and create_batch.py"}
 _OWN |= {"body": "--set for each of its keys", "extra_body": "--set for each of its keys"}
-_SAME = {"max_completion_tokens": "max_tokens"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
     body: dict[str, Any] = {}
     flag_of: dict[str, str] = {}
     for flag, key, value in (*_flags(given, url), *map(_setting, given.settings)):
-        same = _SAME.get(key, key)
+        same = max(key, rules.TWINS.get(key, key))
         if same in flag_of:
             raise WrongUsage(f"{flag} and {flag_of[same]} set the same parameter", "leave one of them out")
         body[key], flag_of[same] = value, flag
@@ -72,7 +71,7 @@ def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
 
     def found(field: str, _: str, value: Any, expected: str) -> None:
         key = field.split(".")[1]
-        flag = flag_of.get(_SAME.get(key, key))
+        flag = flag_of.get(max(key, rules.TWINS.get(key, key)))
         if flag is not None:
             in_file = flag in ("--tools", "--schema")
             wrong.append((BadInput if in_file else WrongUsage)(f"{_shown(flag, value, given)}: expected {expected}"))

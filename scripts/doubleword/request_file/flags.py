@@ -12,7 +12,7 @@ from ..base.files import open_regular
 from ..base.text import NO_TEXT, safe
 from ..rows.file_kind import START_BYTES, encoding_of, kind_of, not_text
 from .line_json import Unreadable, parse
-from .rules import ENDPOINTS
+from .rules import ENDPOINTS, endpoint_meant
 
 _AT_MOST = {"part_requests": 50_000, "part_bytes": 200_000_000, "limit": None, "sample": None}
 
@@ -97,8 +97,8 @@ def texts(given: Mapping[str, Any]) -> dict[str, Any]:
                 raise WrongUsage(what, f"{flag(name)}-file {safe(text.removeprefix('@'))}")
         found[name] = made if several else made[0]
     if "endpoint" in found:
-        url = "/v1/" + found["endpoint"].strip("/").rpartition("v1/")[2]  # of a whole address its end
-        if url not in ENDPOINTS:
+        url = endpoint_meant(found["endpoint"])
+        if not url:
             raise WrongUsage(f"--endpoint {safe(found['endpoint'], 60)}: expected one of {', '.join(ENDPOINTS)}")
         found["endpoint"] = url
     return found

@@ -17,6 +17,7 @@ from ..base.text import safe
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
 ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
+TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}  # two names of one parameter
 ID_BYTES = 64  # bytes, though the server's message says characters
 BODY_BYTES = 10 * 1024 * 1024  # of the body as the server writes it again: compact, unescaped
 Found = Callable[[str, str, Any, str], None]  # field, kind, value, what was expected there
@@ -91,6 +92,16 @@ def _bare(name: str) -> str:
 _KNOWN = {_bare(name): name for name in (*_PARAMETERS, "reasoning_effort")}
 
 
+def endpoint_meant(url: object) -> str:
+    """The endpoint that an address of other services is meant for, whole or without /v1; empty if none is."""
+    meant = "/v1/" + url.strip("/").rpartition("v1/")[2] if isinstance(url, str) else ""
+    return meant if meant in ENDPOINTS else ""
+
+
+def _exact(value: Any) -> bool:
+    return isinstance(value, float) and abs(value) < 2**53
+
+
 def _digits(value: Any) -> bool:
     return isinstance(value, str) and _DIGITS.fullmatch(value) is not None
 
@@ -104,7 +115,7 @@ def numbers_meant(request: Any) -> dict[str, int | float]:
         return found
     for key, value in body.items():
         fits, _ = _PARAMETERS.get(key, (None, ""))
-        if not fits or fits(value) or not (isinstance(value, float) or _digits(value)):
+        if not fits or fits(value) or not (_exact(value) or _digits(value)):
             continue
         number = int(value) if isinstance(value, str) and "." not in value else float(value)
         number = int(number) if number == int(number) else number

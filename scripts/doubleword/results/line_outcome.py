@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -119,8 +120,13 @@ def _write(some: list[tuple[Any, ...]], folder: Path) -> tuple[int, int]:
                 _file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open to the end
             except OSError:  # an earlier job's, which may be read-only: --reuse reads it
                 _file = tempfile.TemporaryFile()  # noqa: SIM115
-            atexit.register(_file.close)
+            atexit.register(_closed, _file)
         return _file.seek(0, os.SEEK_END), _file.write(marshal.dumps(some))
+
+
+def _closed(file: BinaryIO) -> None:
+    with suppress(OSError):  # a full disk was told of by what needed it
+        file.close()
 
 
 def _read(start: int, length: int) -> list[tuple[Any, ...]]:

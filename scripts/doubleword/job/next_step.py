@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from ..base.text import next_command
@@ -23,13 +22,8 @@ _OPTIONS = {
 
 def command(script: str, job: Job, *more: str) -> str:
     """A command line for this job, with the options that were given before."""
-    trial = job.unshown_trial if script == "run_batch.py" else ()
-    return next_command(script, job.request_file(), *trial, *more, *_remembered(job, _OPTIONS.get(script, ())))
-
-
-def _remembered(job: Job, names: Sequence[str]) -> list[str]:
-    words: list[str] = []
-    for name in names:
+    words = [*(job.unshown_trial if script == "run_batch.py" else ()), *more]
+    for name in _OPTIONS.get(script, ()):
         value = getattr(job.record.options, name)
         if value and name == "output":
             value = table_path(job)
@@ -39,7 +33,7 @@ def _remembered(job: Job, names: Sequence[str]) -> list[str]:
                 words.append(f"{flag}={value}")
             else:
                 words += [flag, *([] if value is True else [value])]
-    return words
+    return next_command(script, job.request_file(), *words)
 
 
 def next_step(job: Job, window: str | None = None) -> str | None:

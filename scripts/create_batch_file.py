@@ -127,6 +127,7 @@ def _asked(args: Namespace) -> "Asked":
     from doubleword.request_file import body
     from doubleword.request_file.flag_parameters import Parameters
     from doubleword.request_file.flags import text_file
+    from doubleword.rows.headers import folded
 
     prompts, system = tuple(args.prompt or ()), args.system
     if args.prompt_file:
@@ -145,7 +146,7 @@ def _asked(args: Namespace) -> "Asked":
         settings=tuple(args.set or ()),
     )
     about = prompts, system, args.template, tuple(args.image_column or ())
-    model = args.model and (args.model.strip() or args.model)
+    model = args.model and folded(args.model)
     return body.judged(body.Asked(args.endpoint, model, *about, parameters))
 
 

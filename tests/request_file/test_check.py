@@ -278,6 +278,8 @@ MALFORMED: dict[str, tuple[str, bytes, bytes]] = {
     "model missing": ("model", line(model="@").replace(b'"model": "@"', b'"y": 1'), line()),
     "model null": ("model", body(model=None), line()),
     "model a number": ("model", body(model=5), line()),
+    "model with what cannot be seen in it": ("model", body(model="m\u200b"), body(model="m-\u00e9")),
+    "custom_id of what cannot be seen": ("custom_id", line("\u200b\ufeff"), line("a\u200b")),
     "model with a space behind it": ("model", body(model="m "), body(model="m 2")),
     "model empty": ("model", body(model=""), body(model="x")),
     # what is asked

@@ -250,10 +250,14 @@ def test_a_cell_may_be_a_picture_or_name_one_below_the_source(cell: Any) -> None
         (b"%PDF-1.4", "but a PDF"),
         ({"other": 1}, "is no path, web address or base64"),
         ("doc.pdf", "pdftoppm"),
+        ("page.jpg", "but a web page (is it a sign-in or an error?) fetch the file again"),
+        ("drawn.svg", "but XML"),
     ],
 )
 def test_a_cell_that_is_no_picture_is_refused_with_what_it_is(cell: Any, says: str) -> None:
     Path("doc.pdf").write_bytes(b"%PDF-1.4 and so on")
+    Path("page.jpg").write_text("<!doctype html><title>404</title>")
+    Path("drawn.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     with pytest.raises(BadInput) as failure:
         image_address(cell, Path().resolve())
     assert says in f"{failure.value.what} {failure.value.next_step}"

@@ -15,7 +15,7 @@ from ..base.failures import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.text import safe
 from ..rows.cell_to_text import Unreadable, as_object, is_empty, text, value
-from ..rows.file_kind import START_BYTES, image_type, is_whole, kind_of
+from ..rows.file_kind import START_BYTES, image_type, is_whole, kind_of, markup
 from .rules import CHAT, RESPONSES
 from .template import Fill
 
@@ -175,7 +175,7 @@ def _data(content: bytes, name: str) -> str:
     if kind is not None and not is_whole(content, kind):
         raise BadInput(f"{safe(name)} is no whole picture: its end is missing", "fetch it again, or leave it out")
     if kind is None:
-        found = kind_of(content[:START_BYTES])
+        found = kind_of(content[:START_BYTES]) or markup(content[:START_BYTES])
         what = f" but {found.name}" if found else ", it is empty" if not content else ""
         raise BadInput(
             f"{safe(name)} is no PNG, JPEG, GIF or WebP (by its bytes){what}",

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..base.text import safe
+from ..rows.cell_to_text import is_empty
+from ..rows.headers import folded
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
@@ -289,8 +291,8 @@ def _body(body: Any, url: str, size: int, found: Found, unwise: Unwise) -> None:
         found("body", "body", body, "an object with model and what it is asked")
         return
     model = body.get("model")
-    if model.__class__ is not str or not model or model != model.strip():
-        found("body.model", "model", model, "the name of a model, without spaces around it")
+    if model.__class__ is not str or not model or model != folded(model):
+        found("body.model", "model", model, "the name of a model, without spaces around it or what is invisible")
     if url:
         parameters(body, url, found, unwise)
         _subject(body, url, found, unwise)
@@ -307,7 +309,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def _custom_id(value: Any, found: Found, unwise: Unwise) -> None:
     if value.__class__ is not str:
         found("custom_id", "custom_id", value, "text")
-    elif not value.strip():
+    elif is_empty(value):
         found("custom_id", "custom_id", value, "an id that is not empty")
     elif len(value.encode()) > ID_BYTES:
         found("custom_id", "custom_id", value, f"at most {ID_BYTES} bytes; these are {len(value.encode())}")

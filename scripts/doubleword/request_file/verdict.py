@@ -12,7 +12,7 @@ from ..base.failures import BadInput
 from ..base.files import BLOCK_BYTES, open_regular
 from ..base.problem import Problem
 from ..base.text import next_command, plural, safe
-from ..rows.file_kind import START_BYTES, encoding_of, kind_of, markup, not_text, wide_without_mark
+from ..rows.file_kind import START_BYTES, encoding_of, kind_of, markup, no_rows, not_text, wide_without_mark
 from ..rows.text_file import WIDE
 from .answer_form import Expected
 from .lines import BOM, Span
@@ -106,9 +106,9 @@ def require_request_file(path: Path) -> None:
         raise BadInput(f"{safe(path)} is {kind.name}; a request file was expected", "its rows are named by --input")
     if kind is not None:
         raise not_text(path, kind)
-    page = markup(path, start)
+    page = markup(start)
     if page is not None:
-        raise page
+        raise no_rows(path, page)
     if encoding in WIDE:
         what = f"{safe(path)} is in {encoding.upper()}; a request file is in UTF-8"
         raise BadInput(f"{what}; --fix writes it so", next_command("create_batch_file.py", path, "--fix", fixed))

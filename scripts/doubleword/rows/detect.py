@@ -15,7 +15,7 @@ from ..base.files import open_regular
 from ..base.json_text import NotJson, read_json
 from ..base.text import safe
 from .excel_rows import sheet_of
-from .file_kind import Form, encoding_of, kind_of, markup, not_text, what_nul_means
+from .file_kind import Form, encoding_of, kind_of, markup, no_rows, not_text, what_nul_means
 from .headers import folded
 from .left_out import Tally
 from .readers import format_named
@@ -90,9 +90,9 @@ def _format(path: Path, form: str | None, start: bytes) -> str:
             raise not_text(path, kind)
         return kind.kind
     named = form or format_named(path.name)
-    page = markup(path, start) if form in (None, *_BINARY) else None
+    page = markup(start) if form in (None, *_BINARY) else None
     if page is not None:
-        raise page
+        raise no_rows(path, page)
     if named is None and b"\0" in start and encoding_of(start) is None:
         raise BadInput(f"{safe(path)} is no text (by its bytes)", what_nul_means(start))
     if named is None:

@@ -155,17 +155,19 @@ def _archive(start: bytes) -> Kind:
     return _other("an archive (zip)", "unzip FILE")
 
 
-def markup(path: Path | str, start: bytes) -> BadInput | None:
-    """What is to be said of a web page or other XML where rows or requests are expected: a sign-in or an error often
-    comes in place of what was asked for, and some programs call a page with a table in it .xls."""
-    found = re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:(!doctype html|html\b)|\?xml\b)", start, re.IGNORECASE)
+def markup(start: bytes) -> Kind | None:
+    """A web page or other XML, which is text. A sign-in or an error often comes in place of what was asked for,
+    and some programs call a page with a table in it .xls."""
+    found = re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:(!doctype html|html\b)|\?xml\b|svg\b)", start, re.IGNORECASE)
     if found is None:
         return None
-    what = "a web page (is it a sign-in or an error?)" if found[1] else "XML"
-    way = (
-        "fetch the file again; a table in it: open it in a spreadsheet program, save it as .csv; its lines as they are"
-    )
-    return BadInput(f"{safe(path)} is {what}, no rows", f"{way}: --format lines")
+    return _other("a web page (is it a sign-in or an error?)" if found[1] else "XML", "fetch the file again")
+
+
+def no_rows(path: Path | str, page: Kind) -> BadInput:
+    """What is to be said of a web page where rows or requests are expected."""
+    way = f"{page.way}; a table in it: open it in a spreadsheet program, save it as .csv; its lines: --format lines"
+    return BadInput(f"{safe(path)} is {page.name}, no rows", way)
 
 
 def encoding_of(start: bytes) -> str | None:

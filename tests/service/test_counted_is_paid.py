@@ -121,6 +121,22 @@ def test_a_record_that_was_lost_is_seen_by_the_files_hash_however_it_is_cut(serv
     assert run("download", named).code == 0
 
 
+@pytest.mark.parametrize("how", [("--part-requests", "4"), ("--trial", "2")])
+def test_a_batch_that_was_sent_again_after_a_yes_is_seen_by_whoever_has_sent_nothing(
+    server: LocalServer, oracle: LocalOracle, how: tuple[str, str]
+) -> None:
+    """As after the file of the first had expired; then the record was lost."""
+    requests = write_requests(Path("r.jsonl"), 12)
+    assert run("upload", requests).code == 0
+    assert run("create_batch", requests, "--again").code == 0
+    shutil.rmtree("r.job")
+
+    refused = run("run_batch", requests, *how)
+
+    assert (refused.code, refused.out) == (4, ""), refused.err
+    assert len(oracle.batches()) == 1
+
+
 @pytest.mark.parametrize("lost", ["record", "restored"])
 def test_a_dead_batch_with_answers_is_seen_before_the_first_send(make_trouble: MakeTrouble, lost: str) -> None:
     trouble = make_trouble(rate=100.0, delay=0.01)

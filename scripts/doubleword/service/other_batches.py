@@ -86,7 +86,8 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
             continue
         if found.id in known or not _was_paid(found):
             continue
-        if tags.get("dwb_job") != job.id and ("dwb_again" in tags or tags.get("dwb_content") in answered):
+        beside = "dwb_again" in tags and job.latest.kind == "retry"
+        if tags.get("dwb_job") != job.id and (beside or tags.get("dwb_content") in answered):
             continue  # another job's, sent beside what this one has: somebody said yes to that
         raise NotAllowed(
             f"requests of this file were already submitted, in other parts or by another copy of this job: batch"

@@ -34,7 +34,8 @@ def tell(job: Job, summary: Summary, running: bool) -> None:
     if summary.cut:
         say(f"  cut short at the token limit: {summary.cut} (e.g. {summary.examples['cut']}); see --max-tokens")
     if summary.unexpected:
-        say(f"  {summary.unexpected} ids came back that are not in this job; they are left out")
+        answers = plural(summary.unexpected, "answer")
+        say(f"  {answers} came back for ids that are not in this job, or in it more than once: left out")
     for batch in (batch for part in job.submitted() for batch in part.batches if batch.reason):
         say(f"  batch {safe(batch.id, 60)} {batch.status}: {safe(batch.reason, 300)}")
         break

@@ -77,6 +77,17 @@ def test_a_kill_at_some_points_leaves_nothing_twice_lost_or_torn(kind: type[Scen
     assert judged > 0
 
 
+def run_of_points(kind: type[Scene], kill: Kill, stage: Stage, share: int) -> range:
+    """The points of one share; the last one goes on until a run ends unkilled."""
+    shares = SHARES.get(kind, 1)
+    if shares == 1:
+        return range(1, MOST + 1)
+    with stage.scene(0) as scene:
+        points = kill(scene, 0)[2]  # about: a run that has to wait for something takes some more
+    last = share + 1 == shares
+    return range(points * share // shares + 1, MOST + 1 if last else points * (share + 1) // shares + 1)
+
+
 EVERY_POINT = [
     pytest.param(kind, kill, share, id=f"{kind.__name__}-{kill.__name__}-{share + 1}")
     for kind in SCENES
@@ -90,12 +101,12 @@ EVERY_POINT = [
 def test_a_kill_at_any_point_leaves_nothing_twice_lost_or_torn(
     kind: type[Scene], kill: Kill, share: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    stage, last = Stage(kind, tmp_path / "stage"), share + 1 == SHARES.get(kind, 1)
-    with stage.scene(0) as scene:
-        points = kill(scene, 0)[2]  # about: a run that has to wait for something takes some more
-    first, end = (points * number // SHARES.get(kind, 1) + 1 for number in (share, share + 1))
-    killed, judged = sweep(kind, kill, stage, range(first, MOST + 1 if last else end))
+    stage = Stage(kind, tmp_path / "stage")
+    points = run_of_points(kind, kill, stage, share)
+    killed, judged = sweep(kind, kill, stage, points)
     name = f"{kind.__name__} ({kind.command[0]})"
-    record_property("figures", f"{name}: killed {kill.__name__} at {killed} points from {first} on, {judged} judged")
+    record_property(
+        "figures", f"{name}: killed {kill.__name__} at {killed} points from {points.start} on, {judged} judged"
+    )
     assert killed > 0 or (kind, kill) == (CreateBatchFile, at_moment)
     assert killed >= LEAST_OF_RUN_BATCH or kind is not RunBatch

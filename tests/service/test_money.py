@@ -147,6 +147,20 @@ def test_without_credit_it_is_exit_4_in_the_servers_words(trouble: Trouble) -> N
     assert trouble.run("run_batch", requests := Path("r.jsonl")).code == 0, requests
 
 
+@pytest.mark.parametrize("command", ["create_batch", "run_batch"])
+def test_a_limit_is_held_against_the_price_of_today(trouble: Trouble, command: str) -> None:
+    requests = priced()
+    assert trouble.run("upload", requests).code == 0
+    trouble.clock.ahead += 24 * 3600
+    answer = Answer(200, {"content-type": "application/json"}, b'{"total_estimated_cost": "5"}')
+    trouble.strike(Fault("dearer", "estimate", times=ALWAYS), dearer=lambda exchange: exchange.send(answer))
+
+    refused = trouble.run(command, requests, "--max-cost", "1")
+
+    assert (refused.code, "estimated cost 5.00 USD" in refused.err) == (4, True), refused.err
+    assert trouble.proxy.requests("submit") == []
+
+
 def test_a_limit_is_not_held_against_the_price_of_some_of_the_models(trouble: Trouble) -> None:
     """The server's sum leaves out a model without a price."""
     lines = [chat_line(f"k{n}", "text " * 50, model) for n, model in enumerate(["priced", *["free"] * 20])]

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 MOST_USD = 1_000_000_000  # more is no estimate, and too long to be shown
 
 
+OLD_SECONDS = 3600.0  # an estimate made with an upload so long ago is of other prices, maybe
+
+
 def estimate_part(api: Api, job: Job, part: Part, window: str) -> None:
-    """Records the server's cost guess for an uploaded part, as its decimal text; what was none is asked for anew."""
+    """Records the server's cost guess for an uploaded part, as its decimal text. What was none, or is old and not yet
+    sent, is asked for anew."""
     file_id = part.uploaded
-    if _amount(part.estimates.get(window, "")) is not None or file_id is None or part.upload is None:
+    if file_id is None or part.upload is None:
+        return
+    old = part.batch is None and abs(api.clock.now() - part.upload.at) > OLD_SECONDS
+    if not old and _amount(part.estimates.get(window, "")) is not None:
         return
     told = api.estimate(file_id, window)
     if told != part.estimates.get(window):

@@ -13,7 +13,7 @@ from ..base.files import BLOCK_BYTES
 class Hashed:
     """Writes to a file, in blocks, and hashes them on another core meanwhile: that takes longer than the writing."""
 
-    BLOCK, BEHIND = 2 * BLOCK_BYTES, 2  # bytes of a block, and how many wait for being hashed, at most
+    BLOCK, BEHIND = 2 * BLOCK_BYTES, 1  # bytes of a block, and how many wait for being hashed, at most
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._hash = file, hashlib.sha256()

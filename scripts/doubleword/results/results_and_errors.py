@@ -11,7 +11,7 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -175,13 +175,10 @@ class Brought:
     unexpected: set[str] = field(default_factory=set)
     missing: str = ""  # why the others are
 
-    def take(self, came: Iterable[Outcome]) -> int:
-        """Takes what stands of a batch's outcomes; how many members have one among them. The ids of others are noted.
-
-        Nothing is earlier than the first batch, most often the only one: no second set of all of a part's ids is made
-        then, which would be the peak of the memory.
-        """
-        members, outcomes, earlier, again = self.members, self.outcomes, set(self.outcomes), set[str]()
+    def take(self, came: Iterable[Outcome], earlier: Set[str] = frozenset()) -> int:
+        """Takes what stands of a batch's outcomes, and notes the ids of others than members; how many of those that had
+        one `earlier` came again."""
+        members, outcomes, again = self.members, self.outcomes, set[str]()
         for outcome in came:
             custom_id = outcome.custom_id
             if custom_id not in members:
@@ -194,7 +191,7 @@ class Brought:
             before = outcomes.get(custom_id)
             if before is None or _stands(outcome, before):
                 outcomes[custom_id] = outcome
-        return len(outcomes) - len(earlier) + len(again)
+        return len(again)
 
 
 def cover(job: Job, summary: Summary) -> Iterator[Covered]:
@@ -277,10 +274,14 @@ def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
     unread, expected = False, expected_in(job.request_file())
     for batch in part.batches:
         output, errors = spool_files(job, batch)
-        held = brought.take(outcomes.read(output, expected))
+        # How many ids have an answer here. Nothing is earlier than the first batch, most often the only one: no second
+        # set of all of a part's ids is made then, which would be the peak of the memory.
+        earlier = set(brought.outcomes)
+        again = brought.take(outcomes.read(output, expected), earlier)
+        held = len(brought.outcomes) - len(earlier) + again
         failed = {outcome.custom_id: outcome for outcome in outcomes.read(errors, expected)}
         # Retried on the server: of more errors than it counts some are answers by now, which are still to come.
-        if held >= batch.completed or len(brought.members & failed.keys()) <= batch.failed:
+        if held >= batch.completed or len(brought.members.intersection(failed)) <= batch.failed:
             brought.take(failed.values())
         else:
             brought.unexpected |= failed.keys() - brought.members

@@ -62,7 +62,7 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
     price = cost.estimated_cost(attempt.parts, terms.window)
     say(
         f"uploaded {plural(attempt.requests, 'request')} in {plural(len(ids), 'part')},"
-        f" model {_models(job)}, window {terms.window}: {cost.cost_text(price, attempt.requests)}"
+        f" model {cost.models_text(job)}, window {terms.window}: {cost.cost_text(price, attempt.requests)}"
     )
     return Done(
         ExitCode.DONE,
@@ -98,10 +98,6 @@ def _agreed(job: Job, terms: Terms) -> Terms:
         limit = None if terms.max_cost.is_infinite() else str(terms.max_cost)  # --max-cost none
     remember(job, completion_window=terms.window, max_cost=limit)
     return replace(terms, max_cost=cost.usd(limit))
-
-
-def _models(job: Job) -> str:
-    return ", ".join(safe(model, 80) for model in list(job.requests.models)[:3])
 
 
 def _sent_facts(job: Job, terms: Terms) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from doubleword.base.failures import Clock, ExitCode
 from doubleword.base.files import digest
 from doubleword.job.job import Job
 from doubleword.job.record import Upload
-from doubleword.request_file import rules
+from doubleword.request_file import endpoints as known
 from doubleword.rows import source as sources
 from doubleword.rows.source_moved import located
 from support.pictures import GIF, PNG
@@ -723,5 +723,5 @@ def test_help_is_the_docstring_with_the_exit_codes() -> None:
     assert ran.code == 0
     for word in ("Reads:", "Writes:", "Stdout:", "Examples:", "exit codes:", "--fix OUT"):
         assert word in ran.out
-    endpoints = ", ".join(url.removeprefix("/v1/") for url in rules.ENDPOINTS)  # the script has them spelled out
+    endpoints = ", ".join(url.removeprefix("/v1/") for url in known.ENDPOINTS)  # the script has them spelled out
     assert f"/v1/ and one of {endpoints} " in " ".join(ran.out.split()) + " "

@@ -15,9 +15,10 @@ from ..rows.cell_to_text import json_text
 from ..rows.source import Source
 from . import images, rules
 from .answer_form import expected_of
+from .endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, MESSAGES, RESPONSES, endpoint_meant
 from .flag_parameters import Parameters, made
 from .flags import json_file
-from .rules import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
+from .parameter_rules import TWINS
 from .template import Line, Template, encode, names_in
 
 Write = Callable[[str, dict[str, Any], list[str]], bytes]  # custom_id, cells, names of empty cells -> the line
@@ -197,12 +198,12 @@ def _rewriting(asked: Asked, source: Source) -> Composed:
             raise WrongUsage(f"{flag}: these rows are requests already, and keep what they ask", f"leave {flag} out")
     first = next(source.read(requests_only=True), None)
     url = asked.endpoint or (first.cells.get("url") if first else None)
-    if asked.endpoint and first and rules.endpoint_meant(first.cells.get("url")) not in ("", asked.endpoint):
+    if asked.endpoint and first and endpoint_meant(first.cells.get("url")) not in ("", asked.endpoint):
         raise WrongUsage("--endpoint: these rows are requests already, and keep where they go", "leave --endpoint out")
-    url = url if url in rules.ENDPOINTS else CHAT
+    url = url if url in ENDPOINTS else CHAT
     changes = made(asked.parameters, url, complete=False) | ({} if asked.model is None else {"model": asked.model})
 
-    replaced = {rules.TWINS[key] for key in changes if key in rules.TWINS}
+    replaced = {TWINS[key] for key in changes if key in TWINS}
 
     def write(custom_id: str, cells: dict[str, Any], _: list[str]) -> bytes:
         body = cells.get("body")

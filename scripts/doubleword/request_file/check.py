@@ -17,8 +17,10 @@ from ..base.problem import Problem
 from ..base.text import plural, safe
 from . import rules
 from .answer_form import expected_of
+from .endpoints import endpoint_meant
 from .line_json import Likeness, Unreadable, parse
 from .lines import BOM, Line, custom_id_of, lines
+from .parameter_rules import numbers_meant
 from .parts import Cutter
 from .repeats import Repeats
 from .verdict import Verdict
@@ -103,7 +105,7 @@ class _Check:
         for problem in problems:
             self.found(number, *problem)
         url = request.get("url") if isinstance(request, dict) else None
-        mendable = rules.numbers_meant(request) or rules.endpoint_meant(url) not in ("", url)
+        mendable = numbers_meant(request) or endpoint_meant(url) not in ("", url)
         self.report.mendable |= bool(problems and mendable)
         custom_id = request.get("custom_id") if isinstance(request, dict) else None
         if not problems:

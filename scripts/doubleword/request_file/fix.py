@@ -18,10 +18,11 @@ from ..base.text import safe
 from ..rows.file_kind import Form, encoding_of
 from ..rows.text_file import WIDE
 from ..rows.text_file import lines as text_lines
+from .endpoints import endpoint_meant
 from .line_json import Unreadable, parse
 from .lines import BOM, Line, custom_id_of, lines
+from .parameter_rules import numbers_meant
 from .repeats import Repeats
-from .rules import endpoint_meant, numbers_meant
 from .verdict import require_request_file
 
 _WHAT = {

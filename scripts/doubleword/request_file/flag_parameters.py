@@ -13,11 +13,11 @@ from typing import Any
 from ..base.failures import BadInput, Failure, WrongUsage
 from ..base.text import safe
 from ..rows.headers import folded
-from . import rules
 from .answer_form import choice_format, referred
+from .endpoints import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from .flags import json_file
 from .line_json import Unreadable, parse
-from .rules import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from .parameter_rules import MANY_ANSWERS, TWINS, parameters
 
 _TALKS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
 # What a flag is called in the body of each endpoint that has it.
@@ -63,7 +63,7 @@ def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
     body: dict[str, Any] = {}
     flag_of: dict[str, str] = {}
     for flag, key, value in (*_flags(given, url), *map(_setting, given.settings)):
-        same = max(key, rules.TWINS.get(key, key))
+        same = max(key, TWINS.get(key, key))
         if same in flag_of:
             raise WrongUsage(f"{flag} and {flag_of[same]} set the same parameter", "leave one of them out")
         body[key], flag_of[same] = value, flag
@@ -71,15 +71,15 @@ def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
 
     def found(field: str, _: str, value: Any, expected: str) -> None:
         key = field.split(".")[1]
-        flag = flag_of.get(max(key, rules.TWINS.get(key, key)))
+        flag = flag_of.get(max(key, TWINS.get(key, key)))
         if flag is not None:
             in_file = flag in ("--tools", "--schema")
             wrong.append((BadInput if in_file else WrongUsage)(f"{_shown(flag, value, given)}: expected {expected}"))
         elif complete:
             wrong.append(WrongUsage(f"--{key.replace('_', '-')} is missing: expected {expected}"))
 
-    rules.parameters(body, url, found, lambda _: None)
-    for key in rules.MANY_ANSWERS:
+    parameters(body, url, found, lambda _: None)
+    for key in MANY_ANSWERS:
         if body.get(key).__class__ is int and body[key] > 1:
             found(f"body.{key}", "", body[key], "1: one answer a request is taken; use seed and several jobs")
     if wrong:

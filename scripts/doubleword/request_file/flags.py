@@ -11,8 +11,8 @@ from ..base.failures import BadInput, WrongUsage
 from ..base.files import open_regular
 from ..base.text import NO_TEXT, safe
 from ..rows.file_kind import START_BYTES, encoding_of, kind_of, not_text
+from .endpoints import ENDPOINTS, endpoint_meant
 from .line_json import Unreadable, parse
-from .rules import ENDPOINTS, endpoint_meant
 
 _AT_MOST = {"part_requests": 50_000, "part_bytes": 200_000_000, "limit": None, "sample": None}
 

@@ -16,7 +16,7 @@ from ..base.files import open_regular
 from ..base.text import safe
 from ..rows.cell_to_text import Unreadable, as_object, is_empty, text, value
 from ..rows.file_kind import START_BYTES, image_type, is_whole, kind_of, markup
-from .rules import CHAT, RESPONSES
+from .endpoints import CHAT, RESPONSES
 from .template import Fill
 
 # As base64 in a body of at most 10 MiB, with room for the prompt.

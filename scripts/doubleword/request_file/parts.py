@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 # Source: the service's published limits for one batch. The server's own defaults are other numbers (100 MiB,
 # no count), and the hosted values cannot be read, so stay at or under the published ones.
 PART_REQUESTS = 50_000
-
 PART_BYTES = 200_000_000
 
 

@@ -19,7 +19,6 @@ except ImportError:
 
 # `{{` and `}}` around something write one brace each. A `}}` that closes two single braces, as in JSON, stays.
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-
 _DOUBLED = re.compile(r"\{\{([^{}]+)\}\}")  # as other tools name a column
 
 # A column with what other templates take behind it: a format, a filter, an index, a call.
@@ -29,11 +28,8 @@ _FORMATTED = re.compile(
 )
 # A column as shells, Python and other keyboards mark it.
 _OTHERWISE = re.compile("%\\((?P<a>[^()]+)\\)s|\\$(?P<b>\\w+)|\uff5b(?P<c>[^\uff5b\uff5d]+)\uff5d")
-
 _NAME = re.compile(r"[\w\-. ]*\w[\w\-. ]*")
-
 _CONTROLS = bytes(c for c in range(32) if c not in b"\n\r\t")
-
 _ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
 
 

@@ -93,15 +93,18 @@ def cost_text(cost: Decimal | None, requests: int = 0) -> str:
     return (f"estimated cost {cost:.2f} USD" if cost >= 1 else f"estimated cost {cost:.2g} USD") + each
 
 
+def models_text(job: Job) -> str:
+    return ", ".join(safe(model, 80) for model in list(job.requests.models)[:3])
+
+
 def announce(job: Job, parts: Sequence[Part], window: str) -> None:
     """The one line before money is spent."""
-    models = ", ".join(safe(model, 80) for model in list(job.requests.models)[:3])
     requests = sum(part.requests for part in parts)
     if all(window in part.estimates for part in parts):
         cost = cost_text(estimated_cost(parts, window), requests)
     else:
         cost = "estimated cost follows with each upload"
-    say(f"submitting {plural(requests, 'request')}, model {models}, window {window}, {cost}")
+    say(f"submitting {plural(requests, 'request')}, model {models_text(job)}, window {window}, {cost}")
 
 
 def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:

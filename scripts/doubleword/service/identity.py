@@ -34,13 +34,8 @@ def tell_what_is_young(api: Api, job: Job) -> None:
 
 def require_submitted(found: Told, part: Part, endpoint: str) -> Told:
     """The batch that was just submitted. Raises Unclear for another one."""
-    submission = part.submission
-    if (
-        submission is None
-        or found.input_file_id != part.uploaded
-        or found.endpoint != endpoint
-        or found.tags.get("dwb_submission") != submission.id
-    ):
+    asked = part.uploaded, endpoint, part.submission.id if part.submission else ""
+    if (found.input_file_id, found.endpoint, found.tags.get("dwb_submission")) != asked:
         raise Unclear(
             f"create batch: the answer is about another batch, {safe(found.id, 80)}", "the same command again later"
         )

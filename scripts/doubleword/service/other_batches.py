@@ -55,8 +55,6 @@ def _listed(api: Api, own: int, text: str, tag: str, known: set[str]) -> list[To
 
 
 SEARCHED_PAGES = 20  # of 101 batches, beside the job's own
-
-
 LONG_AGO_SECONDS = 24 * 3600.0  # more than the clocks of two machines differ by
 
 

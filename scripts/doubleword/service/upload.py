@@ -25,8 +25,6 @@ from .refusals import Busy, Unclear
 
 # Each ticket that ends unclear costs an upload and half a minute: after three the network is not fit for this.
 TICKETS = 3
-
-
 Sent = Callable[[int], None]
 
 

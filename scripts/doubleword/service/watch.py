@@ -23,8 +23,6 @@ from .other_batches import cancel_others, resolve_seconds
 from .server_objects import Told
 
 INTERVAL_SECONDS = 30.0
-
-
 OUTAGE_INTERVAL_CAP_SECONDS = 300.0
 
 

@@ -155,11 +155,13 @@ def test_a_file_that_is_no_schema_is_refused_with_the_flags_name(written: str) -
         ("https://x.example/mood.json", "lies elsewhere, where no model looks"),
         ("mood.json#/x", "lies elsewhere"),
         ("#/$defs/Mood", None),
+        ("https://x.example/own.json#/$defs/Mood", None),
         ("#", None),
     ],
 )
 def test_a_schema_that_refers_to_what_is_not_in_it_is_refused(reference: str, said: str | None) -> None:
-    schema = {"type": "object", "properties": {"m": {"$ref": reference}}, "$defs": {"Mood": {"enum": ["good", "bad"]}}}
+    schema: dict[str, Any] = {"$id": "https://x.example/own.json"}
+    schema |= {"type": "object", "properties": {"m": {"$ref": reference}}, "$defs": {"Mood": {"enum": ["good", "bad"]}}}
     Path("s.json").write_text(json.dumps(schema))
     if said is None:
         assert body("--schema", "s.json")

@@ -200,7 +200,8 @@ def _require_schema(path: Path, schema: Any) -> None:
             pass
         except (jsonschema.SchemaError, TypeError, AttributeError, RecursionError) as error:
             wrong = safe(getattr(error, "message", error))
-    for reference in () if wrong else _references(schema):
+    own = str(schema.get("$id", "")).rstrip("#") if isinstance(schema, dict) else ""
+    for reference in () if wrong else (found.removeprefix(own) for found in _references(schema)):
         if not reference.startswith("#"):
             wrong = f"{safe(reference, 80)!r} lies elsewhere, where no model looks: put what it names into $defs"
         elif reference.startswith("#/") and referred(reference, schema) is True:
@@ -212,6 +213,6 @@ def _require_schema(path: Path, schema: Any) -> None:
 def _references(schema: Any) -> Iterator[str]:
     members = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
     if isinstance(schema, dict) and isinstance(schema.get("$ref"), str):
-        yield schema["$ref"].removeprefix(str(schema.get("$id", "")))
+        yield schema["$ref"]
     for member in members:
         yield from _references(member)

@@ -61,7 +61,8 @@ def _values(column: Any) -> list[Any]:
     if pyarrow.types.is_nested(kind) and any(inner in str(kind) for inner in (": float", "map<")):
         return _nested(column)
     if kind == pyarrow.float32():  # as it would be written, 0.1, not as 64 bits hold it
-        return [None if number is None else float(number) for number in column.cast(pyarrow.string()).to_pylist()]
+        slices = (column.slice(at, 10_000).cast(pyarrow.string()) for at in range(0, len(column), 10_000))  # of vectors
+        return [None if number is None else float(number) for each in slices for number in each.to_pylist()]
     if getattr(kind, "unit", None) != "ns":
         try:
             return column.to_pylist()  # type: ignore[no-any-return]

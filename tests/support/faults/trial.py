@@ -250,7 +250,7 @@ def both_servers(folder: Path) -> Iterator[Servers]:
     users = [User(KEY), User(STRANGER_KEY, email="somebody@example.com")]
     with (
         LocalServer(folder / "here", users=users, **SERVER) as here,
-        LocalServer(folder / "elsewhere", users=[User(KEY)]) as elsewhere,  # nothing is ever to be done there
+        LocalServer(folder / "elsewhere", users=[User(KEY)], real_model=False) as elsewhere,  # at the real pace
     ):
         yield here, elsewhere
 

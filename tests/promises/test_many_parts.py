@@ -54,7 +54,7 @@ def test_250_parts_interrupted_at_part_57_and_run_again_are_submitted_once_each(
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=True)
 def test_every_answer_of_120000_rows_in_three_parts_stands_beside_its_own_row(server: LocalServer) -> None:
     with Path("rows.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)

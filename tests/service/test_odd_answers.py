@@ -235,7 +235,7 @@ SPENDS = {"upload": "made", "run_batch": "made", "create_batch": "uploaded"}
 
 # What urllib3 leaves of a connection that was answered with nonsense.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("seconds", [SECONDS, pytest.param(LONG_SECONDS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [SECONDS, pytest.param(LONG_SECONDS, marks=pytest.mark.slow(first=True))])
 def test_no_object_that_a_server_can_send_ends_in_exit_1(
     trouble: Trouble, states: dict[str, Path], record_property: Callable[[str, object], None], seconds: float
 ) -> None:

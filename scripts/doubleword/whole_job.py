@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_UP, Context, Decimal
 
 from .base.console import say
 from .base.failures import ExitCode
@@ -120,16 +120,27 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
     if paid and price and rest_price:
         say(f"the trial cost {paid:.2g} USD: at that rate about {paid * rest_price / price:.2g} USD for the rest")
         price, rest_price = max(price, paid), max(rest_price, paid * rest_price / price)
-    rest = command("run_batch.py", job)
-    limit = terms.max_cost  # for the whole job, the trial included
     total = price + rest_price if price is not None and rest_price is not None else None
-    to_table = "" if job.record.options.output else " (--output TABLE.csv for the rows with their answers)"
-    terms_of = ", after a yes"
-    if total is not None and limit is not None:
-        terms_of = "" if total <= limit else f", with a higher limit (in all about {total:.2g} USD) after a yes"
-    say(f"next{terms_of}: {rest}{to_table}")
+    rest = _say_rest(job, total, terms.max_cost)
     facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
     return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)
+
+
+def _say_rest(job: Job, total: Decimal | None, limit: Decimal | None) -> str | None:
+    """Says how the rest is paid for; the command, or None where the limit, for trial and rest, does not reach."""
+    to_table = "" if job.record.options.output else " (--output TABLE.csv for the rows with their answers)"
+    if total is not None and limit is not None and total > limit:
+        # A tenth more than the guess, rounded up to two figures: the estimate before the rest is made anew.
+        enough = (total * Decimal("1.1")).normalize(Context(prec=2, rounding=ROUND_UP))
+        raised = command("run_batch.py", job, "--max-cost", f"{enough:f}")
+        say(
+            f"next: ask the user: all of it costs about {total:.2g} USD, over --max-cost {limit};"
+            f" after a yes to {enough:f} USD, {raised}{to_table}"
+        )
+        return None
+    rest = command("run_batch.py", job)
+    say(f"next{', after a yes' if total is None or limit is None else ''}: {rest}{to_table}")
+    return rest
 
 
 def _rest_price(

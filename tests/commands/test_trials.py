@@ -290,7 +290,7 @@ def test_after_a_trial_that_was_billed_over_its_estimate_the_limit_is_held_again
     trial = run("run_batch", "r.jsonl", "--trial", "4", "--max-cost", f"{3 * estimate:.6f}")
     assert trial.code == 8, trial.err
     assert "the trial cost" in trial.err
-    (told,) = re.findall(r"next, with a higher limit \(in all about ([0-9.]+) USD\) after a yes", trial.err)
+    (told,) = re.findall(r"next: ask the user: all of it costs about ([0-9.]+) USD, over --max-cost", trial.err)
 
     refused = run("run_batch", "r.jsonl")
 
@@ -299,6 +299,8 @@ def test_after_a_trial_that_was_billed_over_its_estimate_the_limit_is_held_again
     assert float(told) == pytest.approx(float(again), rel=0.1), "what was learnt from the bill counted twice, or not"
     assert ("by what was billed so far" in refused.err) == bool(earlier)
     assert sent(server) == earlier + 4
+    (enough,) = re.findall(r"after a yes to [0-9.]+ USD, .*run_batch.py r.jsonl --max-cost ([0-9.]+) \(", trial.err)
+    assert run("run_batch", "r.jsonl", "--max-cost", enough).code == 0, "the command that is told for after a yes"
 
 
 @pytest.mark.parametrize("table", [(), ("--output", "out.jsonl")])

@@ -91,7 +91,7 @@ def test_every_command_of_the_recipes_runs_as_it_stands(server: LocalServer, mon
         Path("both.csv").read_text() == "id,text,gold,first,second\n1,fine,good,good,good\n2,it broke,bad,good,good\n"
     )
     assert sorted(path.name for path in Path().glob("?.txt")) == ["a.txt", "b.txt"]
-    assert Path("a.md").exists()
+    assert Path("answers/a.txt").read_text().endswith(" characters")
     assert len(Path("asked.csv").read_text().splitlines()) == 5
     assert "2 answers taken" in run("create_batch_file", "check.jsonl", *reuse()).err
 

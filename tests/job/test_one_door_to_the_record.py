@@ -251,6 +251,26 @@ def test_two_names_that_would_share_a_record_are_told_apart(server: LocalServer)
         refused = run(command, "data")
         assert (refused.code, refused.out) == (3, ""), refused.err
         assert "belongs to data.jsonl" in refused.err
+        assert "give one of the two files another name" in refused.err
+
+
+def test_a_request_file_that_was_renamed_is_told_the_name_it_had(server: LocalServer) -> None:
+    """Else the next step would be to begin a second job of the same requests."""
+    write_requests(Path("lab.jsonl"), 3)
+    assert run("run_batch", "lab.jsonl").code == 0
+    Path("lab.jsonl").rename("old.jsonl")
+
+    alone = run("download", "old.jsonl")
+
+    assert alone.code == 5, alone.err
+    assert "give it back the name lab.jsonl" in alone.err
+    assert "upload.py" not in alone.err
+    Path("lab.job").rename("old.job")
+    both = run("download", "old.jsonl")
+    assert both.code == 3, both.err
+    assert "give them back their names: lab.jsonl and lab.job" in both.err
+    write_requests(Path("new.jsonl"), 4)
+    assert "upload.py new.jsonl begins the job" in run("download", "new.jsonl").err
 
 
 def test_a_cancel_while_a_touched_file_is_checked_stays(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:

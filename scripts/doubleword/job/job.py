@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from ..base.failures import BadInput, Clock, NotAllowed, NotFound
+from ..base.failures import BadInput, Clock, Failure, NotAllowed, NotFound
 from ..base.files import digest, state_of, sync_folder, whole_file
 from ..base.json_text import read_json
 from ..base.lock import lock
@@ -147,9 +147,13 @@ class Job:
             if request_file.name not in own:
                 raise _in_a_job_folder(request_file)
         elif request_file != folder and not _one_name(request_file.name, record.requests.name):
+            own_file = job.request_file()
             raise BadInput(
-                f"{safe(folder.name)} belongs to {safe(record.requests.name)}, not to {safe(request_file.name)}",
-                "give one of the two files another name",
+                f"{safe(folder.name)} belongs to {safe(own_file.name)}, not to {safe(request_file.name)}",
+                "give one of the two files another name"
+                if own_file.exists()
+                else f"if both were renamed, give them back their names: {safe(own_file.name)} and"
+                f" {safe(cls.folder_of(own_file).name)}; else give {safe(request_file.name)} another one",
             )
         return job
 
@@ -162,11 +166,26 @@ class Job:
                 raise BadInput(
                     f"there is no file {safe(request_file)}, and it is no file or batch id", "check the path"
                 )
-            raise NotFound(
-                f"{safe(request_file)} has no job record ({safe(cls.folder_of(request_file).name)})",
-                f"{next_command('upload.py', request_file)} begins the job",
-            )
+            what = f"{safe(request_file)} has no job record ({safe(cls.folder_of(request_file).name)})"
+            before = cls._name_before(request_file)
+            if before is not None:
+                raise NotFound(
+                    f"{what}; {safe(cls.folder_of(before).name)} is that of a file of this size, {safe(before.name)},"
+                    " which is gone",
+                    f"if it was renamed, give it back the name {safe(before.name)}, then the same command with that",
+                )
+            raise NotFound(what, f"{next_command('upload.py', request_file)} begins the job")
         return job
+
+    @classmethod
+    def _name_before(cls, request_file: Path) -> Path | None:
+        """Where a request file seems to have been renamed without its job folder: the name it had."""
+        for folder in sorted(request_file.parent.glob("*.job")):
+            with contextlib.suppress(Failure, OSError):
+                job = cls.load(folder)
+                if job and job.requests.state[0] == request_file.stat().st_size and not job.request_file().exists():
+                    return job.request_file()
+        return None
 
     @classmethod
     def to_be(cls, request_file: Path, clock: Clock) -> Self:

@@ -21,14 +21,14 @@ _OPTIONS = {
 
 
 def command(script: str, job: Job, *more: str) -> str:
-    """A command line for this job, with the options that were given before."""
+    """A command line for this job, with the options that were given before, but for those in `more`."""
     words = [*(job.unshown_trial if script == "run_batch.py" else ()), *more]
     for name in _OPTIONS.get(script, ()):
-        value = getattr(job.record.options, name)
+        flag = f"--{name.replace('_', '-')}"
+        value = None if flag in more else getattr(job.record.options, name)
         if value and name == "output":
             value = table_path(job)
         if value and (name, value) != ("completion_window", "24h"):  # what every command does anyway
-            flag = f"--{name.replace('_', '-')}"
             if value is not True and value.startswith("-"):  # it would be taken for a flag
                 words.append(f"{flag}={value}")
             else:

@@ -115,4 +115,4 @@ def _tell_next(job: Job) -> None:
             f" read {safe(job.beside('errors.jsonl'))} and ask the user; {all_the_same} plans it all the same"
         )
     else:
-        say(f"nothing is left to do; {safe(job.folder.name)} holds the scripts' own notes and may be deleted")
+        say(f"nothing is left to do; {safe(job.folder)} holds the scripts' own notes and may be deleted")

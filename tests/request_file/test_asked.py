@@ -151,6 +151,7 @@ def test_a_file_that_is_no_schema_is_refused_with_the_flags_name(written: str) -
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
+        ("#/$defs/Any", None),
         ("#/$defs/Moods", "'#/$defs/Moods' names nothing in it"),
         ("https://x.example/mood.json", "lies elsewhere, where no model looks"),
         ("mood.json#/x", "lies elsewhere"),
@@ -161,7 +162,8 @@ def test_a_file_that_is_no_schema_is_refused_with_the_flags_name(written: str) -
 )
 def test_a_schema_that_refers_to_what_is_not_in_it_is_refused(reference: str, said: str | None) -> None:
     schema: dict[str, Any] = {"$id": "https://x.example/own.json"}
-    schema |= {"type": "object", "properties": {"m": {"$ref": reference}}, "$defs": {"Mood": {"enum": ["good", "bad"]}}}
+    named = {"Mood": {"enum": ["good", "bad"]}, "Any": True}
+    schema |= {"type": "object", "properties": {"m": {"$ref": reference}}, "$defs": named}
     Path("s.json").write_text(json.dumps(schema))
     if said is None:
         assert body("--schema", "s.json")
@@ -375,6 +377,11 @@ def test_an_endpoint_that_requests_made_elsewhere_do_not_go_to_is_refused() -> N
     ran = rewritten(chat_line("a", "hi"), "--endpoint", "responses", code=ExitCode.USAGE)
     assert "--endpoint: these rows are requests already, and keep where they go" in ran.err
     rewritten(chat_line("a", "hi"), "--endpoint", "chat/completions")
+
+
+def test_a_prompt_that_no_file_can_be_called_is_a_prompt() -> None:
+    prompt = "请用一个词回答这个问题" * 15 + ". A.B"
+    assert body(prompt=prompt)["messages"] == [{"role": "user", "content": prompt}]
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="runs the command that is named, which is jq")

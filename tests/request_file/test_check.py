@@ -862,3 +862,9 @@ def test_a_parameter_without_effect_is_said(changes: dict[str, Any], said: str |
     found = verdict(line(max_tokens=5, **changes), tmp_path)
     assert not found.counts
     assert found.warnings == ([] if said is None else [f"1 request {said}"])
+
+
+def test_responses_take_top_logprobs_alone(tmp_path: Path) -> None:
+    body = {"model": "m", "input": "hi", "max_output_tokens": 5, "top_logprobs": 3}
+    request = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
+    assert not verdict(json.dumps(request).encode() + b"\n", tmp_path).warnings

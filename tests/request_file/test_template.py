@@ -71,7 +71,21 @@ def test_a_column_with_a_format_or_a_function_is_refused_with_the_name_alone(wri
 
 
 @pytest.mark.parametrize(
-    "written", ["{text: string}", "{text:string}", "{yes|no}", "{x:>10}", "{text, a b}", "{text: 5}"]
+    "written",
+    [
+        "{text: string}",
+        "{text:string}",
+        "{yes|no}",
+        "{x:>10}",
+        "{text, a b}",
+        "{text: 5}",
+        "{text:5}",
+        "{text:-0.5}",
+        "{text:}",
+        "{text|a b}",
+        "{text|none}",
+        "{text | no, yes}",
+    ],
 )
 def test_what_only_looks_so_stays(written: str) -> None:
     assert filled(written, text="T", **{"a b": "1"}) == written

@@ -276,6 +276,17 @@ def test_what_a_model_wrote_in_an_earlier_stage_is_no_formula_in_the_table_of_th
     assert Path("second.csv").read_text().splitlines()[1].endswith(",=1+1,fine")
 
 
+def test_the_cells_of_a_workbook_stay_as_they_were(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    book = openpyxl.Workbook()
+    for row in (["phone", "text"], ["+49 30 1234", "a"]):
+        book.worksheets[0].append(row)
+    book.save("rows.xlsx")
+    made(Path("rows.xlsx"))
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text() == "phone,text,answer\n+49 30 1234,a,A\n"
+
+
 def test_the_jsonl_of_one_stage_is_the_source_of_the_next(server: LocalServer) -> None:
     answer_with(server, lambda text: json.dumps({"city": text, "n": 1}) if len(text) < 3 else f"- {text}")
     made(rows(2))

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import subprocess
+import time
 import zipfile
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -88,7 +89,35 @@ def test_the_way_on_from_a_markdown_table_and_from_escaped_quotes_leads_to_the_r
     ]:
         way = refusal(name, content).next_step
         subprocess.run(["bash", "-c", way[way.index("sed ") :]], check=True)
-        assert [row.cells for row in describe(Path("rows.csv")).read()] == [expected]
+        assert [row.cells for row in describe(Path(way.split("> ")[1])).read()] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "| id | text |\n|---|:-:|\n| 1 | a b |\n"),
+        ("rows.csv", 'id,text\n1,"he said \\"hi\\", twice"\n'),
+        ("rows.jsonl", '{"n": 1,\n "data": [{"a": 1}]}\n'),
+    ],
+)
+def test_no_command_that_is_named_writes_over_a_file_that_is_there(name: str, content: str) -> None:
+    Path("rows-2" + name[4:]).touch()
+    Path(name).write_text(content)
+    with pytest.raises(BadInput) as failure:
+        list(describe(Path(name), form="json" if name == "rows.jsonl" else None).read())
+    assert failure.value.next_step.endswith(f" > rows-3{name[4:]}")
+
+
+def test_the_command_that_fetches_rows_is_one_for_a_shell() -> None:
+    with pytest.raises(BadInput) as failure:
+        describe(Path("https://x.example/a.csv?dl=1&t=b.c"))
+    assert failure.value.next_step == "fetch it first: curl -fL -o rows.csv 'https://x.example/a.csv?dl=1&t=b.c'"
+
+
+def test_a_long_line_of_spaces_is_looked_at_once() -> None:
+    before = time.process_time()
+    assert cells("a.csv", "a,b\n" + " " * 60_000 + "x,1\n") == [{"a": " " * 60_000 + "x", "b": "1"}]
+    assert time.process_time() - before < 2
 
 
 def test_a_mark_that_contradicts_the_byte_order_that_was_named_is_right() -> None:

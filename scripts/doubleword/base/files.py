@@ -272,6 +272,17 @@ def open_regular(path: Path) -> BinaryIO:
         raise BadInput(f"cannot read {safe(path)}: {safe(error)}") from None
 
 
+def unused(path: Path | str) -> Path:
+    """This path, or one beside it under which there is nothing yet: rows.csv, rows-2.csv, ... For a command that is
+    named: what is there may be the very file that it reads."""
+    path, number = Path(path), 1
+    made = path
+    while os.path.lexists(made):
+        number += 1
+        made = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return made
+
+
 def state_of(path: Path) -> list[int]:
     """[size in bytes, time of change in ns]: cheap to compare; a difference means the file must be hashed again."""
     try:

@@ -101,19 +101,19 @@ def _together(schema: Any, root: dict[str, Any], of: tuple[str, ...], seen: set[
     yield schema
 
 
-def referred(reference: str, root: dict[str, Any]) -> Any:
-    """What `#/a/b` names within the schema; True, which all fits, for what is not there or is named otherwise."""
+def referred(reference: str, root: dict[str, Any], otherwise: object = True) -> Any:
+    """What `#/a/b` names within the schema; `otherwise`, True fits all, for what is not there or is named otherwise."""
     own = root.get("$id")
     path = reference.removeprefix(own.rstrip("#") if isinstance(own, str) else "")
     if path != "#" and not path.startswith("#/"):
-        return True
+        return otherwise
     target: Any = root
     for key in unquote(path).split("/")[1:]:
         key = key.replace("~1", "/").replace("~0", "~")
         if isinstance(target, list):
-            target = target[int(key)] if key.isdecimal() and int(key[:9]) < len(target) else True
+            target = target[int(key)] if key.isdecimal() and int(key[:9]) < len(target) else otherwise
         else:
-            target = target.get(key, True) if isinstance(target, dict) else True
+            target = target.get(key, otherwise) if isinstance(target, dict) else otherwise
     return target
 
 

@@ -204,7 +204,7 @@ def _require_schema(path: Path, schema: Any) -> None:
     for reference in () if wrong else (found.removeprefix(own) for found in _references(schema)):
         if not reference.startswith("#"):
             wrong = f"{safe(reference, 80)!r} lies elsewhere, where no model looks: put what it names into $defs"
-        elif reference.startswith("#/") and referred(reference, schema) is True:
+        elif reference.startswith("#/") and referred(reference, schema, None) is None:
             wrong = f"{safe(reference, 80)!r} names nothing in it"
     if wrong:
         raise BadInput(f"--schema {safe(path)} is no JSON schema: {wrong}", "mend that file")

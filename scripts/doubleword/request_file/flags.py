@@ -117,8 +117,11 @@ def _names_file(text: str) -> bool:
     """Whether a text is a file's name where the text itself is expected, or `@` and one, as other tools take it."""
     if "{" in text or "\n" in text or len(text) > 250:
         return False
-    named = Path(text.removeprefix("@"))
-    return (text[0] == "@" and (len(text.split()) == 1 or named.is_file())) or (named.suffix != "" and named.is_file())
+    named = text.removeprefix("@")
+    is_marked = text[0] == "@"
+    if is_marked and len(text.split()) == 1:
+        return True
+    return (is_marked or Path(named).suffix != "") and os.path.isfile(named)  # False also for what no name can be
 
 
 def _bytes(flag: str, path: Path) -> bytes:

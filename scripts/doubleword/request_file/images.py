@@ -27,7 +27,8 @@ _BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
 _LETTERS = re.compile(r"[A-Za-z0-9+/]+=*")
 _WEB = re.compile(r"(https?)(://[^\s/]\S*)", re.IGNORECASE)
 _ADDRESS = re.compile(r"\S*\w://|data:", re.IGNORECASE)
-_SEVERAL = re.compile(r"[\s,;|]+https?://|^\[\s*'", re.IGNORECASE)  # a second address, or a list as Python shows it
+_HOST = re.compile(r"(//)?(www\.|[\w-]+(\.[\w-]+)*\.(com|net|org|io)/)", re.IGNORECASE)
+_SEVERAL = re.compile(r"[\s,;|]https?://|^\[\s*'", re.IGNORECASE)  # a second address, or a list as Python shows it
 
 
 class BadImage(BadInput):
@@ -156,9 +157,6 @@ def _no_picture(written: str) -> BadInput:
     elif "://" in written[:20]:
         way = "a model fetches http:// and https:// alone: download them, and name the files"
     return BadInput(what, way)
-
-
-_HOST = re.compile(r"(//)?(www\.|[\w-]+(\.[\w-]+)*\.(com|net|org|io)/)", re.IGNORECASE)
 
 
 def _content(path: Path) -> bytes:

@@ -150,7 +150,7 @@ def parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> 
         if rule is not None and value is not None and not rule[0](value):
             found(f"body.{key}", "stream" if key == "stream" else "parameter", value, rule[1])
         elif value is not None:
-            _without_effect(key, body, unwise)
+            _without_effect(key, body, url, unwise)
     if not _STEERS_REASONING.isdisjoint(body):
         _reasoning(body, url, found)
     key, shape = ("name", "name and input_schema") if url == MESSAGES else ("type", "type")
@@ -163,13 +163,13 @@ def parameters(body: dict[str, Any], url: str, found: Found, unwise: Unwise) -> 
         unwise(f"without {_LENGTH[url][0]}: nothing bounds the length, and so the cost, of an answer")
 
 
-def _without_effect(key: str, body: dict[str, Any], unwise: Unwise) -> None:
+def _without_effect(key: str, body: dict[str, Any], url: str, unwise: Unwise) -> None:
     value = body[key]
     if _KNOWN.get(_bare(key), key) != key:
         unwise(f"with {safe(key, 40)}, which no model knows: is {_KNOWN[_bare(key)]} meant?")
     elif key in _TAKEN_OUT:
         unwise(f"with {key}, which the server takes out of them")
-    elif key in _PARTNERS and value != "none" and not body.get(_PARTNERS[key]):
+    elif url == CHAT and key in _PARTNERS and value != "none" and not body.get(_PARTNERS[key]):
         unwise(f"with {key} and without {_PARTNERS[key]}, which most models refuse")
     elif key in MANY_ANSWERS and value.__class__ is int and value > 1:
         unwise(f"with {key} over 1: all answers are paid for, and only the first is taken")

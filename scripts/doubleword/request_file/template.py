@@ -21,10 +21,13 @@ except ImportError:
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _DOUBLED = re.compile(r"\{\{([^{}]+)\}\}")  # as other tools name a column
 
-# A column with what other templates take behind it: a format, a filter, an index, a call.
+# A column with what other templates take behind it: a format, a filter, an index, a call. Not `{score:5}` or
+# `{label|none}`, which a prompt says of the answer that it wants.
+_FORMAT = r":(?!(?:-?\d+(?:\.\d+)?)?\s*$)(?:.?[<>=^])?[-+]?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?"
+_FILTER = r"\|\s*(?:\w+\s*\(|(?:upper|lower|title|capitalize|trim|strip|e|escape|safe|string|tojson|length)\b).*"
 _FORMATTED = re.compile(
     r"\s*(?:\w+\s*\[\s*[\"'])?(?P<name>[\w\-. ]*?\w)\s*"
-    r"(?:![rsa]|:(?:.?[<>=^])?[-+]?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?|\|.*|\[.*|\.\w+\(.*|[\"']\s*\])\s*"
+    rf"(?:![rsa]|{_FORMAT}|{_FILTER}|\[.*|\.\w+\(.*|[\"']\s*\])\s*"
 )
 # A column as shells, Python and other keyboards mark it.
 _OTHERWISE = re.compile("%\\((?P<a>[^()]+)\\)s|\\$(?P<b>\\w+)|\uff5b(?P<c>[^\uff5b\uff5d]+)\uff5d")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..base.failures import BadInput
-from ..base.files import BLOCK_BYTES, open_regular
+from ..base.files import BLOCK_BYTES, open_regular, unused
 from ..base.problem import Problem
 from ..base.text import next_command, plural, safe
 from ..rows.file_kind import START_BYTES, encoding_of, kind_of, markup, no_rows, not_text, wide_without_mark
@@ -90,10 +89,7 @@ def _making(path: Path) -> str:
 
 def free_name(path: Path, word: str) -> Path:
     """A name beside a request file under which there is nothing yet: r.fixed.jsonl, r.fixed-2.jsonl, ..."""
-    stem, number = path.name.removesuffix(".jsonl"), 1
-    while os.path.lexists(made := path.with_name(f"{stem}.{word}{'' if number == 1 else f'-{number}'}.jsonl")):
-        number += 1
-    return made
+    return unused(path.with_name(f"{path.name.removesuffix('.jsonl')}.{word}.jsonl"))
 
 
 def require_request_file(path: Path) -> None:

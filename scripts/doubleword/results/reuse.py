@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -176,6 +175,8 @@ class Index:
     """Answers by digest, the first of each: a temporary database of SQLite's, so that memory stays flat."""
 
     def __init__(self, answers: Iterable[Answer]) -> None:
+        import sqlite3  # the one thing here that some builds of Python lack
+
         self._paths = dict[Path, int]()
         self._known = sqlite3.connect("", isolation_level=None)
         self._known.execute("PRAGMA journal_mode = OFF")

@@ -225,8 +225,8 @@ def _anew(
 ) -> Iterator[str | bytes]:
     delimiter, end = dialect.delimiter, dialect.line_end
     yield _row([cell(column.name) for column in table.columns], delimiter, end)
-    # What a model wrote in an earlier stage stands in the cells of a JSONL source, and no table has shown it yet.
-    new = table.source is not None and table.source.format != "csv"
+    # What a model wrote in an earlier stage stands in the cells of a JSONL source, and no spreadsheet has shown it yet.
+    new = table.source is not None and table.source.format not in ("csv", "excel")
     columns = [(_text_of(column, table), new or column.of != "source") for column in table.columns]
     for cells, answer, _ in rows:
         if answer is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
+from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular, unused
 from ..base.text import safe
 from .file_kind import Form
 from .left_out import Tally
@@ -91,7 +91,7 @@ def _wrong_quotes(error: str, form: Form) -> tuple[str, str]:
     with open_regular(Path(form.path)) as file:
         escaped = b'\\"' in file.read(BLOCK_BYTES)
     way = """a quote within quotes is written twice in CSV, not \\": sed 's/\\\\"/""/g' """
-    way += f"{shlex.quote(safe(form.path))} > rows.csv"
+    way += f"{shlex.quote(safe(form.path))} > {unused('rows.csv')}"
     return f"the quotes there are wrong ({safe(error)})", way if escaped else "mend the quotes there"
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..base.failures import BadInput, WrongUsage
-from ..base.files import open_regular
+from ..base.files import open_regular, unused
 from ..base.json_text import NotJson, read_json
 from ..base.text import safe
 from .excel_rows import sheet_of
@@ -70,10 +70,11 @@ def _no_source(path: Path) -> BadInput:
     way = "check the path"
     if glob.has_magic(path.name) and path.parent.is_dir():
         way = f"--input {shlex.quote(safe(path.parent))} --match {shlex.quote(safe(path.name))}"
-    if re.match(r"[a-z][a-z0-9+]+:/", str(path)):
-        way = (
-            f"fetch it first: curl -fL -o rows{safe(path.suffix, 9)} {shlex.quote(safe(path).replace(':/', '://', 1))}"
-        )
+    address = re.match(r"[a-z][a-z0-9+]+:/([^?#]*)", str(path))
+    if address:
+        rows = unused(f"rows{Path(address[1]).suffix}")
+        url = shlex.quote(safe(path).replace(":/", "://", 1))
+        way = f"fetch it first: curl -fL -o {shlex.quote(safe(rows))} {url}"
     return BadInput(f"there is no file {safe(path)}", way)
 
 
@@ -128,7 +129,7 @@ def _of_text(
     chosen, others = _sniffed(text, delimiter, "\t" if known.format == "tsv" else ",")
     for other in others:
         tally.doubt(f"cells are taken to be divided by {chosen!r}; {other!r} would fit as well (--delimiter)", "line 1")
-    apart = re.search(f' *{re.escape(chosen)} +"[^"{re.escape(chosen)}\r\n]', text)
+    apart = re.search(f'{re.escape(chosen)} +"[^"{re.escape(chosen)}\r\n]', text)
     if apart is not None and chosen != "\t":
         line = len(re.findall(r"\r\n|\n|\r", text[: apart.start()])) + 1
         tally.doubt("a space stands before a quote, which is read as a character then", f"line {line}")
@@ -137,20 +138,20 @@ def _of_text(
 
 def _require_not_drawn(known: Form, form: str | None, text: str) -> None:
     """Raises BadInput for a table as a person sees it, in Markdown or from a data base: its lines are no rows."""
-    at = next((n for n, line in enumerate(re.split(r"\r\n|\n|\r", text)[:2], 1) if _RULE.fullmatch(line)), 0)
+    at = next((n for n, line in enumerate(re.split(r"\r\n|\n|\r", text)[:2], 1) if _RULE.fullmatch(line.strip())), 0)
     if not at or known.format not in ("csv", "tsv", *(("lines",) if form is None else ())):
         return
     if "+" in text[: text.find("\n") + 1] or at == 1 or "|" not in text.split("\n")[1]:
         way = "let the program write CSV: psql --csv, sqlite3 -csv -header, mysql --batch (which writes tabs: .tsv)"
     else:
         take = r"sed -e 2d -e 's/^ *| *//' -e 's/ *| *$//' -e 's/ *| */|/g'"
-        way = f"make a table of it: {take} {shlex.quote(safe(known.path))} > rows.csv"
+        way = f"make a table of it: {take} {shlex.quote(safe(known.path))} > {unused('rows.csv')}"
     if known.format == "lines":
         way += "; its lines as they are: --format lines"
     raise BadInput(f"{safe(known.path)} is a table drawn with lines: line {at} is no row", way)
 
 
-_RULE = re.compile(r"\s*(?=.*[|+])(?=.*--)[|+:=\s-]+")
+_RULE = re.compile(r"(?=.*[|+])(?=.*--)[|+:=\s-]+")
 
 
 def _by_mark(marked: str, encoding: str | None, start: bytes, tally: Tally) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.failures import BadInput
-from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular
+from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular, unused
 from ..base.text import plural, safe
 from .cell_to_text import Unreadable
 from .file_kind import START_BYTES, Form, encoding_of, kind_of, not_text, what_nul_means
@@ -151,7 +151,7 @@ def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]]) -> BadInput
             if found.kind in ("parquet", "excel"):
                 way = "name one of its files"
             if found.kind == "parquet" and len(left_out) > 1:
-                joined = f"p.write_table(p.read_table({str(folder)!r}), 'rows.parquet')"
+                joined = f"p.write_table(p.read_table({str(folder)!r}), {str(unused('rows.parquet'))!r})"
                 way += f"; of all one: python3 -c {shlex.quote(f'import pyarrow.parquet as p; {joined}')}"
             if found.kind == "image":
                 way = "--format images"

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..base.failures import BadInput
-from ..base.files import BLOCK_BYTES, LINE_BYTES
+from ..base.files import BLOCK_BYTES, LINE_BYTES, unused
 from ..base.json_text import exactly
 from ..base.text import safe
 from .file_kind import Form
@@ -143,7 +143,7 @@ class _Objects:
             within = shlex.quote(f".{''.join(f'[{json.dumps(key, ensure_ascii=False)}]' for key in keys)}[]")
             raise self._wrong(
                 f"one object, with a list of objects in {'.'.join(keys)!r}; objects were expected",
-                f"jq -c {within} {shlex.quote(safe(self._form.path))} > rows.jsonl",
+                f"jq -c {within} {shlex.quote(safe(self._form.path))} > {unused('rows.jsonl')}",
             )
         for kind in (dict, list):
             if cells and all(isinstance(found, kind) and found for found in cells.values()):
@@ -159,7 +159,7 @@ class _Objects:
         while True:
             if (character := self._next()) != "{":
                 what = "a JSON array of objects was expected: an object must stand there"
-                texts = f"jq -c '.[] | {{text: .}}' {shlex.quote(safe(self._form.path))} > rows.jsonl"
+                texts = f"jq -c '.[] | {{text: .}}' {shlex.quote(safe(self._form.path))} > {unused('rows.jsonl')}"
                 raise self._wrong(what, texts if character == '"' else "mend the file there")
             yield self._object()
             character = self._next()

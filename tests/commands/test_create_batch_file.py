@@ -439,7 +439,7 @@ def test_an_empty_argument_is_wrong_usage_everywhere(command: str) -> None:
 def test_what_looks_like_a_column_where_there_is_none_is_said() -> None:
     assert "there are no rows (--input), so sent as written: {text}" in create(prompt="Mood of: {text}").err
     ran = create("s.jsonl", "--set", 'metadata={"a": "{text}"}', input=table(), prompt="{id}")
-    assert "--set is no template, so sent as written: {text}" in ran.err
+    assert "parameters (--set, --stop, --choices) are no templates, so sent as written: {text}" in ran.err
     ran = create("u.jsonl", input=table(), prompt="{{text}} of {id}")
     assert "sent as written: {{text}} (one pair of" in ran.err
     assert requests("u.jsonl")[0]["body"]["messages"][0]["content"] == "{text} of 1"

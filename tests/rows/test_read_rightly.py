@@ -1138,3 +1138,15 @@ def test_json_that_is_none_says_what_it_may_be(name: str, content: str, way: str
 
 def test_one_object_with_a_list_deep_within_is_a_row() -> None:
     assert cells("a.json", '{"id": 1, "order": {"lines": [{"n": 2}]}}')[0]["id"] == 1
+
+
+def test_what_editors_keep_beside_a_text_is_no_row_and_a_pattern_that_fits_nothing_is_explained() -> None:
+    for name in ("a.txt", "a.txt~", "~$a.txt", "s/b.txt"):
+        write(f"d/{name}", "x")
+    source, tally = describe(Path("d")), Tally()
+    assert [row.cells["file"] for row in source.read(tally=tally)] == ["a.txt"]
+    assert tally.left_out["copy that an editor keeps"] == 2
+    for pattern, way in [("*.txt,*.md", "one pattern"), ("s/*.txt", "or say --recursive")]:
+        with pytest.raises(BadInput) as failure:
+            describe(Path("d"), match=pattern)
+        assert way in failure.value.next_step

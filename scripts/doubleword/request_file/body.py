@@ -105,7 +105,10 @@ def composed(asked: Asked, source: Source | None) -> Composed:
     else:
         notes = _as_written("no column", kept)
         settings = [json.dumps(set_by_flags, ensure_ascii=False)]
-        notes += _as_written("--set is no template", names_in(settings, lambda name: name in source.columns))
+        notes += _as_written(
+            "parameters (--set, --stop, --choices) are no templates",
+            names_in(settings, lambda name: name in source.columns),
+        )
     expected = expected_of(body)
     if expected is not None and len(expected.choices) == 1:
         notes.append(f"there is one choice alone: every answer will be {safe(expected.choices[0], 80)!r}")

@@ -109,6 +109,8 @@ def _no_file(entry: os.DirEntry[str], folder: Path) -> str:
     """Why an entry is no file to read, or nothing. A folder from somebody else may lead to what is private."""
     if entry.name.startswith("."):
         return "hidden file"
+    if entry.name.endswith("~") or entry.name.startswith("~$"):
+        return "copy that an editor keeps"
     if entry.name.lower() in _SYSTEM:
         return "file of the system's"
     if entry.is_dir():
@@ -143,7 +145,11 @@ def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]]) -> BadInput
         tally.leave_out(reason, name)
     below = any(reason.startswith("subfolder") for reason, _ in left_out)
     unmatched = any(reason.startswith("file that does not match") for reason, _ in left_out)
-    way = "check --match" if unmatched else "to look into subfolders say --recursive" if below else "check the path"
+    way = "to look into subfolders say --recursive" if below else "check the path"
+    if unmatched:
+        way = "check --match: one pattern of *, ? and [...], such as '*.txt'" + (
+            ", or say --recursive" if below else ""
+        )
     for name in (name for reason, name in left_out if reason.startswith("file that is no")):
         found = kind_of(_start(folder / name))
         if found is not None:

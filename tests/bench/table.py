@@ -8,7 +8,8 @@ Without sizes three corpora, of which the first is that of the other benches:
 - rows of 200 bytes and answers of a word, 18 MB down: the download itself is short, so each step for a row shows. The
   merge hands such answers on, and they are not parsed again.
 - rows of 3,000 bytes and answers of a word: 155 MB of rows are hashed, read, and written again beside a download of
-  18 MB. The csv module alone takes half as long for them as all of that download; 1.3 times cannot be had there.
+  18 MB. For CSV their lines are copied; for the other forms the csv module alone takes half as long for them as all of
+  that download, and 1.3 times cannot be had.
 For Parquet, pyarrow has to be loaded first (0.3 s, 45 MiB), and what the answers are has to be known before the first
 row is written.
 """

@@ -12,7 +12,7 @@ from .service import watch
 
 def exit_code(jobs: Sequence[Job], summary: Summary | None = None) -> ExitCode:
     """What a command that waited, or one that delivered (`summary`), ends with."""
-    if any(not job.ended or job.to_submit or (summary is not None and job.under_way) for job in jobs):
+    if any(job.under_way if summary else not job.ended or job.to_submit for job in jobs):
         return ExitCode.STILL_RUNNING
     if summary is None:
         whole = all(watch.status_word(job) == "completed" for job in jobs)

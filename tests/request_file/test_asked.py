@@ -384,6 +384,12 @@ def test_a_prompt_that_no_file_can_be_called_is_a_prompt() -> None:
     assert body(prompt=prompt)["messages"] == [{"role": "user", "content": prompt}]
 
 
+def test_the_command_for_rows_that_are_bodies_alone_does_not_write_over_them() -> None:
+    Path("requests.jsonl").write_text('{"messages": [{"role": "user", "content": "hi"}]}\n')
+    ran = run("create_batch_file", "r.jsonl", "--input", "requests.jsonl", "--model", "n")
+    assert ran.err.rstrip().endswith("requests.jsonl > requests-2.jsonl")
+
+
 @pytest.mark.skipif(shutil.which("jq") is None, reason="runs the command that is named, which is jq")
 def test_rows_that_are_bodies_alone_are_made_requests_by_the_command_that_is_named() -> None:
     ran = rewritten('{"messages": [{"role": "user", "content": "hi"}]}\n' * 2, "--model", "n", code=ExitCode.USAGE)

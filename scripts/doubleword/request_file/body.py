@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.failures import BadInput, WrongUsage
+from ..base.files import unused
 from ..base.text import safe
 from ..rows.cell_to_text import json_text
 from ..rows.source import Source
@@ -186,7 +187,7 @@ def _bodies_made_requests(source: Source) -> str:
     if not url or source.format not in ("jsonl", "json"):
         return ""
     request = '{custom_id: "row-\\(input_line_number)", method: "POST", url: "' + url + '", body: .}'
-    made = f"jq -c {shlex.quote(request)} {shlex.quote(safe(source.path))} > requests.jsonl"
+    made = f"jq -c {shlex.quote(request)} {shlex.quote(safe(source.path))} > {unused('requests.jsonl')}"
     return f"are the rows bodies of requests? Then: {made}"
 
 

@@ -67,7 +67,11 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         jobs=args.jobs,
     )
     if (args.source is None) != (args.id_column is None) or (args.id_prefix and not args.source):
-        raise WrongUsage("--source and --id-column go together, with or without --id-prefix")
+        raise WrongUsage(
+            "--source and --id-column go together, with or without --id-prefix",
+            "only for a batch whose rows no job knows; else leave them out: rows that were moved are found if"
+            " put beside the request file",
+        )
     api = Api(clock)
     raw = raw_id.id_in(args.requests)
     job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))

@@ -52,6 +52,19 @@ def test_flags_that_belong_together_or_exclude_one_another_are_told(
     assert said in done.err
 
 
+def test_whoever_names_rows_that_were_moved_is_told_where_they_are_found(server: LocalServer) -> None:
+    made_from_rows("r.jsonl")
+    assert run("run_batch", "r.jsonl").code == 0
+    Path("away").mkdir()
+    moved = Path("rows.csv").rename("away/rows.csv")
+    for more in ((), ("--id-column", "id")):
+        refused = run("download", "r.jsonl", "--source", moved, *more, "--output", "x.csv")
+        assert refused.code == 2, refused.err
+        assert "put beside the request file" in " ".join(refused.err.split())
+    moved.rename("again.csv")
+    assert run("download", "r.jsonl", "--output", "x.csv").code == 0
+
+
 def test_a_search_for_models_takes_any_case(server: LocalServer) -> None:
     assert run("list_models", "--search", "ECHO").lines == run("list_models", "--search", "echo").lines != []
 

@@ -94,7 +94,10 @@ def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: s
     that is wanted of them: the job keeps what it knew then.
     """
     if job.record.source is not None and job.record.options.id_prefix is None:
-        raise WrongUsage("--source: this job knows the rows it was made from", "leave out --source and --id-column")
+        raise WrongUsage(
+            "--source: this job knows the rows it was made from",
+            "leave out --source and --id-column; rows that were moved are found if put beside the request file",
+        )
     source = describe(path)
     try:
         column = source.column_named(id_column, "--id-column")

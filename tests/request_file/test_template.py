@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -89,6 +90,14 @@ def test_a_column_with_a_format_or_a_function_is_refused_with_the_name_alone(wri
 )
 def test_what_only_looks_so_stays(written: str) -> None:
     assert filled(written, text="T", **{"a b": "1"}) == written
+
+
+@pytest.mark.parametrize("inside", ["a" * 40_000 + "!", " " * 40_000, "a." * 20_000 + "(", "a b-" * 10_000 + ":"])
+def test_a_long_text_in_braces_is_looked_at_once(inside: str) -> None:
+    before = time.process_time()
+    written = f"{{{inside}}}"
+    assert Template(written, lambda _: None, str).literals == [written]
+    assert time.process_time() - before < 1
 
 
 def test_a_column_in_other_marks_is_told_to_stay_as_it_is() -> None:

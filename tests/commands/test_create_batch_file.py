@@ -600,6 +600,16 @@ def test_of_a_workbook_the_other_sheets_and_formulas_are_told() -> None:
     assert "formulas until the workbook is saved in Excel" in create(input="t.xlsx", prompt="{sum}").err
 
 
+def test_a_python_without_sqlite_makes_requests() -> None:
+    Path("t.csv").write_text("text\na\n")
+    script = str(SCRIPTS / "create_batch_file.py")
+    words = [script, "r.jsonl", "--input", "t.csv", "--model", "m", "--prompt", "{text}"]
+    without = f"import runpy, sys; sys.modules['sqlite3'] = None; sys.argv = {words}; "
+    without += f"runpy.run_path({script!r}, None, '__main__')"
+    ran = subprocess.run([sys.executable, "-B", "-c", without], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_stdin_that_is_no_text_is_refused_before_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(b"text\na\n"))))
     ran = create(input="-", prompt="{text}")

@@ -490,6 +490,14 @@ def test_a_copy_of_stdin_is_removed_if_nothing_came_of_it_and_errors_speak_of_st
     assert first.read_bytes() == content
 
 
+def test_a_command_that_is_named_for_stdin_reads_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'id,text\n1,"he said \\"hi\\", twice"\n')))
+    with pytest.raises(BadInput) as failure, kept_stdin(Path("r.job"), "csv") as kept:
+        list(describe(kept, form="csv").read())
+    assert failure.value.next_step.startswith("write it to a FILE, then: a quote within quotes")
+    assert failure.value.next_step.endswith(" FILE > rows.csv")
+
+
 # --- where a source lies now -----------------------------------------------------------------------
 
 

@@ -40,9 +40,12 @@ def kept_stdin(folder: Path, form: str | None) -> Iterator[Path]:
         try:
             yield kept
         except Failure as failure:
+            way = failure.next_step
             for path in (kept.resolve(), kept):  # a name that the reader of the message has never seen
                 failure.what = failure.what.replace(safe(path), "stdin")
-                failure.next_step = failure.next_step.replace(safe(path), "stdin")
+                way = way.replace(safe(path), "FILE")
+            if way != failure.next_step:
+                failure.next_step = f"write it to a FILE, then: {way}"
             if form is None and kept.suffix in (".csv", ".json", ".jsonl"):
                 failure.next_step += f" (stdin was taken for {kept.suffix[1:]}; plain lines: --format lines)"
             raise

@@ -53,6 +53,11 @@ class Parameters:
     settings: tuple[str, ...] = ()
 
 
+def _names(key: str) -> frozenset[str]:
+    """All names of a parameter."""
+    return frozenset((key, TWINS.get(key, key)))
+
+
 def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
     """The parameters of a body for an endpoint; `complete`: the body has no others.
 
@@ -61,9 +66,9 @@ def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
     if given.choices is not None and given.schema is not None:
         raise WrongUsage("--choices and --schema: one of them")
     body: dict[str, Any] = {}
-    flag_of: dict[str, str] = {}
+    flag_of: dict[frozenset[str], str] = {}
     for flag, key, value in (*_flags(given, url), *map(_setting, given.settings)):
-        same = max(key, TWINS.get(key, key))
+        same = _names(key)
         if same in flag_of:
             raise WrongUsage(f"{flag} and {flag_of[same]} set the same parameter", "leave one of them out")
         body[key], flag_of[same] = value, flag
@@ -71,7 +76,7 @@ def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
 
     def found(field: str, _: str, value: Any, expected: str) -> None:
         key = field.split(".")[1]
-        flag = flag_of.get(max(key, TWINS.get(key, key)))
+        flag = flag_of.get(_names(key))
         if flag is not None:
             in_file = flag in ("--tools", "--schema")
             wrong.append((BadInput if in_file else WrongUsage)(f"{_shown(flag, value, given)}: expected {expected}"))

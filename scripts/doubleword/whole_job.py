@@ -121,13 +121,15 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
         say(f"the trial cost {paid:.2g} USD: at that rate about {paid * rest_price / price:.2g} USD for the rest")
         price, rest_price = max(price, paid), max(rest_price, paid * rest_price / price)
     total = price + rest_price if price is not None and rest_price is not None else None
-    rest = _say_rest(job, total, terms.max_cost)
-    facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}, "next": rest}
+    _say_rest(job, total, terms.max_cost)
+    rest_tokens = {"prompt": more[0], "completion": more[1]}
+    # Over the limit it stops there with exit 4: a higher one is the user's to give.
+    facts = {"trial": tried, "rest": left, "rest_tokens": rest_tokens, "next": command("run_batch.py", job)}
     return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)
 
 
-def _say_rest(job: Job, total: Decimal | None, limit: Decimal | None) -> str | None:
-    """Says how the rest is paid for; the command, or None where the limit, for trial and rest, does not reach."""
+def _say_rest(job: Job, total: Decimal | None, limit: Decimal | None) -> None:
+    """Says how the rest is paid for, and where the limit, for trial and rest, does not reach, the one that does."""
     to_table = "" if job.record.options.output else " (--output TABLE.csv for the rows with their answers)"
     if total is not None and limit is not None and total > limit:
         # A tenth more than the guess, rounded up to two figures: the estimate before the rest is made anew.
@@ -137,10 +139,9 @@ def _say_rest(job: Job, total: Decimal | None, limit: Decimal | None) -> str | N
             f"next: ask the user: all of it costs about {total:.2g} USD, over --max-cost {limit};"
             f" after a yes to {enough:f} USD, {raised}{to_table}"
         )
-        return None
-    rest = command("run_batch.py", job)
-    say(f"next{', after a yes' if total is None or limit is None else ''}: {rest}{to_table}")
-    return rest
+    else:
+        yes = ", after a yes" if total is None or limit is None else ""
+        say(f"next{yes}: {command('run_batch.py', job)}{to_table}")
 
 
 def _rest_price(

@@ -287,6 +287,14 @@ def test_the_cells_of_a_workbook_stay_as_they_were(server: LocalServer) -> None:
     assert Path("out.csv").read_text() == "phone,text,answer\n+49 30 1234,a,A\n"
 
 
+def test_a_telephone_number_of_a_jsonl_source_stays_as_it_was(server: LocalServer) -> None:
+    answer_with(server, str.upper)
+    Path("rows.jsonl").write_text(json.dumps({"phone": "+49 30 1234", "text": "a"}) + "\n")
+    made(Path("rows.jsonl"))
+    delivered("--output", "out.csv")
+    assert Path("out.csv").read_text() == "phone,text,answer\n+49 30 1234,a,A\n"
+
+
 def test_the_jsonl_of_one_stage_is_the_source_of_the_next(server: LocalServer) -> None:
     answer_with(server, lambda text: json.dumps({"city": text, "n": 1}) if len(text) < 3 else f"- {text}")
     made(rows(2))

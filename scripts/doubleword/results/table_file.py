@@ -220,17 +220,23 @@ def _cell_in(dialect: Dialect, guard: bool, written: Written) -> Cell:
     return cell
 
 
+# What a model wrote in an earlier stage stands in the cells of such a source, and no spreadsheet has shown it yet. A
+# telephone number there stays as it is: what does something has one of these.
+_STAGES, _DOES = ("jsonl", "json", "parquet"), re.compile("[=@(|!\uff1d\ufe66\uff20\ufe6b]")
+
+
 def _anew(
     table: Table, rows: Iterable[Joined], dialect: Dialect, written: Written, cell: Cell
 ) -> Iterator[str | bytes]:
     delimiter, end = dialect.delimiter, dialect.line_end
     yield _row([cell(column.name) for column in table.columns], delimiter, end)
-    # What a model wrote in an earlier stage stands in the cells of a JSONL source, and no spreadsheet has shown it yet.
-    new = table.source is not None and table.source.format not in ("csv", "excel")
-    columns = [(_text_of(column, table), new or column.of != "source") for column in table.columns]
+    staged = table.source is not None and table.source.format in _STAGES
+    columns = [(_text_of(column, table), column.of != "source") for column in table.columns]
     for cells, answer, _ in rows:
         if answer is not None:
-            yield _row([cell(of(cells, answer), added) for of, added in columns], delimiter, end)
+            texts = [(of(cells, answer), added) for of, added in columns]
+            made = [cell(text, added or (staged and _DOES.search(text) is not None)) for text, added in texts]
+            yield _row(made, delimiter, end)
             written.rows += 1
 
 

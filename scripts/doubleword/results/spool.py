@@ -140,7 +140,9 @@ class Spool:
                 return
             self._rest, block, self._skipped = _stand_in(self._rest, self._skipped), block[end:], 0
         block = self._rest + block
-        *whole, self._rest = block.split(b"\n")
+        whole, self._rest = list[bytes](), block
+        if b"\n" in block:  # else a line of 15 MiB would be there twice
+            *whole, self._rest = block.split(b"\n")
         file.write(memoryview(block)[: len(block) - len(self._rest)])
         if len(self._rest) > ANSWER_BYTES:
             self._rest, self._skipped = self._rest[:BEGINNING_BYTES], len(self._rest)

@@ -182,8 +182,8 @@ def test_what_a_template_file_holds_beside_messages_is_not_lost_silently() -> No
 
 
 def test_the_place_in_a_file_of_several_lines_is_its_line() -> None:
-    Path("s.json").write_text('{\n "type": "object",\n}\n')
-    assert "at line 3 column 1" in refused("--schema", "s.json", code=ExitCode.BAD_INPUT)
+    Path("s.json").write_text('{\n "type": "object",\n"required"}\n')
+    assert "at line 3 column 11" in refused("--schema", "s.json", code=ExitCode.BAD_INPUT)
 
 
 def test_a_cell_that_says_null_is_sent_and_that_is_said() -> None:

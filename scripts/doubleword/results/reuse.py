@@ -10,8 +10,9 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ..base.console import say
 from ..base.failures import BadInput, Clock, WrongUsage
@@ -27,6 +28,9 @@ from ..request_file.repeats import Repeats
 from . import line_outcome as outcomes
 from . import results_and_errors
 from .spool import is_settled, spool_files
+
+if TYPE_CHECKING:
+    import sqlite3
 
 SAMPLE = 1000  # requests of each file that are compared, to tell whether a job in the folder would serve
 
@@ -174,19 +178,13 @@ def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:
 class Index:
     """Answers by digest, the first of each: a temporary database of SQLite's, so that memory stays flat."""
 
-    def __init__(self, answers: Iterable[Answer]) -> None:
-        import sqlite3  # the one thing here that some builds of Python lack
-
-        self._paths = dict[Path, int]()
-        self._known = sqlite3.connect("", isolation_level=None)
-        self._known.execute("PRAGMA journal_mode = OFF")
-        self._known.execute("CREATE TABLE answers (digest BLOB, path INTEGER, offset INTEGER, length INTEGER)")
-        self._known.execute("BEGIN")
-        try:
-            self._known.executemany("INSERT INTO answers VALUES (?, ?, ?, ?)", map(self._entry, answers))
-            self._known.execute("CREATE INDEX by_digest ON answers (digest)")
-        except sqlite3.Error as error:
-            raise BadInput(f"what earlier jobs answered cannot be noted down: {error}", "free some space") from None
+    def __init__(self, known: sqlite3.Connection, answers: Iterable[Answer]) -> None:
+        self._known, self._paths = known, dict[Path, int]()
+        known.execute("PRAGMA journal_mode = OFF")
+        known.execute("CREATE TABLE answers (digest BLOB, path INTEGER, offset INTEGER, length INTEGER)")
+        known.execute("BEGIN")
+        known.executemany("INSERT INTO answers VALUES (?, ?, ?, ?)", map(self._entry, answers))
+        known.execute("CREATE INDEX by_digest ON answers (digest)")
 
     def _entry(self, answer: Answer) -> tuple[bytes, int, int, int]:
         number = self._paths.setdefault(answer.path, len(self._paths))
@@ -234,13 +232,24 @@ def take(job: Job, earlier: list[Path], clock: Clock) -> int:
             )
         before = _files(job)
         job.record.attempts = [attempt_over_all(job.requests)]
-        attempt = _attempt(job, Index(answer for path in earlier for answer in answers_of(path)), clock)
+        attempt = _known_from(job, earlier, clock)
         if attempt is not None:
             job.record.attempts = [attempt]
         job.save()
         for path in before:  # only now: a kill leaves the record with the files that it names
             path.unlink(missing_ok=True)
         return job.reused
+
+
+def _known_from(job: Job, earlier: list[Path], clock: Clock) -> Attempt | None:
+    """The attempt of what earlier jobs have answered, or None."""
+    import sqlite3  # the one thing here that some builds of Python lack
+
+    try:
+        with closing(sqlite3.connect("", isolation_level=None)) as known:
+            return _attempt(job, Index(known, (answer for path in earlier for answer in answers_of(path))), clock)
+    except sqlite3.Error as error:
+        raise BadInput(f"what earlier jobs answered cannot be noted down: {error}", "free some space") from None
 
 
 def _files(job: Job) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -166,7 +165,6 @@ def _require_form(out: Path) -> None:
     if out.suffix.lower() not in FORMS:
         raise WrongUsage(f"--output {safe(out)}: the name must end in {', '.join(FORMS[:-1])} or {FORMS[-1]}")
     if out.suffix.lower() == ".parquet":
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own keeps 6 MiB more, at times 10
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError:

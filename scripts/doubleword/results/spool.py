@@ -85,7 +85,7 @@ class Spool:
         self.foreign: set[bytes] = set()  # which lines are not the batch's, or no JSON
         self.looked = outcomes.Looked(name or path, known.expected)
         self._known, self._requests = known, requests
-        self._rest = b""  # of the line that is coming in
+        self._rest = bytearray()  # of the line that is coming in: one of 15 MiB grows in its place
         self._skipped = 0  # bytes of it so far, where it is too long to be kept: the rest is its beginning then
         with open_own(path, path.parent) as file:
             file.seek(0)
@@ -129,7 +129,10 @@ class Spool:
                         return
             finally:
                 self._take(file, b"".join(held), received)
-                self._rest, self._skipped = b"", 0  # a line without its end is no line, whatever the stream says
+                self._rest, self._skipped = (
+                    bytearray(),
+                    0,
+                )  # a line without its end is no line, whatever the stream says
 
     def _take(self, file: BinaryIO, block: bytes, received: Received) -> None:
         """Looks at the lines that end in a block, and keeps them."""
@@ -138,12 +141,14 @@ class Spool:
             self._skipped += len(block) if end < 0 else end
             if end < 0:
                 return
-            self._rest, block, self._skipped = _stand_in(self._rest, self._skipped), block[end:], 0
-        block = self._rest + block
-        whole, self._rest = list[bytes](), block
-        if b"\n" in block:  # else a line of 15 MiB would be there twice
-            *whole, self._rest = block.split(b"\n")
-        file.write(memoryview(block)[: len(block) - len(self._rest)])
+            self._rest, block, self._skipped = bytearray(_stand_in(self._rest, self._skipped)), block[end:], 0
+        self._rest += block
+        whole = list[bytes]()
+        if b"\n" in block:
+            block, self._rest = bytes(self._rest), bytearray()
+            *whole, rest = block.split(b"\n")
+            self._rest += rest
+            file.write(memoryview(block)[: len(block) - len(rest)])
         if len(self._rest) > ANSWER_BYTES:
             self._rest, self._skipped = self._rest[:BEGINNING_BYTES], len(self._rest)
         self._look_at(whole)
@@ -205,7 +210,7 @@ def _ids_in(line: bytes) -> bytes:
         return line
 
 
-def _stand_in(beginning: bytes, length: int) -> bytes:
+def _stand_in(beginning: bytes | bytearray, length: int) -> bytes:
     """What is kept in place of a line that is too long: an error of its request, if that is known."""
     ids = _IDS_FIRST.match(beginning)
     if ids is None:

@@ -684,6 +684,19 @@ def test_numbers_within_lists_and_objects_are_written_as_those_that_stand_alone_
     assert source.column_named("map.a") == "map.a"
 
 
+def test_the_command_that_unpacks_a_file_writes_over_nothing_and_changes_no_name() -> None:
+    Path("OUTPUT.csv").write_text("id,text\n1,mine\n")
+    Path("OUTPUT.csv.gz").write_bytes(gzip.compress(b"id,text\n1,a\n"))
+    with pytest.raises(BadInput) as refused:
+        describe(Path("OUTPUT.csv.gz"))
+    assert refused.value.next_step == "gunzip < OUTPUT.csv.gz > OUTPUT-2.csv"
+    Path("rows.csv").write_text("id\n")
+    Path("data.sqlite").write_bytes(b"SQLite format 3\0" + bytes(100))
+    with pytest.raises(BadInput) as refused:
+        describe(Path("data.sqlite"))
+    assert refused.value.next_step.endswith("> rows-2.csv")
+
+
 def test_a_float_of_parquet_has_the_digits_it_was_written_with() -> None:
     column = pyarrow.array([0.1, None, 2.5, float("nan"), 1e-7], pyarrow.float32())
     pyarrow.parquet.write_table(pyarrow.table({"x": column}), "a.parquet")

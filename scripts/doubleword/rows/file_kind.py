@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..base.failures import BadInput
+from ..base.files import unused
 from ..base.text import safe
 
 START_BYTES = 4096  # enough for every sign below
@@ -176,11 +177,19 @@ def encoding_of(start: bytes) -> str | None:
 
 
 def not_text(path: Path | str, kind: Kind) -> BadInput:
+    """What is to be said of a file that is no text. The command that is named writes over nothing that is there."""
     plain = Path(path).stem if Path(path).suffix in _PACKED else f"plain-{Path(path).name}"
-    way = kind.way.replace("FILE", shlex.quote(safe(path))).replace("OUT", shlex.quote(safe(plain)))
-    return BadInput(f"{safe(path)} is {kind.name}, no text", way)
+
+    def named(place: re.Match[str]) -> str:
+        target = path
+        if place[0] != "FILE":
+            target = unused({"OUT": plain, "rows.csv": "rows.csv"}.get(place[0]) or f"{path}{place[0][4:]}")
+        return shlex.quote(safe(target))
+
+    return BadInput(f"{safe(path)} is {kind.name}, no text", _PLACES.sub(named, kind.way))
 
 
+_PLACES = re.compile(r"FILE\.txt|FILE\.png|FILE|OUT|rows\.csv")
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".lz"})
 
 

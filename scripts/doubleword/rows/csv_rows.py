@@ -19,7 +19,6 @@ from .left_out import Tally
 from .text_file import BadLines, line_ends
 
 UNREAD: dict[str, Any] = {"": None}  # the cells of a row that nobody looked into
-MARK = b"\xef\xbb\xbf"
 
 
 def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -49,8 +48,8 @@ def unread_rows(form: Form) -> Iterator[tuple[int, dict[str, Any], str | bytes]]
             break
     is_whole = whole_on_line(form.delimiter, width)
     with open_regular(Path(form.path)) as file:
-        marked = codecs.lookup(form.encoding).name == "utf-8-sig" and file.read(len(MARK)) == MARK
-        file.seek(start + len(MARK) * marked)
+        marked = codecs.lookup(form.encoding).name == "utf-8-sig" and file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+        file.seek(start + len(codecs.BOM_UTF8) * marked)
         for written in file:
             if is_whole(written):
                 yield line, UNREAD, written

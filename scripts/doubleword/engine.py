@@ -91,7 +91,7 @@ def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Don
     return Done(ExitCode.DONE, [safe(i) for i in ids], _sent_facts(job, terms) | {"batch_ids": ids})
 
 
-def _agreed(job: Job, terms: Terms) -> Terms:
+def agreed(job: Job, terms: Terms) -> Terms:
     """Remembers the terms, and takes a limit that was given before: it holds for the whole job. Lock held."""
     limit = job.record.options.max_cost
     if terms.max_cost is not None:
@@ -137,7 +137,7 @@ def submit_all(api: Api, job: Job, terms: Terms, until: float, interval: float |
     while True:
         try:
             with job.locked(api.clock):
-                terms = _agreed(job, terms)
+                terms = agreed(job, terms)
                 submission.submit_parts(api, job, terms.window, terms.choice, terms.max_cost, terms.jobs)
             return None
         except Busy as error:

@@ -8,11 +8,10 @@ from decimal import ROUND_UP, Context, Decimal
 from .base.console import say
 from .base.failures import ExitCode
 from .base.text import plural
-from .engine import Done, Terms, deliver, plan_rest, say_stuck, submit_all
+from .engine import Done, Terms, agreed, deliver, plan_rest, say_stuck, submit_all
 from .exit_code import exit_code
 from .job.job import Job
 from .job.next_step import command, remember
-from .job.record import Attempt
 from .results import deliver as delivery
 from .results import retry
 from .results.output_flags import Wanted
@@ -44,7 +43,7 @@ def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, tri
             remember(job, **wanted.remembered())  # whoever comes after this command is told of the table
     waiting = replace(waiting, interval=watch.polite(api, waiting.interval))
     if trial:
-        _plan_trial(api, job, trial)
+        _plan_trial(api, job, terms, trial)
     try:
         running = _send_and_wait(api, job, terms, waiting)
         if running is None and not trial and plan_rest(api, job):
@@ -80,13 +79,19 @@ def _still_running(job: Job, waiting: Waiting) -> Done:
 # --- a trial -------------------------------------------------------------------------------------
 
 
-def _plan_trial(api: Api, job: Job, count: int) -> None:
-    """Plans a trial, unless one is still on its way: then this goes on with that one."""
+def _plan_trial(api: Api, job: Job, terms: Terms, count: int) -> None:
+    """Plans a trial, unless one is still on its way: then this goes on with that one.
+
+    Where all was uploaded before, its price is known: over the limit, that plan stays, and no trial is paid for.
+    """
     with job.locked(api.clock):
         job.require_not_cancelled()
         latest = job.latest
         going_on = latest.kind == "trial" and not latest.shown and any(p.submission or p.batch for p in latest.parts)
         if not going_on:
+            limit = agreed(job, terms).max_cost
+            if limit is not None and cost.estimated_cost(latest.parts, terms.window) is not None:
+                cost.require_cost(api, job, terms.window, limit)
             retry.plan_trial(job, count)
 
 
@@ -103,9 +108,10 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
         code = ExitCode.INCOMPLETE if shown.facts["errors"] else ExitCode.NOT_COMPLETED
         return Done(code, shown.lines, shown.facts | {"next": None})
     trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
-    tried = sum(attempt.requests for attempt in trials)
-    left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
-    price, rest_price = _rest_price(api, job, trials, left, terms.window)
+    tried, parts = sum(attempt.requests for attempt in trials), [part for attempt in trials for part in attempt.parts]
+    left, times = cost.rest(job)
+    price = cost.estimated_now(api, parts, terms.window) or cost.estimated_cost(parts, terms.window)
+    rest_price = None if price is None else price * times
     used = tokens_of(job, trials)
     answered = shown.facts["results"]  # what failed may have used none
     more = [count * left // answered for count in used]
@@ -142,17 +148,3 @@ def _say_rest(job: Job, total: Decimal | None, limit: Decimal | None) -> None:
     else:
         yes = ", after a yes" if total is None or limit is None else ""
         say(f"next{yes}: {command('run_batch.py', job)}{to_table}")
-
-
-def _rest_price(
-    api: Api, job: Job, trials: list[Attempt], left: int, window: str
-) -> tuple[Decimal | None, Decimal | None]:
-    """The server's estimates in USD for the trials and, from that, for so many others: it goes by their bytes."""
-    parts = [part for attempt in trials for part in attempt.parts]
-    price = cost.estimated_now(api, parts, window) or cost.estimated_cost(parts, window)
-    if price is None:
-        return None, None
-    tried, sizes = sum(part.requests for part in parts), [part.span.end - part.span.start for part in parts]
-    others = sum(span.end - span.start for span in job.requests.sections) - sum(sizes)
-    each = Decimal(max(0, others)) / max(1, job.requests.requests - tried)
-    return price, price * each * left / max(1, sum(sizes))

@@ -13,6 +13,7 @@ from local_server.app import LocalServer
 from local_server.settings import REHEARSAL_PRICE, FailRule, ModelSpec
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
+from support.oracle import read
 from support.proxy.exchange import Exchange, Fault
 from support.proxy.http_message import Answer
 from support.running import chat_line, run, write_requests
@@ -191,11 +192,29 @@ def test_where_no_answer_could_be_written_nothing_is_submitted(trouble: Trouble,
 def test_a_limit_that_was_given_once_holds_for_every_later_command_of_the_job(server: LocalServer) -> None:
     write_requests(Path("r.jsonl"), 40)
     estimate = Decimal(run("upload", "r.jsonl", "--json").facts["estimated_cost_usd"])
-    assert run("run_batch", "r.jsonl", "--trial", "5", "--max-cost", str(estimate / 2)).code == 8
-    stopped = run("run_batch", "r.jsonl")
+    for command in (("--trial", "5", "--max-cost", str(estimate / 2)), (), ("--trial", "5")):
+        stopped = run("run_batch", "r.jsonl", *command)
+        assert (stopped.code, stopped.out) == (4, "")
+        assert "over --max-cost" in stopped.err
+    assert run("run_batch", "r.jsonl", "--trial", "5", "--max-cost", str(estimate * 2)).code == 8
+    assert run("run_batch", "r.jsonl").code == 0
+
+
+@pytest.mark.parametrize("priced_before", [False, True])
+def test_no_trial_is_paid_for_where_the_whole_is_over_the_limit(server: LocalServer, priced_before: bool) -> None:
+    write_requests(Path("r.jsonl"), 40)
+    write_requests(Path("w.jsonl"), 40, prompt="number {n} of the same length")
+    estimate = Decimal(run("upload", "w.jsonl", "--json").facts["estimated_cost_usd"])
+    if priced_before:
+        assert run("upload", "r.jsonl").code == 0
+
+    stopped = run("run_batch", "r.jsonl", "--trial", "5", "--max-cost", str(estimate / 2), "--json")
+
     assert (stopped.code, stopped.out) == (4, "")
-    assert "over --max-cost" in stopped.err
-    assert run("run_batch", "r.jsonl", "--max-cost", str(estimate * 2)).code == 0
+    assert re.search(r"is over --max-cost .* of 40 requests; nothing was submitted", stopped.err), stopped.err
+    assert read(server.database, "SELECT seq FROM requests") == []
+    trial = run("run_batch", "r.jsonl", "--trial", "5", "--max-cost", str(estimate * 2))
+    assert trial.code == 8, trial.err
 
 
 def test_a_limit_that_no_price_can_be_held_against_is_lifted_by_the_command_that_is_named(trouble: Trouble) -> None:

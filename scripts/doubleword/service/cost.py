@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..base.console import say
-from ..base.failures import Failure, NotAllowed, Temporary, WrongUsage
+from ..base.failures import Failure, NotAllowed, NotFound, Temporary, WrongUsage
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.record import Part
@@ -110,8 +111,12 @@ def announce(job: Job, parts: Sequence[Part], window: str) -> None:
 def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
     """Raises NotAllowed if the estimate over all parts and attempts is over the limit, or cannot be made.
 
-    What has ended of this job was billed: where that was more than its estimate, all is taken to be so.
+    What has ended of this job was billed: where that was more than its estimate, all is taken to be so. With a trial
+    goes the least that the server can ask for the rest: whoever cannot pay for that has no use for the trial.
     """
+    for part in job.parts():  # earlier attempts count, too; they may have run in the other window
+        with contextlib.suppress(NotFound):
+            estimate_part(api, job, part, part.window(window))
     # A part of an earlier attempt that was never submitted cost nothing; its requests are in a later one.
     # What was taken from an earlier job was paid for there.
     sent = [attempt for attempt in job.attempts if attempt.kind != "reused"]
@@ -125,6 +130,9 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
             f"ask the user; after a yes, {lifted} lifts the limit",
         )
     requests, (cost, over) = sum(part.requests for part in parts), _by_the_bill(api, parts, window, cost)
+    if job.latest.kind == "trial":
+        left, by_bytes = rest(job)
+        cost, requests = cost + cost * min(by_bytes, Decimal(left) / requests), requests + left
     if cost > limit:
         covers = int(limit * requests / cost)
         rate = f" (by what was billed so far, {over:.2g} times its estimate)" if over > 1 else ""
@@ -134,6 +142,19 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
             "ask the user: the same command with a higher limit, or a job of fewer rows"
             f" (create_batch_file.py --limit {covers})",
         )
+
+
+def rest(job: Job) -> tuple[int, Decimal]:
+    """Of a job of which only trials were planned: how many requests are left, and how many times the trials' bytes.
+
+    The server's guess goes by the bytes, or by the bytes and so much for each answer.
+    """
+    left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
+    parts = [part for attempt in job.attempts if attempt.kind == "trial" for part in attempt.parts]
+    tried, size = sum(part.requests for part in parts), sum(part.span.end - part.span.start for part in parts)
+    others = sum(span.end - span.start for span in job.requests.sections) - size
+    each = Decimal(max(0, others)) / max(1, job.requests.requests - tried)
+    return left, each * left / max(1, size)
 
 
 def _by_the_bill(api: Api, parts: Sequence[Part], window: str, estimate: Decimal) -> tuple[Decimal, Decimal]:

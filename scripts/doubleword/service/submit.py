@@ -18,7 +18,7 @@ from ..job.outputs import beside, require_ours
 from ..job.record import Attempt, Batch, Part, Submission
 from . import content_lock, deleted
 from .api import PAGE_LIMIT, Api
-from .cost import announce, cost_text, estimate_part, estimated_cost, require_cost
+from .cost import announce, cost_text, estimated_cost, require_cost
 from .identity import (
     batch_of,
     require_known,
@@ -197,9 +197,6 @@ def _send_all(api: Api, job: Job, window: str, choice: str | None, limit: Decima
     waiting = job.unsubmitted()
     if limit is not None:
         upload_parts(api, job, window, jobs)
-        for part in job.parts():  # earlier attempts count, too; they may have run in the other window
-            with contextlib.suppress(NotFound):
-                estimate_part(api, job, part, part.window(window))
         require_cost(api, job, window, limit)
     announce(job, waiting, window)
     many = len(job.latest.parts)

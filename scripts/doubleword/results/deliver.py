@@ -202,8 +202,8 @@ def _note(clock: Clock, job: Job, summary: results_and_errors.Summary, wanted: W
             retryable=summary.retryable,
             most_results=max(summary.results, before.most_results if before else 0),
             results=summary.results,
-            errors=summary.errors,
-            missing=summary.missing,
+            errors=dict(summary.errors),
+            missing=dict(summary.missing),
             cost_usd=before.cost_usd if before and before.batches == len(job.submitted()) else None,
         )
         job.save()

@@ -6,26 +6,26 @@ JSON as completed. After this, every custom_id is exactly one of result, error, 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import Progress, say
 from ..base.failures import BadInput, Clock
-from ..base.files import read_at, state_of, sync_folder, whole_file
+from ..base.files import read_at, sync_folder, whole_file
 from ..base.own_files import reading_own
 from ..base.text import plural, safe
 from ..job import outputs
 from ..job.job import Job
 from ..job.record import Attempt, Part
 from ..request_file.answer_form import expected_in
-from ..request_file.lines import Span, request_ids
+from ..request_file.lines import Span
 from . import line_outcome as outcomes
 from .answer import reasoning_of
 from .hashed_file import Hashed
@@ -116,8 +116,8 @@ class Summary:
 
     requests: int = 0
     results: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-    missing: dict[str, int] = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     unexpected: int = 0
     retryable: int = 0  # how many requests without a result another attempt is the next step for
@@ -126,11 +126,11 @@ class Summary:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     briefs: Briefs = field(default_factory=Briefs)
-    vectors: dict[int, int] = field(default_factory=dict)  # how many of how many numbers
+    vectors: Counter[int] = field(default_factory=Counter)  # how many of how many numbers
 
     @property
     def empty(self) -> int:
-        return self.errors.get("empty", 0)
+        return self.errors["empty"]
 
     @property
     def incomplete(self) -> bool:
@@ -142,7 +142,7 @@ class Summary:
         outcome = covered.outcome
         if outcome is None:
             self.retryable += covered.promising
-            self.missing[covered.missing] = self.missing.get(covered.missing, 0) + 1
+            self.missing[covered.missing] += 1
             return
         self.prompt_tokens += outcome.prompt_tokens
         self.completion_tokens += outcome.completion_tokens
@@ -151,12 +151,12 @@ class Summary:
             self.examples.setdefault("cut", place(covered))
         if outcome.kind:
             self.retryable += covered.promising
-            self.errors[outcome.kind] = self.errors.get(outcome.kind, 0) + 1
+            self.errors[outcome.kind] += 1
             return
         self.results += 1
         self.briefs.add(outcome.brief)
         if outcome.numbers:
-            self.vectors[outcome.numbers] = self.vectors.get(outcome.numbers, 0) + 1
+            self.vectors[outcome.numbers] += 1
 
 
 def place(covered: Covered) -> str:
@@ -194,33 +194,29 @@ class Brought:
         return len(again)
 
 
-def cover(job: Job, summary: Summary) -> Iterator[Covered]:
+def cover(job: Job, summary: Summary | None = None) -> Iterator[Covered]:
     """Every request of the job in input order, with its outcome; also fills in the summary.
 
     A result beats an error; of several results the one of the lowest attempt stands, of several errors the latest.
     Memory holds the outcomes of one section of the request file and of what covers it.
     """
+    summary = summary or Summary()
     requests, path = job.requests, job.request_file()
     job.require_same_requests()
-    state = tuple(state_of(path))
-    # A part of a later attempt often covers several sections.
-    cached = functools.lru_cache(maxsize=2)(lambda number, index: _brought_by_file(job, number, index))
-    counted: set[tuple[int, int]] = set()
+    brought: dict[tuple[int, int], Brought] = {}
     with Progress("merge", requests.requests, "requests") as progress:
         for section, span in enumerate(requests.sections, 1):
-            lines, ids = ids_of(path, span, state, False)
+            lines, ids = ids_of(path, span, requests.state)
             _count_unnamed(section, span, ids, summary)
-            brought: list[Brought] = []
-            for attempt, index in _parts_of(job, section):
-                if attempt.request_file:
-                    brought.append(cached(attempt.attempt, index))
-                else:  # it sent the request file itself, section by section
-                    brought.append(_brought(job, attempt, attempt.parts[index], ids))
-                key = attempt.attempt, index
-                summary.unexpected += 0 if key in counted else len(brought[-1].unexpected)
-                counted.add(key)
+            parts = {(attempt.attempt, part.part): (attempt, part) for attempt, part in _parts_of(job, section)}
+            # A part of a later attempt often covers several sections.
+            brought = {key: found for key, found in brought.items() if key in parts}
+            for key in parts.keys() - brought.keys():
+                brought[key] = _brought(job, *parts[key])
+                summary.unexpected += len(brought[key].unexpected)
+            of_section = [brought[key] for key in parts]
             for line, custom_id in zip(lines, ids, strict=True):
-                covered = _covered(section, line, custom_id, brought, summary)
+                covered = _covered(section, line, custom_id, of_section, summary)
                 summary.count(covered)
                 yield covered
             progress.add(span.requests)
@@ -235,7 +231,7 @@ def _count_unnamed(section: int, span: Span, ids: list[str], summary: Summary) -
     if len(ids) < span.requests:
         unnamed = span.requests - len(ids)
         summary.requests += unnamed
-        summary.missing[INPUT_DELETED] = summary.missing.get(INPUT_DELETED, 0) + unnamed
+        summary.missing[INPUT_DELETED] += unnamed
 
 
 def _covered(section: int, line: int, custom_id: str, brought: list[Brought], summary: Summary) -> Covered:
@@ -261,15 +257,8 @@ def _stands(new: Outcome, before: Outcome) -> bool:
     return bool(before.kind) or (before.cut and new.is_result and not new.cut)
 
 
-def _brought_by_file(job: Job, number: int, index: int) -> Brought:
-    """What a part brought of an attempt that has a file of its own."""
-    attempt = job.attempts[number - 1]
-    part, path = attempt.parts[index], job.request_file(attempt)
-    changed = state_of(path) != attempt.state
-    return _brought(job, attempt, part, [custom_id for _, custom_id in request_ids(path, part.span, changed)])
-
-
-def _brought(job: Job, attempt: Attempt, part: Part, ids: list[str]) -> Brought:
+def _brought(job: Job, attempt: Attempt, part: Part) -> Brought:
+    _, ids = ids_of(job.request_file(attempt), part.span, attempt.state)
     brought = Brought(attempt.attempt, set(ids))
     unread, expected = False, expected_in(job.request_file())
     for batch in part.batches:
@@ -301,25 +290,18 @@ def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:
     return sum(found.prompt_tokens for found in came), sum(found.completion_tokens for found in came)
 
 
-def _parts_of(job: Job, section: int) -> Iterator[tuple[Attempt, int]]:
-    """(attempt, index of the part) of every part that holds requests of a section.
+def _parts_of(job: Job, section: int) -> Iterator[tuple[Attempt, Part]]:
+    """Every part that holds requests of a section.
 
     An attempt keeps the order of the request file, so its `origin` runs [section, count] tell by counting.
     """
     for attempt in job.attempts:
-        start = 0
+        start, ends = 0, [*accumulate(part.requests for part in attempt.parts)]
         for origin, count in attempt.origin:
-            if origin == section:
-                yield from ((attempt, index) for index in _parts_between(attempt, start, start + count))
+            for part, end in zip(attempt.parts, ends, strict=True):
+                if origin == section and start < end and end - part.requests < start + count:
+                    yield attempt, part
             start += count
-
-
-def _parts_between(attempt: Attempt, start: int, end: int) -> Iterator[int]:
-    begins = 0
-    for index, part in enumerate(attempt.parts):
-        if begins < end and start < begins + part.requests:
-            yield index
-        begins += part.requests
 
 
 def _missing(part: Part) -> str:
@@ -367,35 +349,24 @@ def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
     return summary
 
 
-class _Spools:
-    """Reads single lines out of the spools, which stay open: answers come in another order than requests."""
+class _Spools(dict[Path, BinaryIO]):
+    """The spools that lines are read out of stay open: answers come in another order than requests."""
 
     OPEN = 32  # a job of hundreds of parts has more files than a process may have open
 
-    def __init__(self) -> None:
-        self._open: dict[Path, BinaryIO] = {}
-        self._latest: tuple[Path | None, int] = None, -1  # most lines are from the same spool as the one before
+    def __missing__(self, spool: Path) -> BinaryIO:
+        if len(self) >= self.OPEN:
+            self.close()
+        self[spool] = reading_own(spool)
+        return self[spool]
 
     def line(self, outcome: Outcome) -> bytes:
-        spool, handle = self._latest
-        if outcome.spool is not spool:
-            handle = self._handle(outcome.spool)
-        return read_at(handle, outcome.offset, outcome.length)
-
-    def _handle(self, spool: Path) -> int:
-        file = self._open.get(spool)
-        if file is None:
-            if len(self._open) >= self.OPEN:
-                self.close()
-            file = self._open[spool] = reading_own(spool)
-        self._latest = spool, file.fileno()
-        return file.fileno()
+        return read_at(self[outcome.spool].fileno(), outcome.offset, outcome.length)
 
     def close(self) -> None:
-        for file in self._open.values():
+        for file in self.values():
             file.close()
-        self._open.clear()
-        self._latest = None, -1
+        self.clear()
 
 
 def _error_line(covered: Covered, failed: outcomes.Failed | None, batch_ids: dict[Path, str]) -> dict[str, Any]:

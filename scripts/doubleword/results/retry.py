@@ -137,9 +137,7 @@ def plan_trial(job: Job, count: int) -> Plan:
         job.attempts.pop()
     if not job.has_rest:
         raise WrongUsage("--trial: all requests of this job were submitted already", command("run_batch.py", job))
-    left = sum(
-        covered.missing == "not_submitted" for covered in results_and_errors.cover(job, results_and_errors.Summary())
-    )
+    left = sum(covered.missing == "not_submitted" for covered in results_and_errors.cover(job))
     if count > left:
         raise WrongUsage(
             f"--trial {count}: only {plural(left, 'request')} of this job are not submitted yet",

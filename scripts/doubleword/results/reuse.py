@@ -79,7 +79,7 @@ def answers_of(named: Path) -> Iterator[Answer]:
         return
     named_once = _named_once(requests)
     raws = (raw for span in job.requests.sections for _, raw in request_lines(requests, span))
-    for covered, raw in zip(results_and_errors.cover(job, results_and_errors.Summary()), raws, strict=True):
+    for covered, raw in zip(results_and_errors.cover(job), raws, strict=True):
         found = covered.outcome
         if found is not None and found.is_result and named_once(covered.custom_id):
             yield Answer(digest_of(json.loads(raw)), found.spool, found.offset, found.length)

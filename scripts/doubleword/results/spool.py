@@ -220,11 +220,17 @@ def _stand_in(beginning: bytes | bytearray, length: int) -> bytes:
     return written(known | {"response": None, "error": {"code": TOO_LONG, "message": text}})
 
 
+def ids_of(path: Path, span: Span, known: list[int]) -> tuple[array[int], list[str]]:
+    """(physical lines, custom_ids) of the requests in a span of a file. Raises BadInput if they are others than they
+    were when the file was in the state that is known."""
+    state = state_of(path)
+    return _ids_of(path, span, tuple(state), state != known)
+
+
 @functools.lru_cache(maxsize=1)  # a download asks for those of its one part twice
-def ids_of(path: Path, span: Span, state: tuple[int, ...], check: bool) -> tuple[array[int], list[str]]:  # noqa: ARG001
-    """(physical lines, custom_ids) of the requests in a span of a file that is in such a state."""
+def _ids_of(path: Path, span: Span, state: tuple[int, ...], changed: bool) -> tuple[array[int], list[str]]:  # noqa: ARG001
     numbers, ids = array("q"), list[str]()
-    for number, custom_id in request_ids(path, span, check):
+    for number, custom_id in request_ids(path, span, changed):
         numbers.append(number)
         ids.append(custom_id)
     return numbers, ids
@@ -238,10 +244,8 @@ class Known:
         self.expected = expected
         attempt = next((a for a in job.attempts if any(p is part for p in a.parts)), None)
         if job.recorded and attempt is not None and job.request_file(attempt).exists():
-            path = job.request_file(attempt)
-            state = state_of(path)
             with contextlib.suppress(BadInput):  # not what was uploaded: said where the answers are joined to it
-                self._ids = set(ids_of(path, part.span, tuple(state), state != attempt.state)[1])
+                self._ids = set(ids_of(job.request_file(attempt), part.span, attempt.state)[1])
 
     def foreign(self, ids: Iterable[str]) -> set[str]:
         """Those that are not among them."""

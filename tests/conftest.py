@@ -34,6 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run of one mark (`-m slow`) imports only the files that name it: the others take seconds of each process."""
+    marked = config.getoption("markexpr").strip()
+    if not marked.isidentifier() or collection_path.suffix != ".py":
+        return None
+    return f"mark.{marked}" not in collection_path.read_text(encoding="utf-8") or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # What takes minutes by itself begins first; begun last, all others would have ended long before it.
     items.sort(key=lambda item: not any(mark.kwargs.get("first") for mark in item.iter_markers("slow")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from measure import bench_folder, compare, measured, request_file
+from measure import REQUESTS, bench_folder, compare, measured, request_file
 
 BARE = """
 import json, sys, time
@@ -59,8 +59,8 @@ def main() -> int:
             f"check of {path.stat().st_size} bytes",
             {
                 "json.loads loop": (BARE, [path]),
-                "full check, json": (CHECK, [path, "json", "50000"]),
-                "full check, orjson": (CHECK, [path, "orjson", "50000"]),
+                "full check, json": (CHECK, [path, "json", str(REQUESTS)]),
+                "full check, orjson": (CHECK, [path, "orjson", str(REQUESTS)]),
             },
             {"full check, json": 1.5, "full check, orjson": 1.1},
         )

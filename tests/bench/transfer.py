@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from fast_server import BATCH, ERRORS, OUTPUT
-from measure import REQUESTS, SCRIPTS, bench_folder, compare, request_file, reviews, served
+from measure import BYTES, REQUESTS, SCRIPTS, bench_folder, compare, request_file, reviews, served
 
+SIZE = f"{REQUESTS * BYTES / 1e6:.0f} MB"
 PLAIN_UPLOAD = """
 import requests, sys, uuid
 path, url = sys.argv[1], sys.argv[2]
@@ -156,7 +157,7 @@ def measure(folder: Path, requests: Path, record: Path, url: str) -> int:
     size, sha256 = requests.stat().st_size, json.loads(record.read_text())["attempts"][0]["sha256"]
     sending: list[str | Path] = [requests, url, str(size), sha256]
     fine = compare(
-        "upload of 190 MB, ratio to a plain streamed upload",
+        f"upload of {SIZE}, ratio to a plain streamed upload",
         {
             "plain requests, streamed": (PLAIN_UPLOAD, sending),
             "ours, hashed as it goes": (OUR_UPLOAD, sending),
@@ -166,7 +167,7 @@ def measure(folder: Path, requests: Path, record: Path, url: str) -> int:
     )
     fetching: list[str | Path] = [folder / "fetched", url]
     fine &= compare(
-        "download of 190 MB, ratio to a plain iter_content download that is synced",
+        f"download of {SIZE}, ratio to a plain iter_content download that is synced",
         {
             "plain requests, synced": (PLAIN_DOWNLOAD.replace("OUTPUT", OUTPUT), fetching),
             "the least that parses, orders, syncs": (LEAST_DOWNLOAD.replace("OUTPUT", OUTPUT), [*fetching, requests]),

@@ -66,48 +66,65 @@ def is_whole(content: bytes, kind: str) -> bool:
     return int.from_bytes(content[4:8], "little") + 8 <= len(content)
 
 
-def _other(name: str, way: str) -> Kind:
-    return Kind("other", name, way)
-
-
-_CONVERT_IMAGE = "convert it: magick FILE FILE.png"
-_OFFICE = "save it as .xlsx or .csv, or for a document: pandoc FILE -o FILE.txt"
-_FRAME = "write it as Parquet or CSV with pandas"
-_SIGNS = (
-    (b"PAR1", Kind("parquet", "a Parquet file", "--format parquet")),
-    (b"\xd0\xcf\x11\xe0", _other("an Office file of the old kind, or a protected one", _OFFICE)),
-    (b"{\\rtf", _other("an RTF document", "pandoc FILE -o FILE.txt")),
-    (b"version https://git-lfs", _other("what Git LFS keeps in place of a file", "git lfs pull")),
-    (b"\x1f\x8b", _other("compressed (gzip)", "gunzip < FILE > OUT")),
-    (b"BZh", _other("compressed (bzip2)", "bunzip2 < FILE > OUT")),
-    (b"\xfd7zXZ\x00", _other("compressed (xz)", "unxz < FILE > OUT")),
-    (b"\x28\xb5\x2f\xfd", _other("compressed (zstd)", "unzstd < FILE > OUT")),
-    (b"\x04\x22\x4d\x18", _other("compressed (lz4)", "lz4 -d < FILE > OUT")),
-    (b"\x1f\x9d", _other("compressed", "gunzip < FILE > OUT")),
-    (b"LZIP", _other("compressed (lzip)", "lzip -d < FILE > OUT")),
-    (b"7z\xbc\xaf\x27\x1c", _other("an archive (7z)", "7z x FILE")),
-    (b"Rar!\x1a\x07", _other("an archive (rar)", "unrar x FILE")),
-    (b"SQLite format 3\x00", _other("an SQLite database", "sqlite3 -csv -header FILE 'select * from …' > rows.csv")),
-    (b"ARROW1\x00", _other("an Arrow file", "write it as Parquet with pyarrow")),
-    (b"\xff\xff\xff\xff", _other("an Arrow stream", "write it as Parquet with pyarrow")),
-    (b"FEA1", _other("a Feather file", "write it as Parquet with pyarrow")),
-    (b"\x93NUMPY", _other("a NumPy array", _FRAME)),
-    (b"\x89HDF", _other("an HDF5 file", _FRAME)),
-    (b"\x80\x04\x95", _other("a pickle of Python's", _FRAME)),
-    (b"\x80\x05\x95", _other("a pickle of Python's", _FRAME)),
-    (b"Obj\x01", _other("an Avro file", "write it as JSONL or Parquet")),
-    (b"ORC", _other("an ORC file", "write it as Parquet with pyarrow")),
-    (b"II*\x00", _other("a TIFF picture", _CONVERT_IMAGE)),
-    (b"MM\x00*", _other("a TIFF picture", _CONVERT_IMAGE)),
-    (b"8BPS", _other("a Photoshop picture", _CONVERT_IMAGE)),
-    (b"\x00\x00\x01\x00", _other("an icon", _CONVERT_IMAGE)),
-    (b"ID3", _other("a sound file", "transcribe it first")),
-    (b"OggS", _other("a sound or video file", "transcribe it first")),
-    (b"fLaC", _other("a sound file", "transcribe it first")),
-    (b"RIFF", _other("a sound or video file", "transcribe it first")),
-    (b"\x7fELF", _other("a program", "name the rows")),
+_BINARY = rb".*[\x00-\x08\x0e-\x1a\x1c-\x1f]"  # behind a sign of letters, with which a text may begin, too
+_ZIP = rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"  # the names of its first members tell what it holds
+_PANDOC, _MAGICK, _HEAR = "pandoc FILE -o FILE.txt", "convert it: magick FILE FILE.png", "transcribe it first"
+_ARROW, _FRAME, _SHEET = (
+    "write it as Parquet with pyarrow",
+    "write it as Parquet or CSV with pandas",
+    "save it as .xlsx or .csv",
 )
-_TEXT_LIKE = {b"BZh", b"ORC", b"ID3", b"LZIP", b"RIFF", b"8BPS", b"OggS", b"fLaC", b"FEA1"}
+_PDF = "pdftotext -layout FILE FILE.txt (text), or pdftoppm -r 150 -png FILE PAGE (pictures)"
+
+# How a file begins, what it is then, and what makes text of it; of several signs the first holds.
+_SIGNS = (
+    (rb"[\xef\xbb\xbf \r\n]*%PDF-", "a PDF", _PDF),
+    (_ZIP + rb".*mimetypeapplication/vnd\.oasis\.opendocument\.spreadsheet", "an OpenDocument table", _SHEET),
+    (_ZIP + rb".*mimetypeapplication/(?:vnd\.oasis|epub)", "an OpenDocument file or a book", _PANDOC),
+    (_ZIP + rb".*\.iwa", "a file of Numbers, Pages or Keynote", "export it as CSV, .xlsx or text"),
+    (_ZIP + rb".*word/", "a Word document", _PANDOC),
+    (_ZIP + rb".*ppt/", "a PowerPoint file", "export it as PDF, then pdftotext FILE.pdf FILE.txt"),
+    (_ZIP + rb".*(?:xl/|\[Content_Types\]\.xml|_rels/\.rels|docProps/)", "an Excel workbook", "--format excel"),
+    (_ZIP, "an archive (zip)", "unzip FILE"),
+    (rb"(?=.*\0).{257}ustar", "an archive (tar)", "tar -xf FILE"),
+    (rb"\0...ftyp(?:hei[cx]|mif1|avif|hevc)", "a HEIC picture", _MAGICK),
+    (rb"\0...ftyp", "a sound or video file", _HEAR),
+    (rb"BM.{4}\0\0\0\0", "a BMP picture", _MAGICK),
+    (rb"PAR1", "a Parquet file", "--format parquet"),
+    (
+        rb"\xd0\xcf\x11\xe0",
+        "an Office file of the old kind, or a protected one",
+        f"{_SHEET}, or for a document: {_PANDOC}",
+    ),
+    (rb"{\\rtf", "an RTF document", _PANDOC),
+    (rb"version https://git-lfs", "what Git LFS keeps in place of a file", "git lfs pull"),
+    (rb"\x1f\x8b", "compressed (gzip)", "gunzip < FILE > OUT"),
+    (rb"BZh" + _BINARY, "compressed (bzip2)", "bunzip2 < FILE > OUT"),
+    (rb"\xfd7zXZ\0", "compressed (xz)", "unxz < FILE > OUT"),
+    (rb"\x28\xb5\x2f\xfd", "compressed (zstd)", "unzstd < FILE > OUT"),
+    (rb"\x04\x22\x4d\x18", "compressed (lz4)", "lz4 -d < FILE > OUT"),
+    (rb"\x1f\x9d", "compressed", "gunzip < FILE > OUT"),
+    (rb"LZIP" + _BINARY, "compressed (lzip)", "lzip -d < FILE > OUT"),
+    (rb"7z\xbc\xaf\x27\x1c", "an archive (7z)", "7z x FILE"),
+    (rb"Rar!\x1a\x07", "an archive (rar)", "unrar x FILE"),
+    (rb"SQLite format 3\0", "an SQLite database", "sqlite3 -csv -header FILE 'select * from …' > rows.csv"),
+    (rb"ARROW1\0", "an Arrow file", _ARROW),
+    (rb"\xff{4}", "an Arrow stream", _ARROW),
+    (rb"FEA1" + _BINARY, "a Feather file", _ARROW),
+    (rb"\x93NUMPY", "a NumPy array", _FRAME),
+    (rb"\x89HDF", "an HDF5 file", _FRAME),
+    (rb"\x80[\x04\x05]\x95", "a pickle of Python's", _FRAME),
+    (rb"Obj\x01", "an Avro file", "write it as JSONL or Parquet"),
+    (rb"ORC" + _BINARY, "an ORC file", _ARROW),
+    (rb"II\*\0|MM\0\*", "a TIFF picture", _MAGICK),
+    (rb"8BPS" + _BINARY, "a Photoshop picture", _MAGICK),
+    (rb"\0\0\x01\0", "an icon", _MAGICK),
+    (rb"(?:ID3|fLaC)" + _BINARY, "a sound file", _HEAR),
+    (rb"(?:OggS|RIFF)" + _BINARY, "a sound or video file", _HEAR),
+    (rb"\x7fELF", "a program", "name the rows"),
+)
+_READ = {"a Parquet file": "parquet", "an Excel workbook": "excel"}
+_KINDS = [(re.compile(sign, re.DOTALL), Kind(_READ.get(name, "other"), name, way)) for sign, name, way in _SIGNS]
 
 
 def kind_of(start: bytes) -> Kind | None:
@@ -115,45 +132,7 @@ def kind_of(start: bytes) -> Kind | None:
     image = image_type(start)
     if image is not None:
         return Kind("image", f"a picture ({image})", "put pictures into a folder of their own, or name --image-column")
-    if start.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"%PDF-"):
-        return _other("a PDF", "pdftotext -layout FILE FILE.txt (text), or pdftoppm -r 150 -png FILE PAGE (pictures)")
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
-        return _archive(start)
-    if start[257:262] == b"ustar" and b"\0" in start:
-        return _other("an archive (tar)", "tar -xf FILE")
-    if start[:1] == b"\0" and start[4:8] == b"ftyp":
-        heic = start[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"hevc")
-        return (
-            _other("a HEIC picture", _CONVERT_IMAGE) if heic else _other("a sound or video file", "transcribe it first")
-        )
-    if re.match(rb"BM.{4}\0\0\0\0", start, re.DOTALL):
-        return _other("a BMP picture", _CONVERT_IMAGE)
-    return next((kind for sign, kind in _SIGNS if start.startswith(sign) and _beyond_text(sign, start)), None)
-
-
-def _beyond_text(sign: bytes, start: bytes) -> bool:
-    """Whether a sign that is made of letters stands before bytes that no text has."""
-    return sign not in _TEXT_LIKE or any(control in start for control in _CONTROLS)
-
-
-_CONTROLS = bytes([*range(9), *range(14, 27), *range(28, 32)])
-
-
-def _archive(start: bytes) -> Kind:
-    """What a zip archive holds: the names of its first members tell."""
-    if b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet" in start:
-        return _other("an OpenDocument table", "save it as .xlsx or .csv")
-    if b"mimetypeapplication/vnd.oasis" in start or b"mimetypeapplication/epub" in start:
-        return _other("an OpenDocument file or a book", "pandoc FILE -o FILE.txt")
-    if b".iwa" in start:
-        return _other("a file of Numbers, Pages or Keynote", "export it as CSV, .xlsx or text")
-    if b"word/" in start:
-        return _other("a Word document", "pandoc FILE -o FILE.txt")
-    if b"ppt/" in start:
-        return _other("a PowerPoint file", "export it as PDF, then pdftotext FILE.pdf FILE.txt")
-    if b"xl/" in start or b"[Content_Types].xml" in start or b"_rels/.rels" in start or b"docProps/" in start:
-        return Kind("excel", "an Excel workbook", "--format excel")
-    return _other("an archive (zip)", "unzip FILE")
+    return next((kind for sign, kind in _KINDS if sign.match(start)), None)
 
 
 def markup(start: bytes) -> Kind | None:
@@ -162,7 +141,7 @@ def markup(start: bytes) -> Kind | None:
     found = re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:(!doctype html|html\b)|\?xml\b|svg\b)", start, re.IGNORECASE)
     if found is None:
         return None
-    return _other("a web page (is it a sign-in or an error?)" if found[1] else "XML", "fetch the file again")
+    return Kind("other", "a web page (is it a sign-in or an error?)" if found[1] else "XML", "fetch the file again")
 
 
 def no_rows(path: Path | str, page: Kind) -> BadInput:

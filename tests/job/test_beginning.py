@@ -12,6 +12,7 @@ import pytest
 from doubleword.base.failures import ExitCode
 from doubleword.base.own_files import own_folder
 from doubleword.job.job import Job
+from doubleword.request_file.answer_form import Expected, expected_in
 from local_server.app import LocalServer
 from support.oracle import LocalOracle
 from support.running import FastClock, Ran, chat_line, run, write_requests
@@ -23,16 +24,15 @@ def create(name: str = "r.jsonl", *flags: str | Path, source: str = "t.csv", pro
     return run("create_batch_file", name, "--input", source, "--model", "echo", "--prompt", prompt, *flags)
 
 
-def test_the_record_knows_what_every_answer_must_be() -> None:
+def test_a_request_file_tells_what_every_answer_must_be() -> None:
     create("r.jsonl", "--choices", "good,bad")
-    assert Job.need(Path("r.jsonl")).record.options.expects == {"choices": ["good", "bad"]}
+    assert expected_in(Path("r.jsonl")) == Expected(choices=("good", "bad"))
     schema = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "object"}}}
     Path("s.json").write_text(json.dumps(schema))
     create("s.jsonl", "--schema", "s.json")
-    expects = Job.need(Path("s.jsonl")).record.options.expects
-    assert expects == {"schema": schema, "columns": ["b", "a"]}
+    assert expected_in(Path("s.jsonl")) == Expected(schema=schema, columns=("b", "a"))
     create("t.jsonl")
-    assert Job.need(Path("t.jsonl")).record.options.expects is None
+    assert expected_in(Path("t.jsonl")) is None
 
 
 def test_a_request_file_made_elsewhere_is_known_by_what_it_asks_for(server: LocalServer) -> None:
@@ -42,8 +42,8 @@ def test_a_request_file_made_elsewhere_is_known_by_what_it_asks_for(server: Loca
     Path("same.jsonl").write_text("".join(lines))
     Path("mixed.jsonl").write_text("".join(lines) + chat_line("other", "x"))
     assert run("upload", "same.jsonl").code == run("upload", "mixed.jsonl").code == 0
-    assert Job.need(Path("same.jsonl")).record.options.expects == {"choices": ["a", "b"]}
-    assert Job.need(Path("mixed.jsonl")).record.options.expects is None
+    assert expected_in(Path("same.jsonl")) == Expected(choices=("a", "b"))
+    assert expected_in(Path("mixed.jsonl")) is None
 
 
 def test_nothing_is_replaced_while_another_copy_is_at_work_on_the_job() -> None:

@@ -51,7 +51,7 @@ def build(
         except _Unchanged:
             held.enter_context(job.locked(clock))
         source = source and source.kept_for(path.parent)
-        begin(job, path, report, source, _options(limits, report), clock)
+        begin(job, path, report, source, Options(*limits), clock)
     return report, job
 
 
@@ -98,10 +98,6 @@ def _uploaded_already(path: Path) -> BadInput:
         f"{safe(path)} was already uploaded with other content; its job must stay as it is",
         "give the new request file another name",
     )
-
-
-def _options(limits: tuple[int, int], report: Verdict) -> Options:
-    return Options(*limits, expects=None if report.expected is None else report.expected.to_dict())
 
 
 def _require_place(path: Path) -> None:
@@ -155,7 +151,6 @@ def prepare(path: Path, clock: Clock, part_requests: int | None = None, part_byt
     report.require(path)
     for line in [*report.notes, *report.warnings]:
         say(f"note: {line}")
-    limits = _options((limits.part_requests, limits.part_bytes), report)
     if job is None:
         return begin(Job.to_be(path, clock), path, report, None, limits, clock)
     if report.sha256 == attempt.sha256 and (begun or attempt.request_file):  # only its time of change differs

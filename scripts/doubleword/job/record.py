@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..base.failures import Clock
 from ..base.files import state_of
@@ -235,7 +235,6 @@ class Options:
     answer_column: str | None = None
     no_guard: bool = False
     id_prefix: str | None = None  # of a source that was named after the job: its rows find their answers by id
-    expects: dict[str, Any] | None = None  # what every answer must be, see request_file/answer_form.py; None: any text
 
 
 @dataclass

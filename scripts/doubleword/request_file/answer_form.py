@@ -30,12 +30,6 @@ class Expected:
     schema: dict[str, Any] | None = None
     columns: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """For a job record: {"choices": [...]} or {"schema": {...}, "columns": [...]}."""
-        if self.choices:
-            return {"choices": list(self.choices)}
-        return {"schema": self.schema, "columns": list(self.columns)}
-
 
 def choice_format(choices: tuple[str, ...]) -> dict[str, Any]:
     """The named schema that asks for one of these words; the answer's text is then {"answer": "word"}."""

@@ -181,21 +181,22 @@ def _mapped(value: Any, put: Callable[[str], str]) -> Any:
     return put(value) if isinstance(value, str) else value
 
 
-def _bodies_made_requests(source: Source) -> str:
-    """The command that makes requests of rows that are their bodies alone; nothing where they are none."""
+def _require_requests(source: Source) -> None:
+    """Raises WrongUsage for rows that are no requests; of bodies of requests with the command that makes them such."""
+    is_json, way = source.format in ("jsonl", "json"), "--prompt 'Label: {text}'"
+    if is_json and all(source.column_named(key) for key in ("custom_id", "body")):
+        return
     url = CHAT if "messages" in source.columns else RESPONSES if {"model", "input"} <= {*source.columns} else ""
-    if not url or source.format not in ("jsonl", "json"):
-        return ""
-    request = '{custom_id: "row-\\(input_line_number)", method: "POST", url: "' + url + '", body: .}'
-    made = f"jq -c {shlex.quote(request)} {shlex.quote(safe(source.path))} > {unused('requests.jsonl')}"
-    return f"are the rows bodies of requests? Then: {made}"
+    if is_json and url:
+        request = '{custom_id: "row-\\(input_line_number)", method: "POST", url: "' + url + '", body: .}'
+        made = f"jq -c {shlex.quote(request)} {shlex.quote(safe(source.path))} > {unused('requests.jsonl')}"
+        way = f"are the rows bodies of requests? Then: {made}"
+    raise WrongUsage("--prompt (or --template) is missing: what is asked about each row?", way)
 
 
 def _rewriting(asked: Asked, source: Source) -> Composed:
     """For rows that are requests already: the same requests, with what the flags set."""
-    if source.format not in ("jsonl", "json") or not all(source.column_named(key) for key in ("custom_id", "body")):
-        what = "--prompt (or --template) is missing: what is asked about each row?"
-        raise WrongUsage(what, _bodies_made_requests(source) or "--prompt 'Label: {text}'")
+    _require_requests(source)
     not_asked = {"--system": asked.system, "--image-column": asked.image_columns, "--id-column": source.id_column}
     for flag, given in (not_asked | {"--empty": source.empty != "refuse"}).items():
         if given:

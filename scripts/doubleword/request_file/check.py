@@ -16,7 +16,6 @@ from ..base.files import state_of
 from ..base.problem import Problem
 from ..base.text import plural, safe
 from . import rules
-from .answer_form import expected_of
 from .endpoints import endpoint_meant
 from .line_json import Likeness, Unreadable, parse
 from .lines import BOM, Line, custom_id_of, lines
@@ -109,11 +108,6 @@ class _Check:
         self.report.mendable |= bool(problems and mendable)
         custom_id = request.get("custom_id") if isinstance(request, dict) else None
         if not problems:
-            expected = expected_of(request["body"])
-            if self.endpoint is None:
-                self.report.expected = expected
-            elif expected != self.report.expected:
-                self.report.expected = None
             self.endpoint = request["url"]
             self.models[request["body"]["model"]] += 1
             # Two such lines in a row: what they have in common may hold for the next. Not tried at each, for in a

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterable
+from json.encoder import encode_basestring
 from typing import Any
 
 from ..base.failures import BadInput
@@ -32,8 +33,6 @@ _FORMATTED = re.compile(
 # A column as shells, Python and other keyboards mark it.
 _OTHERWISE = re.compile("%\\((?P<a>[^()]+)\\)s|\\$(?P<b>\\w+)|\uff5b(?P<c>[^\uff5b\uff5d]+)\uff5d")
 _NAME = re.compile(r"[\-. ]*\w[\w\-. ]*")
-_CONTROLS = bytes(c for c in range(32) if c not in b"\n\r\t")
-_ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
 
 
 def encode(text: str) -> bytes:
@@ -47,13 +46,7 @@ def encode(text: str) -> bytes:
             return orjson.dumps(text)
         except TypeError:
             pass
-    raw = text.encode()
-    if len(raw.translate(None, _CONTROLS)) != len(raw):
-        return json.dumps(text, ensure_ascii=False).encode()
-    if b'"' in raw or b"\\" in raw or not text.isprintable():
-        for character, escape in _ESCAPES:
-            raw = raw.replace(character, escape)
-    return b'"%b"' % raw
+    return encode_basestring(text).encode()
 
 
 def _found(name: str, column: Callable[[str], str | None]) -> str | None:

@@ -13,7 +13,6 @@ from ..base.problem import Problem
 from ..base.text import next_command, plural, safe
 from ..rows.file_kind import START_BYTES, encoding_of, kind_of, markup, no_rows, not_text, wide_without_mark
 from ..rows.text_file import WIDE
-from .answer_form import Expected
 from .lines import BOM, Span
 
 
@@ -32,8 +31,6 @@ class Verdict:
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-    expected: Expected | None = None  # what every answer must be, if all requests ask for the same
     rows: int = 0  # lines that are no requests but may be rows: objects with none of the keys, or no JSON
     mendable: bool = False  # whether --fix may mend some of it
 

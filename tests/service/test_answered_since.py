@@ -90,20 +90,21 @@ def test_a_plan_is_withdrawn_while_what_it_holds_runs_again_as_a_download_has_se
     assert len(oracle.batches()) == 1
 
 
+@pytest.mark.parametrize("still_failing", [None, "3 fails"])
 def test_the_rest_of_a_plan_that_was_sent_in_part_is_not_sent_over_what_was_answered_since(
-    make_trouble: MakeTrouble,
+    make_trouble: MakeTrouble, still_failing: str | None
 ) -> None:
     trouble = make_trouble(max_retries=0, fail=[FailRule.parse("fails=500")])
     Path("r.jsonl").write_text("".join(chat_line(f"i{n}", f"{n} fails") for n in range(4)))
     assert trouble.run("run_batch", "r.jsonl", "--part-requests", "2").code == 9
     assert trouble.run("retry_failed", "r.jsonl").code == 0
-    trouble.server.settings.fail.clear()
+    trouble.server.settings.fail[:] = [FailRule.parse(f"{still_failing}=500")] if still_failing else []
     trouble.strike(Fault("full", "submit", nth=2, times=1000), full=lambda exchange: exchange.send(busy()))
     assert trouble.run("run_batch", "r.jsonl", "--timeout-seconds", "20").code == 8
     trouble.strike()
     _, second, _ = trouble.oracle.batches()
     retried_on_the_server(trouble.server, second.id)
-    wait_for_answers(trouble.server, second.id, 2)
+    wait_for_answers(trouble.server, second.id, 1 if still_failing else 2)
 
     stopped = trouble.run("run_batch", "r.jsonl")
 
@@ -112,6 +113,15 @@ def test_the_rest_of_a_plan_that_was_sent_in_part_is_not_sent_over_what_was_answ
     assert "poll.py r.jsonl" in stopped.err.split("next: ")[-1]
     assert trouble.run("poll", "r.jsonl").code == 7
     done = trouble.run("download", "r.jsonl", "--json")
-    assert (done.facts["results"], done.facts["next"]) == (4, None), done.err
-    assert trouble.run("retry_failed", "r.jsonl").out == ""
-    assert len(trouble.oracle.batches()) == 3
+    assert "--resume" not in done.err
+    if still_failing:
+        assert (done.code, done.facts["results"]) == (9, 3), done.err
+        assert "retry_failed.py r.jsonl" in done.facts["next"]
+        trouble.server.settings.fail.clear()
+        assert trouble.run("retry_failed", "r.jsonl").code == 0
+        assert trouble.run("run_batch", "r.jsonl").code == 0
+        assert len(json_lines(Path("r.results.jsonl"))) == 4
+    else:
+        assert (done.facts["results"], done.facts["next"]) == (4, None), done.err
+        assert trouble.run("retry_failed", "r.jsonl").out == ""
+    assert len(trouble.oracle.batches()) == (4 if still_failing else 3)

@@ -51,11 +51,12 @@ class Failure(Exception):
     """An expected failure: what happened and where, what was expected, and what to do next."""
 
     code = ExitCode.BUG
+    usual_step = ""
 
     def __init__(self, what: str, next_step: str = "", problems: Sequence[Problem] = ()) -> None:
         super().__init__(what)
         self.what = what
-        self.next_step = next_step
+        self.next_step = next_step or self.usual_step
         self.problems = list(problems)
 
 
@@ -77,6 +78,7 @@ class NotFound(Failure):
 
 class Temporary(Failure):
     code = ExitCode.TEMPORARY
+    usual_step = "the same command again later"
     retry_after: float | None = None  # seconds the server asked to wait, if it did
 
 

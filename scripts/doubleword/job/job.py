@@ -287,7 +287,7 @@ class Job:
 
     def unsubmitted(self) -> list[Part]:
         """The parts still to be submitted: of the latest attempt alone, for it holds what earlier ones left."""
-        return [part for part in self.latest.parts if not part.batch]
+        return [part for part in self.latest.parts if not part.batch and not self.latest.withdrawn]
 
     @property
     def to_submit(self) -> int:

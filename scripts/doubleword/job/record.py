@@ -196,6 +196,7 @@ class Attempt:
     requests: int
     origin: list[list[int]]  # runs [section, count] in order: which sections of the request file its lines are of
     cancelled_at: float | None = None
+    withdrawn: bool = False  # what is not sent of it is never sent: another attempt is planned for that
     max_tokens: int | None = None  # the limit that answers which were cut short were asked for again with
     shown: bool = False  # a trial whose answers were shown: another one adds to it
     planned_from: dict[str, int] = field(default_factory=dict)  # how many each earlier batch had answered, by its id

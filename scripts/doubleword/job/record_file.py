@@ -39,7 +39,7 @@ class Damaged(ValueError):
 Read = TypeVar("Read")
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _WORDS |= {dict: "an object", list: "a list", tuple: "a list"}
-_IN_JSON: dict[Any, Any] = {float: (int, float), tuple: list, Any: object}
+_IN_JSON: dict[Any, Any] = {float: (int, float), tuple: list}
 
 
 def from_dict(kind: type[Read], value: object, where: str = "") -> Read:
@@ -57,7 +57,7 @@ def _reader(kind: Any) -> Callable[[Any, str], Any]:
     plain = origin or (dict if fields else kind)
 
     def read(value: Any, where: str) -> Any:
-        if not isinstance(value, _IN_JSON.get(plain, plain)) or (isinstance(value, bool) and plain not in (bool, Any)):
+        if not isinstance(value, _IN_JSON.get(plain, plain)) or (isinstance(value, bool) and plain is not bool):
             raise Damaged(f"{where or 'the record'}: expected {_WORDS[plain]}")
         if fields:
             for name in sorted(fields.keys() ^ value.keys()):

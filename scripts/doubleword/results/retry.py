@@ -66,7 +66,7 @@ def planned(api: Api, job: Job, plan: Callable[[], Plan]) -> Plan:
         with job.locked(api.clock):
             if _settled(job):
                 return plan()
-    raise Temporary("another command changes this job all the time", "the same command again later")
+    raise Temporary("another command changes this job all the time")
 
 
 def plan(api: Api, job: Job, wanted: Wanted) -> Plan:

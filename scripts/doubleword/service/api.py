@@ -12,11 +12,10 @@ from urllib.parse import quote
 
 from ..base.failures import BadInput, NotFound, Temporary
 from ..base.json_text import fields
-from ..base.text import safe
 from .bounded_calls import AT_LEAST_SECONDS, SLOWEST_BYTES_A_SECOND, Calls
 from .network import require_plain_body
 from .refusals import Cut, Unclear, Young
-from .server_objects import File, Told, amount_of, file_of, model_of, told_of
+from .server_objects import File, Told, amount_of, file_of, model_of, swapped, told_of
 
 if TYPE_CHECKING:
     import requests
@@ -40,7 +39,8 @@ def _segment(text: str) -> str:
 
 
 class Api(Calls):
-    """The endpoints. What comes back is in shape: a page is a list of things with ids, an amount an amount."""
+    """The endpoints. What comes back is in shape (a page is a list of things with ids, an amount an amount), and is
+    about what was asked for; else it is Unclear."""
 
     def _page(self, path: str, doing: str, **query: Any) -> dict[str, Any]:
         """A page of a listing. One that is not a list of things with ids is no answer: taken for an empty list it
@@ -50,15 +50,15 @@ class Api(Calls):
             page = self._accepted("GET", path, doing, seconds, params=query)
             is_list = isinstance(page.get("data"), list) and (path == "/models" or page.get("object") == "list")
             if not is_list:
-                raise Unclear(f"{doing}: the answer has no list", "the same command again later")
+                raise Unclear(f"{doing}: the answer has no list")
             known = {"/files": file_of, "/batches": self._told}.get(path, model_of)
             page["data"] = [known(item, doing) for item in page["data"]]
             return page
 
         return self._retried(read)
 
-    def _told(self, found: Any, doing: str) -> Told:
-        return told_of(found, doing, self.clock)
+    def _told(self, found: Any, doing: str, asked: str | None = None) -> Told:
+        return told_of(found, doing, self.clock, asked)
 
     def models(self) -> list[dict[str, Any]]:
         """GET /models, unpaginated: {id, object, created, owned_by, supported_reasoning_efforts?} each."""
@@ -72,14 +72,13 @@ class Api(Calls):
         options = {"data": body, "headers": headers, "timeout": UPLOAD_SECONDS}
         file = file_of(self._changed("POST", "/files", doing, seconds, **options), doing)
         if file.name != body.name:
-            what = f"{doing}: the answer is about another file, {safe(file.name, 80)}"
-            raise Unclear(what, "the same command again later")
+            raise swapped(doing, file.name)
         self.made_lately(file.id)
         return file
 
     def file(self, file_id: str) -> File:
         doing = f"file {file_id}"
-        return file_of(self._read(f"/files/{_segment(file_id)}", doing, file_id), doing)
+        return file_of(self._read(f"/files/{_segment(file_id)}", doing, file_id), doing, file_id)
 
     def files_named(self, name: str) -> list[File]:
         """The input files uploaded under exactly this name, newest first."""
@@ -92,7 +91,7 @@ class Api(Calls):
         try:
             deleted = self._retried(lambda seconds: self._accepted("DELETE", path, doing, seconds))
             if deleted.get("id") != file_id or deleted.get("deleted") is not True:
-                raise Unclear(f"{doing}: the answer does not say that it is deleted", "the same command again later")
+                raise Unclear(f"{doing}: the answer does not say that it is deleted")
             self._made.pop(file_id, None)
         except NotFound as error:
             # Something in between can say so, too, while the file is there and a delayed POST on it still works.
@@ -101,7 +100,7 @@ class Api(Calls):
             except Young:
                 is_there = False  # nobody has known it for as long as a replica lags
             if is_there:
-                raise Unclear(f"{error.what}, but it is still there", "the same command again later") from None
+                raise Unclear(f"{error.what}, but it is still there") from None
 
     def has_file(self, file_id: str) -> bool:
         """Whether the server knows this file."""
@@ -116,7 +115,7 @@ class Api(Calls):
         path, doing = f"/files/{_segment(file_id)}/cost-estimate", "cost estimate"
         found = self._read(path, doing, file_id, completion_window=window)
         if found.get("file_id") not in (None, file_id):
-            raise Unclear(f"{doing}: the answer is about another file", "the same command again later")
+            raise swapped(doing, found["file_id"])
         models = found.get("models")
         each = [amount_of(fields(one).get("estimated_cost")) for one in models] if isinstance(models, list) else []
         free = any(not text.strip("0.") for text in each)  # the sum leaves out a model without a price
@@ -124,20 +123,18 @@ class Api(Calls):
 
     def create_batch(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> Told:
         """POST /batches: spends money, so it is sent once and never repeated here."""
-        body = {
-            "input_file_id": file_id,
-            "endpoint": endpoint,
-            "completion_window": window,
-            "metadata": metadata,
-        }
+        body = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": window, "metadata": metadata}
         doing = "create batch"
         batch = self._told(self._changed("POST", "/batches", doing, json=body), doing)
+        sent = metadata.get("dwb_submission")
+        if (batch.input_file_id, batch.endpoint, batch.tags.get("dwb_submission")) != (file_id, endpoint, sent):
+            raise swapped(doing, batch.id)
         self.made_lately(batch.id)
         return batch
 
     def batch(self, batch_id: str) -> Told:
         doing = f"batch {batch_id}"
-        return self._told(self._read(f"/batches/{_segment(batch_id)}", doing, batch_id), doing)
+        return self._told(self._read(f"/batches/{_segment(batch_id)}", doing, batch_id), doing, batch_id)
 
     def batches(self, pages: int, **query: Any) -> Iterator[Told]:
         """GET /batches, newest first, at most so many pages of 101."""
@@ -165,7 +162,7 @@ class Api(Calls):
     def cancel(self, batch_id: str) -> Told:
         """POST /batches/{id}/cancel: may be repeated; it also makes a *completed* batch `cancelled`, so look first."""
         path, doing = f"/batches/{_segment(batch_id)}/cancel", f"cancel batch {batch_id}"
-        return self._retried(lambda seconds: self._told(self._accepted("POST", path, doing, seconds), doing))
+        return self._retried(lambda seconds: self._told(self._accepted("POST", path, doing, seconds), doing, batch_id))
 
     def content(self, file_id: str, skip: int) -> Iterator[bytes]:
         """GET /files/{id}/content from line `skip`; raises Cut when the body breaks off.
@@ -187,7 +184,7 @@ class Api(Calls):
                     if length > CONTENT_LINE_BYTES:
                         raise BadInput(f"{doing}: a line of more than {CONTENT_LINE_BYTES} bytes", "ask for support")
         except Temporary as error:
-            raise Cut(f"{doing}: the body was cut: {error.what}", "the same command again later") from None
+            raise Cut(f"{doing}: the body was cut: {error.what}") from None
 
 
 def _as_received(response: requests.Response) -> Iterator[bytes]:

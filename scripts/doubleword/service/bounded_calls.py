@@ -137,7 +137,7 @@ class Calls:
             except NotFound as error:
                 if not self._is_young(thing):
                     raise
-                raise Young(f"{error.what} (it was made a moment ago)", "the same command again later") from None
+                raise Young(f"{error.what} (it was made a moment ago)") from None
 
         return self._retried(read)
 

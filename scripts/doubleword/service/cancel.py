@@ -11,7 +11,7 @@ from ..job.job import Job
 from ..job.record import Batch, Part
 from .api import Api
 from .deleted import stop_unless_deleted
-from .identity import batch_of, cancelled_now, require_same_server, tell_what_is_young
+from .identity import batch_of, require_same_server, tell_what_is_young
 from .resend import settle
 from .server_objects import SETTLES_SECONDS
 
@@ -76,7 +76,7 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True
         # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
         batch = batch_of(api, part, before).batch
         if batch.running:
-            batch, did = cancelled_now(api, batch), "is cancelled now"
+            batch, did = api.cancel(batch.id).batch.after(batch), "is cancelled now"
     except NotFound as error:  # one that was deleted does not run any more
         facts = _facts(part, before, "is not known any more") | {"status": "unknown"}
         return Cancelled(error.what, facts, _unless_deleted(api, job, part, before, error))

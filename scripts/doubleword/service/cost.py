@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..base.console import say
 from ..base.failures import Failure, NotAllowed, NotFound, Temporary, WrongUsage
-from ..base.text import next_command, plural, safe
+from ..base.text import plural, safe
 from ..job.job import Job
 from ..job.record import Part
 
@@ -123,11 +123,10 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
     parts = [part for attempt in sent for part in attempt.parts if attempt is job.latest or part.batch]
     parts = [part for part in parts if part.uploaded or not part.batch]  # nor does what was taken over cost anything
     cost = estimated_cost(parts, window)
-    lifted = next_command("run_batch.py", job.request_file(), *job.unshown_trial, "--max-cost", "none")
     if cost is None:
         raise NotAllowed(
             f"the cost cannot be estimated: the server gives no price; under --max-cost {limit} nothing is submitted",
-            f"ask the user; after a yes, {lifted} lifts the limit",
+            "ask the user; after a yes, the same command with --max-cost none",
         )
     requests, (cost, over) = sum(part.requests for part in parts), _by_the_bill(api, parts, window, cost)
     if job.latest.kind == "trial":

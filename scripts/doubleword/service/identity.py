@@ -1,6 +1,6 @@
-"""Is what comes back what was asked for, and is this server, with this key, the one that the job is on?
+"""Is a batch that comes back one of the part's, and is this server, with this key, the one that the job is on?
 
-A swapped answer is no answer (Unclear). A file that this job uploaded and never deleted, unknown to the server, means
+A file that this job uploaded and never deleted, unknown to the server, means
 another key or base URL; it is never taken for a proof that something does not exist, or two servers would both be paid.
 """
 
@@ -29,19 +29,6 @@ def tell_what_is_young(api: Api, job: Job) -> None:
             api.made_lately(part.batch.id, part.submission.sent_at)
 
 
-# --- held against what was asked -----------------------------------------------------------------
-
-
-def require_submitted(found: Told, part: Part, endpoint: str) -> Told:
-    """The batch that was just submitted. Raises Unclear for another one."""
-    asked = part.uploaded, endpoint, part.submission.id if part.submission else ""
-    if (found.input_file_id, found.endpoint, found.tags.get("dwb_submission")) != asked:
-        raise Unclear(
-            f"create batch: the answer is about another batch, {safe(found.id, 80)}", "the same command again later"
-        )
-    return found
-
-
 def is_of(part: Part, found: Told) -> bool:
     """Whether a batch object can be one of this part's: its content, and its file, are those of the part."""
     now = found.batch
@@ -62,21 +49,9 @@ def is_of(part: Part, found: Told) -> bool:
 def batch_of(api: Api, part: Part, before: Batch) -> Told:
     """A batch of a part, as it is now. Raises Unclear for an answer about another one."""
     found = api.batch(before.id)
-    if found.id != before.id or not is_of(part, found):
-        raise Unclear(f"batch {safe(before.id, 80)}: the answer is about another batch", "the same command again later")
+    if not is_of(part, found):
+        raise Unclear(f"batch {safe(before.id, 80)}: the answer is about another batch")
     return replace(found, batch=found.batch.after(before))
-
-
-def cancelled_now(api: Api, before: Batch) -> Batch:
-    """Cancels a batch; it as it is then. Raises Unclear for an answer about another one."""
-    found = api.cancel(before.id)
-    if found.id != before.id:
-        what = f"cancel batch {safe(before.id, 80)}: the answer is about another batch"
-        raise Unclear(what, "the same command again later")
-    return found.batch.after(before)
-
-
-# --- this server, this key -----------------------------------------------------------------------
 
 
 def one_spelling(url: str) -> str:

@@ -171,14 +171,14 @@ class Line:
         text = f"{what}{way}: {reason(error)}"
         if watch.over:
             text = f"{what}: no whole answer within {watch.seconds:.0f} s"
-            return Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later")
+            return Unclear(f"no answer from {safe(self.base)}: {text}")
         if not self._answered:
             failure = self._way.at_fault(error, text, watch.connected)
             if failure is not None:
                 return failure
         if nothing_sent(error) or (no_url(error) and not watch.connected):
             return Temporary(f"cannot reach {safe(self.base)}: {text}", "check the network and the URL")
-        return Unclear(f"no answer from {safe(self.base)}: {text}", "the same command again later")
+        return Unclear(f"no answer from {safe(self.base)}: {text}")
 
 
 def body_of(response: requests.Response, at_most: int) -> bytes:
@@ -188,7 +188,7 @@ def body_of(response: requests.Response, at_most: int) -> bytes:
     for block in response.iter_content(64 * 1024):
         found += block
         if len(found) > at_most:
-            raise Unclear(f"the answer is longer than {at_most} bytes", "the same command again later")
+            raise Unclear(f"the answer is longer than {at_most} bytes")
     return bytes(found)
 
 

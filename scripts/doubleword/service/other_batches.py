@@ -12,7 +12,6 @@ from ..base.text import next_command, safe
 from ..job.job import Job
 from ..job.record import DEAD, Batch, Part, Upload
 from .api import PAGE_LIMIT, Api
-from .identity import cancelled_now
 from .server_objects import SETTLES_SECONDS, Told
 
 
@@ -22,34 +21,32 @@ def require_only_copy(api: Api, job: Job) -> None:
     A copy of the folder, or a job made from one of its batch ids, plans from the same first attempt: its second attempt
     holds the same requests in other bytes, so that no content hash tells.
     """
-    known, parts = job.batch_ids, list(job.parts())
-    own = {part.span.sha256 for part in parts} | {part.submission.id for part in parts if part.submission}
-    for told in _listed(api, len(parts), job.id, "dwb_job", known):
+    own = {part.span.sha256 for part in job.parts()} | {p.submission.id for p in job.parts() if p.submission}
+    for told in _paid_elsewhere(api, job, "dwb_job", job.id):
         tags, found = told.tags, told.batch
-        if tags.get("dwb_job") != job.id or str(tags.get("dwb_attempt", "1")) == "1" or found.id in known:
-            continue
-        if tags.get("dwb_content") in own or tags.get("dwb_submission") in own:
-            continue  # of this very attempt: it is found, and taken over, by its content
-        if _was_paid(found):
+        of_this_attempt = {tags.get("dwb_content"), tags.get("dwb_submission")} & own  # it is found by its content
+        if tags.get("dwb_attempt", "1") != "1" and not of_this_attempt:
             raise NotAllowed(
                 f"another copy of this job submitted an attempt of its own: batch {safe(found.id)}, {found.status}",
                 f"ask the user: go on with that copy of the job; or {job.pay_again} pays for these requests, too",
             )
 
 
-def _listed(api: Api, own: int, text: str, tag: str, known: set[str]) -> list[Told]:
-    """The batches whose tag is this text: the search is a wildcard match. To the end of the list, within a bound: those
-    that answered may be the oldest. `own`: how many may be the job's. Where one was cancelled before it answered
-    anything, they are listed once more, when what was in flight has landed: it is paid."""
-    pages = SEARCHED_PAGES + 2 * own // PAGE_LIMIT
+def _paid_elsewhere(api: Api, job: Job, tag: str, text: str) -> list[Told]:
+    """The batches that the record does not know, whose tag is this text (the search is a wildcard match), and for which
+    the money is spent: they live, are whole, or are dead but have answers. To the end of the list, within a bound:
+    those that answered may be the oldest. Where one was cancelled before it answered anything, they are listed once
+    more, when what was in flight has landed: it is paid."""
+    known, may_be_own = job.batch_ids, sum(len(attempt.parts) for attempt in job.attempts)
     while True:
-        found = [told for told in api.batches(pages, search=text) if told.tags.get(tag) == text]
-        doubtful = [told.id for told in found if told.id not in known and _may_answer(told.batch, api.clock)]
+        listed = api.batches(SEARCHED_PAGES + 2 * may_be_own // PAGE_LIMIT, search=text)
+        found = [told for told in listed if told.tags.get(tag) == text and told.id not in known]
+        doubtful = [told.id for told in found if _may_answer(told.batch, api.clock)]
         pause = max((SETTLES_SECONDS - api.seconds_since_seen(f"cancelled {i}") for i in doubtful), default=0.0)
         if pause <= 0:
-            return found
+            return [told for told in found if _was_paid(told.batch)]
         if api.clock.monotonic() + pause > api.deadline:
-            raise Temporary("a batch with these requests was cancelled a moment ago", "the same command again later")
+            raise Temporary("a batch with these requests was cancelled a moment ago")
         say("a batch with these requests was cancelled: waiting until what was in flight has landed")
         api.clock.sleep(pause)
 
@@ -75,14 +72,11 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
     It is of a record that was lost or restored, of another cut into parts, of a trial, or of another job. What has the
     content of a part that waits is left out: it is found, and taken over, by that.
     """
-    parts, known = list(job.parts()), job.batch_ids
-    contents = {part.span.sha256 for part in parts if part.again} | {p.span.sha256 for p in job.unsubmitted()}
-    answered = {part.span.sha256 for part in parts if part.batch}
-    for told in _listed(api, len(parts), job.requests.sha256, "dwb_file", known):
+    contents = {part.span.sha256 for part in job.parts() if part.again} | {p.span.sha256 for p in job.unsubmitted()}
+    answered = {part.span.sha256 for part in job.parts() if part.batch}
+    for told in _paid_elsewhere(api, job, "dwb_file", job.requests.sha256):
         tags, found = told.tags, told.batch
-        if tags.get("dwb_file") != job.requests.sha256 or tags.get("dwb_content") in contents:
-            continue
-        if found.id in known or not _was_paid(found):
+        if tags.get("dwb_content") in contents:
             continue
         beside = "dwb_again" in tags and job.latest.kind == "retry"
         if tags.get("dwb_job") != job.id and (beside or tags.get("dwb_content") in answered):
@@ -97,7 +91,7 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
             f" {job.pay_again} pays for these requests once more",
         )
     for told in _fetched_for(api, job):
-        if told.id not in known and _was_paid(told.batch):
+        if told.id not in job.batch_ids and _was_paid(told.batch):
             raise NotAllowed(
                 f"{safe(job.requests.name)} is by its name the input of batch {safe(told.id)}, {told.batch.status},"
                 f" {told.batch.completed} of {told.batch.total} answered",
@@ -123,12 +117,7 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> b
     One of this job's own is taken, whatever the `choice`: its record was restored or copied. Another job's is with
     "adopt"; with "again" it is passed over. Raises NotAllowed for another job's otherwise.
     """
-    known = job.batch_ids
-    found = [
-        told
-        for told in _listed(api, 1, part.span.sha256, "dwb_content", known)
-        if told.id not in known and _was_paid(told.batch)
-    ]
+    found = _paid_elsewhere(api, job, "dwb_content", part.span.sha256)
     own = [told for told in found if told.tags.get("dwb_job") == job.id]
     if choice == "again":
         found = own
@@ -206,7 +195,7 @@ def cancel_others(api: Api, job: Job, part: Part) -> None:
     """Cancels the second batches of a part that still run: also where a cancel failed before, or a kill came first."""
     for place, other in enumerate(part.other_batches):
         if other.running:
-            part.other_batches[place] = now = cancelled_now(api, other)
+            part.other_batches[place] = now = api.cancel(other.id).batch.after(other)
             job.save(part)
             say(f"part {part.part}: batch {safe(now.id)} has the same requests; it is now {now.status}")
 

@@ -24,6 +24,7 @@ class PartBody:
     def __init__(self, name: str, path: Path, span: Span, sent: Callable[[int], None]) -> None:
         self.name, self.boundary = name, uuid.uuid4().hex
         self._path, self._span, self._sent = path, span, sent
+        self.told = 0  # how many bytes `sent` has heard of
         head = (
             f'--{self.boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
             f'--{self.boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
@@ -51,5 +52,6 @@ class PartBody:
                         "restore the file, or make a new request file under another name",
                     )
                 yield block
+                self.told += len(block)
                 self._sent(len(block))
         yield self._tail

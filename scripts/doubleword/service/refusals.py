@@ -74,7 +74,7 @@ def failure_of(response: requests.Response, doing: str, base: str, clock: Clock)
     if status == 404:
         return NotFound(what, "check the id")
     if status in TEMPORARY_STATUSES or status >= 500:
-        failure = (Busy if status == 429 else Unclear)(what, "the same command again later")
+        failure = (Busy if status == 429 else Unclear)(what)
         failure.retry_after = retry_after(response, clock)
         return failure
     return BadInput(what, "fix the input")

@@ -29,16 +29,22 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}")
 _WORD = re.compile(r"validating|in_progress|finalizing|completed|failed|expired|cancelling|cancelled")
 
 
-def _with_id(found: Any, doing: str) -> dict[str, Any]:
-    """What the server sent, if it is an object with an id; raises Unclear otherwise.
+def _with_id(found: Any, doing: str, asked: str | None) -> dict[str, Any]:
+    """What the server sent, if it is an object with an id, the one that was asked for; raises Unclear otherwise.
 
     An id goes into the record, commands and names of files: one that holds blanks, control characters, slashes, or the
     key, is none.
     """
     found_id = fields(found).get("id")
     if not isinstance(found_id, str) or not _ID.fullmatch(found_id) or holds_key(found_id):
-        raise Unclear(f"{doing}: the answer has no id", "the same command again later")
+        raise Unclear(f"{doing}: the answer has no id")
+    if asked not in (None, found_id):
+        raise swapped(doing, found_id)
     return dict(found)
+
+
+def swapped(doing: str, what: object) -> Unclear:
+    return Unclear(f"{doing}: the answer is about {safe(what, 80)}")
 
 
 class File(NamedTuple):
@@ -49,8 +55,8 @@ class File(NamedTuple):
     created_at: float
 
 
-def file_of(found: Any, doing: str) -> File:
-    file = _with_id(found, doing)
+def file_of(found: Any, doing: str, asked: str | None = None) -> File:
+    file = _with_id(found, doing, asked)
     return File(file["id"], words(file.get("filename")), moment(file.get("created_at")))
 
 
@@ -70,9 +76,9 @@ class Told:
         return self.batch.id
 
 
-def told_of(found: Any, doing: str, clock: Clock) -> Told:
+def told_of(found: Any, doing: str, clock: Clock, asked: str | None = None) -> Told:
     """A batch object, whose every field is what it is called: what is none is "", 0 or None."""
-    batch = _with_id(found, doing)
+    batch = _with_id(found, doing, asked)
     status = words(batch.get("status"))
     counts = fields(batch.get("request_counts"))
     times = {name: moment(batch[name]) for name in batch if name.endswith("_at")}
@@ -115,14 +121,14 @@ def object_of(response: requests.Response, doing: str) -> dict[str, Any]:
     except NotJson:
         found = None
     if not isinstance(found, dict):
-        raise Unclear(f"{doing}: the answer is no JSON object", "the same command again later")
+        raise Unclear(f"{doing}: the answer is no JSON object")
     return found
 
 
 def model_of(found: Any, doing: str) -> dict[str, Any]:
     """A model: {id, ...}. Its name may hold slashes and blanks; it is shown and compared, nothing else."""
     if not words(fields(found).get("id")):
-        raise Unclear(f"{doing}: the answer has no id", "the same command again later")
+        raise Unclear(f"{doing}: the answer has no id")
     return dict(found)
 
 

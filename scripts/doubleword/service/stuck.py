@@ -102,9 +102,7 @@ def _bring_to_its_end(api: Api, job: Job, part: Part, before: Batch) -> None:
     """Writes down what became of a batch whose input was deleted."""
     now = batch_of(api, part, before).batch
     if now.running:
-        raise Temporary(
-            f"batch {safe(now.id)} is {now.status} although its file was deleted", "the same command again later"
-        )
+        raise Temporary(f"batch {safe(now.id)} is {now.status} although its file was deleted")
     if now.completed or now.failed:
         now.status = now.status if now.ended else "cancelled"
         part.batch = now

@@ -15,87 +15,67 @@ from ..base.failures import Failure, NotAllowed, NotFound, Temporary
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.outputs import beside, require_ours
-from ..job.record import Attempt, Batch, Part, Submission
+from ..job.record import Batch, Part, Submission
 from . import content_lock, deleted
 from .api import PAGE_LIMIT, Api
 from .cost import announce, cost_text, estimated_cost, require_cost
-from .identity import (
-    batch_of,
-    require_known,
-    require_same_server,
-    require_submitted,
-)
-from .other_batches import (
-    require_not_elsewhere,
-    require_only_copy,
-    require_unused,
-    take_from_elsewhere,
-)
+from .identity import batch_of, require_known, require_same_server
+from .other_batches import require_not_elsewhere, require_only_copy, require_unused, take_from_elsewhere
 from .refusals import Unclear
 from .resend import settle
 from .upload import TICKETS, upload_part, upload_parts, uploading
 
 
-def submit_part(api: Api, job: Job, attempt: Attempt, part: Part, window: str, choice: str | None) -> Batch:
-    """Submits a part unless it has a batch; its batch, which is on disk then.
+def _submit_part(api: Api, job: Job, part: Part, window: str, choice: str | None) -> Batch:
+    """Submits a part that has neither batch nor intent; its batch, which is on disk then.
 
     `choice` says what to do about another job's batch with this content: submit "again", or None: stop.
     Raises Busy for a 429 (nothing was submitted), Temporary when the outcome stays unclear.
     """
     for _ in range(TICKETS):
-        if part.submission:
-            settle(api, job, part)
-        if not part.batch and not take_from_elsewhere(api, job, part, choice):
-            if choice == "again":
-                part.again = True
-                job.save(part)
-            _send(api, job, attempt, part, window)
+        if not take_from_elsewhere(api, job, part, choice):
+            part.again = part.again or choice == "again"
+            _send(api, job, part, window)
+            if not part.batch:
+                settle(api, job, part)
         if part.batch:
             return part.batch
-    settle(api, job, part)
-    if not part.batch:
-        raise Temporary(f"part {part.part}: {TICKETS} submissions were lost on the way", "the same command again later")
-    return part.batch
+    raise Temporary(f"part {part.part}: {TICKETS} submissions were lost on the way")
 
 
-def _send(api: Api, job: Job, attempt: Attempt, part: Part, window: str) -> None:
+def _send(api: Api, job: Job, part: Part, window: str) -> None:
     """The upload, the intent, then the one POST. Afterwards the part has a batch; or its intent is to be settled."""
     require_ours(job, *beside(job))  # else no answer could be written
-    file_id = upload_part(api, job, attempt, part).file_id or ""
+    upload = upload_part(api, job, part)
+    file_id, endpoint = upload.file_id or "", job.requests.endpoint
     with content_lock.held(api.clock, file_id):
-        _send_file(api, job, attempt, part, window, file_id)
-
-
-def _send_file(api: Api, job: Job, attempt: Attempt, part: Part, window: str, file_id: str) -> None:
-    if not part.again and part.upload:
-        require_unused(api, job, part, part.upload)
-    job.require_not_cancelled()
-    part.submission = Submission(uuid.uuid4().hex, api.clock.now(), window)
-    job.save(part)
-    tags = _tags(job, attempt, part, part.submission.id)
-    try:
-        found = api.create_batch(file_id, job.requests.endpoint, window, tags)
-        found = require_submitted(found, part, job.requests.endpoint)
-    except Unclear as error:
-        say(f"part {part.part}: {error.what}; finding out whether it was submitted")
-        return
-    except Failure:
-        part.submission = None  # a definite no: nothing was submitted
+        if not part.again:
+            require_unused(api, job, part, upload)
+        job.require_not_cancelled()
+        part.submission = Submission(uuid.uuid4().hex, api.clock.now(), window)
         job.save(part)
-        raise
-    part.batch = found.batch
-    job.save(part)
+        try:
+            found = api.create_batch(file_id, endpoint, window, _tags(job, part, part.submission.id))
+        except Unclear as error:
+            say(f"part {part.part}: {error.what}; finding out whether it was submitted")
+            return
+        except Failure:
+            part.submission = None  # a definite no: nothing was submitted
+            job.save(part)
+            raise
+        part.batch = found.batch
+        job.save(part)
 
 
-def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, str]:
+def _tags(job: Job, part: Part, submission: str) -> dict[str, str]:
     """The batch's metadata: enough to find it by, and to rebuild a lost record."""
     return {
         "dwb_submission": submission,
         "dwb_content": part.span.sha256,
         "dwb_file": job.requests.sha256,
         "dwb_job": job.id,
-        "dwb_attempt": str(attempt.attempt),
-        "dwb_part": f"{part.part} of {len(attempt.parts)}",
+        "dwb_attempt": str(job.latest.attempt),
+        "dwb_part": f"{part.part} of {len(job.latest.parts)}",
         "dwb_lines": f"{part.span.first_line}-{part.span.last_line}",
         **({"dwb_again": "yes"} if part.again else {}),
     }
@@ -103,8 +83,7 @@ def _tags(job: Job, attempt: Attempt, part: Part, submission: str) -> dict[str, 
 
 def _require_planned_from_what_is(api: Api, job: Job) -> None:
     """Withdraws a plan if a batch that it was made from has come further since: one that was retried on the server
-    answers, and is paid for, what the plan holds. Of a plan that was sent in part the rest is marked as cancelled.
-    Raises Temporary then."""
+    answers, and is paid for, what the plan holds. Of one that was sent in part, the rest. Raises Temporary then."""
     plan = job.latest
     for part, now in _earlier_as_they_are(api, job):
         more = now.completed > plan.planned_from.get(now.id, 0)
@@ -112,7 +91,7 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
             continue
         part.learn(now)
         if any(one.batches for one in plan.parts):
-            plan.cancelled_at = api.clock.now()
+            plan.withdrawn = True
             done, then = "the rest of it is not sent", "retry_failed.py plans the rest"
         else:
             job.attempts.pop()
@@ -201,10 +180,8 @@ def _send_all(api: Api, job: Job, window: str, choice: str | None, limit: Decima
     announce(job, waiting, window)
     many = len(job.latest.parts)
     with uploading(api, job, window, jobs, priced=limit is not None) as uploads:
-        pending = {part.part: upload for part, upload in uploads}
-        for part in waiting:
-            if part.part in pending:
-                pending[part.part].result()
-            batch = submit_part(api, job, job.latest, part, window, choice)
+        for part, upload in zip(waiting, uploads, strict=True):
+            upload.result()
+            batch = _submit_part(api, job, part, window, choice)
             cost = cost_text(estimated_cost([part], window))
             say(f"part {part.part} of {many}: batch {safe(batch.id)}, {cost}")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from ..base.console import Progress, say
 from ..base.failures import BadInput, Failure, NotAllowed, NotFound, Temporary, WrongUsage
 from ..base.text import safe
 from ..job.job import Job
-from ..job.record import Attempt, Part, Upload
+from ..job.record import Part, Upload
 from ..request_file.lines import Span, request_lines
 from .api import Api
 from .cost import estimate_part
@@ -28,22 +28,21 @@ TICKETS = 3
 Sent = Callable[[int], None]
 
 
-def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = lambda _: None) -> Upload:
-    """Uploads a part unless it is there already; its file, whose id is on disk then."""
+def upload_part(api: Api, job: Job, part: Part, sent: Sent = lambda _: None) -> Upload:
+    """Uploads a part of the latest attempt unless it is there already; its file, whose id is on disk then."""
     if part.upload and part.upload.file_id:
         return part.upload
     # A copy of this script may have died while it waited for the answer.
     if part.upload and part.upload.name and _take_uploaded(api, job, part, part.upload):
         return part.upload
-    path, ticket = job.request_file(attempt), 0
-    while True:
-        ticket += 1
-        name = f"dwb-{job.id[:12]}-a{attempt.attempt}-p{part.part}-{uuid.uuid4().hex[:12]}.jsonl"
+    path = job.request_file(job.latest)
+    for ticket in itertools.count(1):
+        name = f"dwb-{job.id[:12]}-a{job.latest.attempt}-p{part.part}-{uuid.uuid4().hex[:12]}.jsonl"
         part.upload = upload = Upload(name, None)
         job.save(part)
-        count = _Counter(sent)
+        body = PartBody(name, path, part.span, sent)
         try:
-            upload.file_id = api.upload(PartBody(name, path, part.span, count.add)).id
+            upload.file_id = api.upload(body).id
             upload.at = api.clock.now()
             job.save(part)
             return upload
@@ -52,7 +51,7 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
             job.save(part)
             raise _with_physical_line(error, path, part.span) from None
         except Temporary as error:
-            count.take_back()
+            sent(-body.told)  # what failed is taken back from the progress
             if isinstance(error, Unclear) and _take_uploaded(api, job, part, upload):
                 return upload
             pause = error.retry_after if isinstance(error, Busy) and error.retry_after is not None else 5.0
@@ -60,6 +59,7 @@ def upload_part(api: Api, job: Job, attempt: Attempt, part: Part, sent: Sent = l
                 raise
             say(f"upload of part {part.part}: {error.what}; trying again in {pause:.0f} s")
             api.clock.sleep(pause)
+    raise AssertionError("unreachable")
 
 
 def _take_uploaded(api: Api, job: Job, part: Part, upload: Upload) -> bool:
@@ -71,42 +71,24 @@ def _take_uploaded(api: Api, job: Job, part: Part, upload: Upload) -> bool:
     return bool(found)
 
 
-class _Counter:
-    """Counts what was sent, so that a failed sending can be taken back from the progress."""
-
-    def __init__(self, sent: Sent) -> None:
-        self._sent, self._total = sent, 0
-
-    def add(self, amount: int) -> None:
-        self._total += amount
-        self._sent(amount)
-
-    def take_back(self) -> None:
-        self._sent(-self._total)
-        self._total = 0
-
-
 def _with_physical_line(error: Failure, path: Path, span: Span) -> Failure:
     """The server counts the lines of the part that are not blank; people count the lines of the file."""
     found = re.search(r"\b[Ll]ine (\d+)", error.what)
     if not found:
         return error
     nth = min(max(1, int(found[1])), span.requests)
-    line, _ = next(islice(request_lines(path, span), nth - 1, None), (span.last_line, b""))
+    line, _ = next(itertools.islice(request_lines(path, span), nth - 1, None), (span.last_line, b""))
     return type(error)(f"{safe(path.name)} line {line}: {error.what}", error.next_step or "mend that line")
 
 
 @contextmanager
-def uploading(
-    api: Api, job: Job, window: str, jobs: int, priced: bool = True
-) -> Iterator[list[tuple[Part, Future[None]]]]:
-    """Uploads the parts that are not there yet, `jobs` at a time, in the background; yields each with its future.
+def uploading(api: Api, job: Job, window: str, jobs: int, priced: bool = True) -> Iterator[list[Future[None]]]:
+    """Uploads the parts that are not there yet, `jobs` at a time, in the background; yields the future of each.
 
     `priced`: a part without an estimate is a failure; else it is submitted as one whose price is unknown.
     The lock must be held. Leaving the block early, by an error or an interruption, stops the uploads at once.
     """
-    attempt, stopping = job.latest, threading.Event()
-    waiting = job.unsubmitted()
+    stopping, waiting = threading.Event(), job.unsubmitted()
     size = sum(part.span.end - part.span.start for part in waiting if not part.uploaded)
 
     def sent(amount: int) -> None:
@@ -115,7 +97,9 @@ def uploading(
         progress.add(amount)
 
     def bring(part: Part) -> None:
-        upload_part(api, job, attempt, part, sent)
+        if part.submission:  # its fate is unclear: its file may have to be deleted, not uploaded
+            return
+        upload_part(api, job, part, sent)
         try:
             estimate_part(api, job, part, window)
         except (Temporary, NotFound, BadInput) as error:
@@ -126,8 +110,7 @@ def uploading(
     pool = ThreadPoolExecutor(jobs)
     with Progress("upload", size, "B") as progress:
         try:
-            # An intent whose fate is unclear is settled first: its file may have to be deleted, not uploaded.
-            yield [(part, pool.submit(bring, part)) for part in waiting if not part.submission]
+            yield [pool.submit(bring, part) for part in waiting]
         except BaseException as error:
             stopping.set()
             # The answer to an upload may take minutes, and somebody who interrupts does not want to wait for it.
@@ -141,5 +124,5 @@ def upload_parts(api: Api, job: Job, window: str, jobs: int) -> None:
     """Uploads every part and learns its estimate. The lock must be held."""
     require_same_server(api, job)
     with uploading(api, job, window, jobs) as uploads:
-        for _, upload in uploads:
+        for upload in uploads:
             upload.result()

@@ -418,7 +418,7 @@ def test_a_cancel_stops_a_copy_that_holds_the_lock(make_trouble: MakeTrouble) ->
         exchange.send(busy(retry_after="120"))
 
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("doubleword.service.bounded_calls.READ_SECONDS", 30)
+    monkey.setattr("doubleword.service.network.READ_SECONDS", 30)
     trouble.strike(Fault("room", "submit", nth=2, times=1), room=meanwhile)
     stopped = trouble.run("create_batch", requests)
     monkey.undo()

@@ -56,7 +56,7 @@ def test_a_batch_that_had_worked_before_it_was_torn_up_keeps_what_it_answered(ma
 
     trouble.strike(Fault("lost", "submit"), Fault("late", "delete_file"), lost=lost_and_hidden, late=deleted_late)
     patch = pytest.MonkeyPatch()
-    patch.setattr("doubleword.service.bounded_calls.READ_SECONDS", 30)
+    patch.setattr("doubleword.service.network.READ_SECONDS", 30)
     assert trouble.run("create_batch", requests).code == 0
     patch.undo()
     trouble.server.settings.claim_size = 0

@@ -221,18 +221,10 @@ class Job:
                 f"ask the user; {next_command('cancel_batch.py', self.request_file(), '--resume')} lifts the mark",
             )
 
-    def require_unchanged(self) -> None:
-        """Raises BadInput if the latest attempt's file is not what was checked: no answer could be joined to it."""
-        path = self.request_file(self.latest)
-        if state_of(path) != self.latest.state and digest(path) != self.latest.sha256:
-            raise BadInput(
-                f"{safe(path)} changed since it was checked; what was uploaded of it is not submitted",
-                "restore it, or make a new request file under another name",
-            )
-
-    def require_same_requests(self) -> None:
-        """Raises BadInput if the request file is not what was uploaded: what was added to it would be missing."""
-        path, known = self.request_file(), self.requests
+    def require_unchanged(self, attempt: Attempt | None = None) -> None:
+        """Raises BadInput if the request file, or an attempt's, is not what was checked: no answer could be joined to
+        it, and what was added to it would be missing."""
+        path, known = self.request_file(attempt), attempt or self.requests
         if state_of(path) != known.state and digest(path) != known.sha256:
             raise BadInput(
                 f"{safe(path)} changed since it was uploaded",

@@ -202,7 +202,7 @@ def cover(job: Job, summary: Summary | None = None) -> Iterator[Covered]:
     """
     summary = summary or Summary()
     requests, path = job.requests, job.request_file()
-    job.require_same_requests()
+    job.require_unchanged()
     brought: dict[tuple[int, int], Brought] = {}
     with Progress("merge", requests.requests, "requests") as progress:
         for section, span in enumerate(requests.sections, 1):

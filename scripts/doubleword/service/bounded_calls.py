@@ -26,7 +26,6 @@ from .server_objects import object_of
 if TYPE_CHECKING:
     import requests
 
-CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 # A whole exchange, the reading of its answer included. Content and uploads are as long as their bytes: so much, and a
 # second more for each so many bytes.
 EXCHANGE_SECONDS = 75.0
@@ -115,7 +114,7 @@ class Calls:
     ) -> tuple[ExitStack, requests.Response, Watch]:
         """One request whose answer is a 2xx, its body still to be read within the stack; anything else is raised."""
         with ExitStack() as stack:
-            response, watch = stack.enter_context(self._line.exchange(method, path, seconds, **_timed(options)))
+            response, watch = stack.enter_context(self._line.exchange(method, path, seconds, **options))
             failure = failure_of(response, doing, self.base, self.clock)
             if failure:
                 raise failure
@@ -146,7 +145,7 @@ class Calls:
     ) -> dict[str, Any]:
         """A call that changes something: sent once. A definite no is raised as such, all else as Unclear."""
         seconds = self._seconds(seconds, CHANGE_AT_LEAST_SECONDS)
-        with self._line.exchange(method, path, seconds, fresh=True, **_timed(options)) as (response, _):
+        with self._line.exchange(method, path, seconds, fresh=True, **options) as (response, _):
             failure = failure_of(response, doing, self.base, self.clock)
             # 404, 408, 409, 499 and redirects can come from something in between after the server has acted.
             if failure and (response.status_code < 400 or response.status_code in (404, 408, 409, 499)):
@@ -158,7 +157,3 @@ class Calls:
     def _latest(self) -> float:
         """When an exchange must be over, by time.monotonic()."""
         return time.monotonic() + self._seconds(math.inf)
-
-
-def _timed(options: dict[str, Any]) -> dict[str, Any]:
-    return {"timeout": (CONNECT_SECONDS, READ_SECONDS)} | options

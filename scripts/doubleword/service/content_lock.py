@@ -35,18 +35,13 @@ def held(clock: Clock, *whats: str) -> Iterator[None]:
         return
     with contextlib.ExitStack() as stack:
         for what in whats:
-            stack.enter_context(_held(folder, what, clock))
+            stack.enter_context(_held(folder, hashlib.sha256(what.encode()).hexdigest()[:32], clock))
         yield
 
 
 @contextlib.contextmanager
-def _held(folder: Path, what: str, clock: Clock) -> Iterator[None]:
-    with _lock_file(folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.lock", clock):
-        yield
-
-
-@contextlib.contextmanager
-def _lock_file(path: Path, clock: Clock) -> Iterator[None]:
+def _held(folder: Path, name: str, clock: Clock) -> Iterator[None]:
+    path = folder / f"{name}.lock"
     with lock(path, clock):
         try:
             yield
@@ -75,7 +70,7 @@ def _folder(clock: Clock) -> Path | None:
 def _can_lock(folder: Path, clock: Clock) -> bool:
     """Whether a lock can be made and held there: a home may be read-only, full, or on a mount without locks."""
     try:
-        with _lock_file(folder / f"try-{os.getpid()}.lock", clock):
+        with _held(folder, f"try-{os.getpid()}", clock):
             return True
     except (OSError, BadInput):
         return False

@@ -164,7 +164,8 @@ def _by_the_bill(api: Api, parts: Sequence[Part], window: str, estimate: Decimal
     """
     ended = {part.batch.id: part for part in parts if part.batch and part.batch.ended and part.batch.completed}
     bills, _ = _bills(api, list(ended))
-    billed, rest = [ended[batch_id] for batch_id in bills], [part for part in parts if _id_of(part) not in bills]
+    billed = [ended[batch_id] for batch_id in bills]
+    rest = [part for part in parts if part.batch is None or part.batch.id not in bills]
     before = estimated_cost(billed, window)
     if before is None:
         return estimate, Decimal(1)
@@ -174,10 +175,6 @@ def _by_the_bill(api: Api, parts: Sequence[Part], window: str, estimate: Decimal
         guessed, to_come = now, rest_now
     over = max(Decimal(1), bill / guessed)
     return max(bill, before) + to_come * over, over
-
-
-def _id_of(part: Part) -> str:
-    return part.batch.id if part.batch else ""
 
 
 class Spent(NamedTuple):

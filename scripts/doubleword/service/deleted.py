@@ -15,7 +15,7 @@ from ..base.text import next_command, safe
 from ..job.job import Job
 from ..job.record import DELETED, Batch, Part
 from .api import Api
-from .identity import another, batch_of, require_known, require_known_file, require_same_server
+from .identity import another, batch_of, require_known, require_same_server
 
 
 def stop_unless_deleted(
@@ -88,9 +88,7 @@ def bring_anew(api: Api, job: Job, waiting: Sequence[Part]) -> None:
             part.submission = None  # the user has looked: its fate would stay unclear for ever
             job.save(part)
             continue
-        try:
-            require_known_file(api, job, upload)
-        except NotFound:
+        if not api.has_file(upload.file_id):
             part.begin_anew()
             job.save(part)
     job.note_unknown(False)

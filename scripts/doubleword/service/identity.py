@@ -126,8 +126,5 @@ def _knows(api: Api, part: Part) -> bool:
 
 def require_known_file(api: Api, job: Job, upload: Upload) -> None:
     """Raises NotFound where the server does not know a file that this job uploaded and never deleted."""
-    file_id = upload.file_id or ""
-    try:
-        api.file(file_id)
-    except NotFound:
-        raise another(f"the server knows no file {safe(file_id, 80)}", job) from None
+    if not api.has_file(upload.file_id or ""):
+        raise another(f"the server knows no file {safe(upload.file_id, 80)}", job)

@@ -21,6 +21,8 @@ from .refusals import Unclear, no_url, nothing_sent, reason
 if TYPE_CHECKING:
     import requests
 
+CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+
 
 class Watch:
     """Shuts the sockets of one exchange when its time is over. Blocked reads and writes then end at once."""
@@ -154,6 +156,7 @@ class Line:
         watch = Watch.current.watch = Watch(seconds)
         response = None
         try:
+            options.setdefault("timeout", (CONNECT_SECONDS, READ_SECONDS))
             response = session.request(method, self.base + path, allow_redirects=False, stream=True, **options)
             self._answered = True
             yield response, watch
@@ -171,12 +174,9 @@ class Line:
         text = f"{what}{way}: {reason(error)}"
         if watch.over:
             text = f"{what}: no whole answer within {watch.seconds:.0f} s"
-            return Unclear(f"no answer from {safe(self.base)}: {text}")
-        if not self._answered:
-            failure = self._way.at_fault(error, text, watch.connected)
-            if failure is not None:
-                return failure
-        if nothing_sent(error) or (no_url(error) and not watch.connected):
+        elif not self._answered and (failure := self._way.at_fault(error, text, watch.connected)):
+            return failure
+        elif nothing_sent(error) or (no_url(error) and not watch.connected):
             return Temporary(f"cannot reach {safe(self.base)}: {text}", "check the network and the URL")
         return Unclear(f"no answer from {safe(self.base)}: {text}")
 

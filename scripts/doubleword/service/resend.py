@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ..base.console import say
 from ..base.failures import BadInput, Failure, NotAllowed, Temporary
-from ..base.text import next_command, safe, utc
+from ..base.text import next_command, utc
 from ..job.job import Job
 from ..job.record import DEAD, Part, Submission, Upload
 from .api import Api
 from .bounded_calls import YOUNG_SECONDS
-from .identity import another, is_of, require_known_file
+from .identity import is_of, require_known_file
 from .other_batches import adopt_batches
 from .server_objects import Told
 
@@ -39,16 +39,13 @@ def settle(api: Api, job: Job, part: Part) -> None:
             adopt_batches(api, job, part, found)
             say(f"part {part.part}: it had arrived; nothing is sent twice")
             return
-    file_id = upload.file_id or ""
-    if upload.given:
-        if not api.has_file(file_id):
-            raise another(f"the server knows no file {safe(file_id, 80)}", job)
-        raise _unclear_for_ever(api, job, submission)
     if not upload.tearing:
         require_known_file(api, job, upload)
+        if upload.given:
+            raise _unclear_for_ever(api, job, submission)
         upload.tearing = True
         job.save(part)
-    api.delete_file(file_id)
+    api.delete_file(upload.file_id or "")
     # What shows up now was cancelled by the deletion. If it had begun, it may have answered, and been paid for,
     # some requests: it stays the part's batch, and retry_failed.py plans what it left.
     worked = [told for told in _submitted_as(api, part) if told.batch.started or told.batch.completed]

@@ -145,7 +145,7 @@ def submit_parts(api: Api, job: Job, window: str, choice: str | None, limit: Dec
     if not waiting:
         return
     job.require_not_cancelled()
-    job.require_unchanged()
+    job.require_unchanged(job.latest)
     require_same_server(api, job)
     with content_lock.held(api.clock, job.requests.sha256, job.id):
         if choice == "again":

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from doubleword.service import api as transport
-from doubleword.service import bounded_calls
+from doubleword.service import network
 from local_server.app import LocalServer
 from local_server.settings import FailRule, User
 from support.faults.kinds import KINDS
@@ -90,7 +90,7 @@ class Trial:
             os.environ["DOUBLEWORD_BASE_URL"] = self.proxy.base_url
             self.proxy.meanwhile = self._meanwhile
             if any(fault.kind == "meanwhile" for fault in self.schedule.faults):
-                patch.setattr(bounded_calls, "READ_SECONDS", PATIENT_SECONDS)
+                patch.setattr(network, "READ_SECONDS", PATIENT_SECONDS)
                 patch.setattr(transport, "UPLOAD_SECONDS", (PATIENT_SECONDS, PATIENT_SECONDS))
             self._through_the_trouble()
             self.proxy.heal()
@@ -258,7 +258,7 @@ def both_servers(folder: Path) -> Iterator[Servers]:
 def set_up(patch: pytest.MonkeyPatch) -> None:
     patch.setenv("DOUBLEWORD_API_KEY", KEY)
     patch.setenv("DOUBLEWORD_BASE_URL", "")  # set by each trial; put back at the end
-    patch.setattr(bounded_calls, "READ_SECONDS", READ_SECONDS)
+    patch.setattr(network, "READ_SECONDS", READ_SECONDS)
     patch.setattr(transport, "UPLOAD_SECONDS", (READ_SECONDS, READ_SECONDS))
 
 

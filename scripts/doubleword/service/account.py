@@ -13,7 +13,6 @@ from ..base.failures import BadInput, Clock, Failure
 from ..base.text import next_command, safe, utc
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..job.record import Part
 from .api import PAGE_LIMIT, Api
 from .server_objects import Told
 from .watch import status_word
@@ -31,32 +30,26 @@ def rows(clock: Clock, folder: Path, local: bool, search: str | None, limit: int
     """
     if not folder.is_dir():
         raise BadInput(f"there is no folder {safe(folder)}", "check the path")
+    search = search or ""
     jobs = [job for path in _job_folders(folder) if (job := _loaded(path))]
-    known: dict[str, tuple[Job | None, Part | None]] = {
-        part.batch.id: (job, part) for job in jobs for part in job.submitted() if part.batch
-    }
-    mine = [row for job in jobs if (row := _job_row(job, search or ""))["matched"] is not None or not search]
-    shown = {row["job"] for row in mine}
+    known = {part.batch.id: (job, part) for job in jobs for part in job.submitted() if part.batch}
+    shown = [job for job in jobs if not search or _job_row(job, search)["matched"] is not None]
     others = []
     if not local:
-        query = {"search": search} if search else {}
         pages = (limit + PAGE_LIMIT - 1) // PAGE_LIMIT
-        for batch in itertools.islice(Api(clock).batches(pages, **query), limit):
-            job, part = known.get(batch.id, (None, None))
+        for told in itertools.islice(Api(clock).batches(pages, **({"search": search} if search else {})), limit):
+            job, part = known.get(told.id, (None, None))
             if part is not None:  # for the table alone: poll.py writes it down
-                part.batch = batch.batch.after(part.batch)
-            if job is None or str(job.folder) not in shown:
-                others.append(_batch_row(batch, job, search or ""))
-    mine = [_job_row(job, search or "") for job in jobs if str(job.folder) in shown]  # as they are now
+                part.batch = told.batch.after(part.batch)
+            if job not in shown:
+                others.append(_batch_row(told, job, search))
+    mine = [_job_row(job, search) for job in shown]
     if not mine and not others:
-        say(f"no jobs in {safe(folder.resolve())} or below" + ("" if local else ", and no batches") + _about(search))
+        about = f" that hold {safe(search)!r}" if search else ""
+        say(f"no jobs in {safe(folder.resolve())} or below" + ("" if local else ", and no batches") + about)
     if any(part.batch and not part.ended for job in jobs for part in job.submitted()) and local:
         say("counts of what still runs are as last seen; poll.py JOB --once asks the server")
     return mine + others
-
-
-def _about(search: str | None) -> str:
-    return f" that hold {safe(search)!r}" if search else ""
 
 
 def _job_folders(folder: Path) -> Iterator[Path]:

@@ -45,8 +45,8 @@ def cancel(api: Api, job: Job) -> list[Cancelled]:
             job = Job.load(job.folder) or job  # another copy may have sent something since this one read the record
             tell_what_is_young(api, job)
             lines = [_cancelled(api, job, part, b, noted=False) for part in job.submitted() for b in _to_cancel(part)]
-            facts = {"part": None, "batch_id": None, "status": "unknown", "action": "is told to send nothing more"}
-            return [*lines, Cancelled(f"{failure.what}; a copy at work is told to send nothing more", facts, failure)]
+            text = f"{failure.what}; a copy at work is told to send nothing more"
+            return [*lines, Cancelled(text, _facts("is told to send nothing more"), failure)]
         lines = [_cancelled(api, job, part, batch) for part in job.submitted() for batch in _to_cancel(part)]
         for part in job.unsubmitted():
             if part.submission:
@@ -55,7 +55,7 @@ def cancel(api: Api, job: Job) -> list[Cancelled]:
 
 
 def _to_cancel(part: Part) -> list[Batch]:
-    return [*([part.batch] if part.batch else []), *(other for other in part.other_batches if other.running)]
+    return [batch for batch in part.batches if batch is part.batch or batch.running]
 
 
 def _settled(api: Api, job: Job, part: Part) -> list[Cancelled]:
@@ -65,27 +65,25 @@ def _settled(api: Api, job: Job, part: Part) -> list[Cancelled]:
     except (Failure, OSError) as error:
         failure = _failure(error)
         text = f"part {part.part}: whether it was submitted is not known: {failure.what}"
-        facts = {"part": part.part, "batch_id": None, "status": "unknown", "action": "is not known"}
-        return [Cancelled(text, facts | {"total": 0, "completed": 0, "failed": 0}, failure)]
+        return [Cancelled(text, _facts("is not known", part), failure)]
     return [_cancelled(api, job, part, batch) for batch in _to_cancel(part)]
 
 
 def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True) -> Cancelled:
-    batch, did = before, "was cancelled before"
+    batch, did, unwritten = before, "was cancelled before", None
     try:
         # The server "cancels" a completed batch, too, and then calls it cancelled: look first.
         batch = batch_of(api, part, before).batch
         if batch.running:
             batch, did = api.cancel(batch.id).batch.after(batch), "is cancelled now"
+        elif batch.status not in ("cancelled", "cancelling"):
+            did = "had ended before"
     except NotFound as error:  # one that was deleted does not run any more
-        facts = _facts(part, before, "is not known any more") | {"status": "unknown"}
+        facts = _facts("is not known any more", part, before) | {"status": "unknown"}
         return Cancelled(error.what, facts, _unless_deleted(api, job, part, before, error))
     except Failure as failure:
         text = f"batch {safe(before.id)} could not be cancelled, and may still run: {failure.what}"
-        return Cancelled(text, _facts(part, batch, "could not be cancelled"), failure)
-    if did == "was cancelled before" and batch.status not in ("cancelled", "cancelling"):
-        did = "had ended before"
-    unwritten = None
+        return Cancelled(text, _facts("could not be cancelled", part, batch), failure)
     if noted:
         part.learn(batch)
         try:
@@ -97,7 +95,7 @@ def _cancelled(api: Api, job: Job, part: Part, before: Batch, noted: bool = True
         f"batch {safe(batch.id)} {did} ({batch.status}): {batch.completed} of {batch.total} answered"
         f", {batch.failed} failed ({final}); what was answered can be downloaded"
     )
-    return Cancelled(text, _facts(part, batch, did) | {"final": _is_final(batch)}, unwritten)
+    return Cancelled(text, _facts(did, part, batch) | {"final": _is_final(batch)}, unwritten)
 
 
 def _failure(error: Failure | OSError) -> Failure:
@@ -114,14 +112,12 @@ def _unless_deleted(api: Api, job: Job, part: Part, batch: Batch, error: NotFoun
 
 
 def _is_final(batch: Batch) -> bool:
-    """Whether the counts can still grow: after a cancel they do for some seconds."""
-    if batch.status == "cancelling" or not batch.ended:
-        return False
-    whole = batch.completed + batch.failed == batch.total
-    return batch.status != "cancelled" or whole or (batch.cancelled_seconds or 0.0) >= SETTLES_SECONDS
+    """Whether the counts can grow no more: after a cancel they do for some seconds."""
+    whole, since = batch.completed + batch.failed == batch.total, batch.cancelled_seconds or 0.0
+    return batch.ended and (batch.status != "cancelled" or whole or since >= SETTLES_SECONDS)
 
 
-def _facts(part: Part, batch: Batch, action: str) -> dict[str, Any]:
-    counts = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
-    told = {"part": part.part, "batch_id": batch.id, "status": batch.status, "action": action}
-    return told | counts | {"final": False}
+def _facts(action: str, part: Part | None = None, batch: Batch | None = None) -> dict[str, Any]:
+    told = {"part": part and part.part, "batch_id": batch and batch.id, "status": batch.status if batch else "unknown"}
+    counts = {name: getattr(batch, name, 0) for name in ("total", "completed", "failed")}
+    return told | {"action": action} | counts | {"final": False}

@@ -87,17 +87,20 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
             f" {found.completed} of {found.total} answered (part {safe(tags.get('dwb_part'), 40)}, lines"
             f" {safe(tags.get('dwb_lines'), 40)}, attempt {safe(tags.get('dwb_attempt'), 10)})",
             # Not --adopt: these are other lines than any part has.
-            f"ask the user: {next_command('download.py', found.id)} fetches what that batch answered;"
-            f" {job.pay_again} pays for these requests once more",
+            _fetch_or_pay(job, found.id),
         )
     for told in _fetched_for(api, job):
         if told.id not in job.batch_ids and _was_paid(told.batch):
             raise NotAllowed(
                 f"{safe(job.requests.name)} is by its name the input of batch {safe(told.id)}, {told.batch.status},"
                 f" {told.batch.completed} of {told.batch.total} answered",
-                f"ask the user: {next_command('download.py', told.id)} fetches what that batch answered;"
-                f" {job.pay_again} pays for these requests once more",
+                _fetch_or_pay(job, told.id),
             )
+
+
+def _fetch_or_pay(job: Job, batch_id: str) -> str:
+    fetch = next_command("download.py", batch_id)
+    return f"ask the user: {fetch} fetches what that batch answered; {job.pay_again} pays for these requests once more"
 
 
 def _fetched_for(api: Api, job: Job) -> Iterator[Told]:
@@ -167,7 +170,7 @@ def require_unused(api: Api, job: Job, part: Part, upload: Upload) -> None:
         if told.input_file_id == file_id and batch.id not in known and _was_paid(batch):
             raise NotAllowed(
                 f"part {part.part}: its file was submitted already, as batch {safe(batch.id)}, {safe(batch.status)}",
-                f"ask the user: download.py {safe(batch.id)} fetches that batch; {job.pay_again} pays for a second one",
+                _fetch_or_pay(job, batch.id),
             )
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from doubleword.job.batch import Batch
 from doubleword.job.job import Job
-from doubleword.job.record import Batch, Part
+from doubleword.job.record import Part
 from doubleword.request_file.lines import Span
 from doubleword.results import line_outcome
 from doubleword.results.spool import Known, Spool, distinct, spool_files

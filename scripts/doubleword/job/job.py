@@ -24,15 +24,7 @@ from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.own_files import open_own, own_folder, read_own
 from ..base.text import next_command, safe, utc
-from .record import (
-    RECORD_VERSION,
-    Attempt,
-    Options,
-    Part,
-    Record,
-    Requests,
-    attempt_over_all,
-)
+from .record import RECORD_VERSION, Attempt, Options, Part, Record, Requests, attempt_over_all
 from .record_file import Damaged, Journal, as_text, entries, from_dict, hash_of, refresh, require_sound, with_journal
 
 if TYPE_CHECKING:
@@ -325,21 +317,18 @@ class Job:
         if not self._lock_depth:
             raise AssertionError("the record is written only under its lock")
         with self._mutex:
-            attempt = self._attempt_of(part) if part else None
-            size = self._written[1] if self._written else 0
-            if part is None or attempt is None or self._written is None or size < max(self._journal.size, SMALL_BYTES):
+            number = self._attempt_of(part) if part else 0
+            known, size = self._written or ("", 0)
+            if part is None or size < max(self._journal.size, SMALL_BYTES):
                 self._write_whole()
             else:
-                known, _ = self._written
-                entry = {"attempt": attempt.attempt, "part": part.part, "is": dataclasses.asdict(part)}
-                self._journal.add(entry, known)
+                self._journal.add({"attempt": number, "part": part.part, "is": dataclasses.asdict(part)}, known)
 
-    def _attempt_of(self, part: Part) -> Attempt | None:
-        found = (a for a in reversed(self.attempts) if part.part <= len(a.parts) and a.parts[part.part - 1] is part)
-        attempt = next(found, None)
-        if attempt is None:
-            raise AssertionError("this part is of a record that was read before the lock was held, or of none")
-        return attempt
+    def _attempt_of(self, part: Part) -> int:
+        for attempt in reversed(self.attempts):
+            if any(one is part for one in attempt.parts):
+                return attempt.attempt
+        raise AssertionError("this part is of a record that was read before the lock was held, or of none")
 
     def _write_whole(self) -> None:
         # Bytes of file names that are no text stand there as escapes. What is foreign was blotted where it came in.

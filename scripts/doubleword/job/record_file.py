@@ -26,7 +26,8 @@ from ..base.files import sync, sync_folder
 from ..base.json_text import read_json, written
 from ..base.own_files import open_own, read_own
 from ..base.text import safe
-from .record import KINDS, Attempt, Batch, Options, Part, Record, Requests, Submission, Upload
+from .batch import Batch
+from .record import KINDS, Attempt, Options, Part, Record, Requests, Submission, Upload
 
 # What is refreshed in place; all else is taken anew.
 _CHANGING = (list, Batch, Upload, Submission, Part, Attempt, Requests, Options, Record)

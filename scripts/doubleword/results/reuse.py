@@ -19,9 +19,10 @@ from ..base.failures import BadInput, Clock, WrongUsage
 from ..base.files import digest, open_regular, state_of, whole_file
 from ..base.own_files import own_folder
 from ..base.text import next_command, plural, safe
+from ..job.batch import DELETED, Batch, Fetched
 from ..job.job import Job
 from ..job.outputs import why_not_ours
-from ..job.record import DELETED, Attempt, Batch, Fetched, Part, attempt_over_all
+from ..job.record import Attempt, Part, attempt_over_all
 from ..request_file.answer_form import expected_in
 from ..request_file.lines import Span, custom_id_of, lines, request_lines
 from ..request_file.repeats import Repeats

@@ -28,8 +28,9 @@ from ..base.json_text import read_json, written
 from ..base.lock import lock
 from ..base.own_files import open_own, own_folder, reading_own
 from ..base.text import plural, safe
+from ..job.batch import DELETED, Batch, Fetched
 from ..job.job import Job
-from ..job.record import DELETED, Batch, Fetched, Part
+from ..job.record import Part
 from ..request_file.answer_form import Expected, expected_in
 from ..request_file.lines import Span, request_ids
 from ..request_file.parts import PART_REQUESTS

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from ..base.failures import BadInput, Failure, NotFound, Temporary
 from ..base.text import safe
+from ..job.batch import Batch
 from ..job.job import Job
-from ..job.record import Batch, Part
+from ..job.record import Part
 from .api import Api
 from .deleted import stop_unless_deleted
 from .identity import batch_of, require_same_server, tell_what_is_young

@@ -12,8 +12,9 @@ from dataclasses import replace
 from ..base.console import say
 from ..base.failures import NotFound
 from ..base.text import next_command, safe
+from ..job.batch import DELETED, Batch
 from ..job.job import Job
-from ..job.record import DELETED, Batch, Part
+from ..job.record import Part
 from .api import Api
 from .identity import another, batch_of, require_known, require_same_server
 

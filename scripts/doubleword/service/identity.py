@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from ..base.console import say
 from ..base.failures import NotFound
 from ..base.text import safe
+from ..job.batch import DELETED, Batch
 from ..job.job import Job
-from ..job.record import DELETED, Batch, Part, Upload
+from ..job.record import Part, Upload
 from .api import Api
 from .refusals import Unclear, Young
 from .server_objects import Told

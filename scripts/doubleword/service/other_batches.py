@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from ..base.console import say
 from ..base.failures import Clock, NotAllowed, NotFound, Temporary
 from ..base.text import next_command, safe
+from ..job.batch import DEAD, Batch
 from ..job.job import Job
-from ..job.record import DEAD, Batch, Part, Upload
+from ..job.record import Part, Upload
 from .api import PAGE_LIMIT, Api
 from .server_objects import SETTLES_SECONDS, Told
 

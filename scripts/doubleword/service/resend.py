@@ -10,8 +10,9 @@ from __future__ import annotations
 from ..base.console import say
 from ..base.failures import BadInput, Failure, NotAllowed, Temporary
 from ..base.text import next_command, utc
+from ..job.batch import DEAD
 from ..job.job import Job
-from ..job.record import DEAD, Part, Submission, Upload
+from ..job.record import Part, Submission, Upload
 from .api import Api
 from .bounded_calls import YOUNG_SECONDS
 from .identity import is_of, require_known_file

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.json_text import NotJson, count, fields, moment, read_json, words
 from ..base.text import holds_key, safe
-from ..job.record import Batch
+from ..job.batch import Batch
 from .network import body_of
 from .refusals import Unclear
 

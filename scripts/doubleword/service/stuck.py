@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..base.console import say
 from ..base.failures import Failure, NotAllowed, Temporary
 from ..base.text import plural, safe
+from ..job.batch import Batch
 from ..job.job import Job
-from ..job.record import Batch, Part
+from ..job.record import Part
 from .api import Api
 from .identity import batch_of, require_same_server
 from .server_objects import SETTLES_SECONDS

@@ -13,9 +13,10 @@ from decimal import Decimal
 from ..base.console import say
 from ..base.failures import Failure, NotAllowed, NotFound, Temporary
 from ..base.text import next_command, plural, safe
+from ..job.batch import Batch
 from ..job.job import Job
 from ..job.outputs import beside, require_ours
-from ..job.record import Batch, Part, Submission
+from ..job.record import Part, Submission
 from . import content_lock, deleted
 from .api import PAGE_LIMIT, Api
 from .cost import announce, cost_text, estimated_cost, require_cost

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter
 from typing import Any, NamedTuple
 
 from ..base.console import Progress, say
 from ..base.failures import NotFound, Temporary
 from ..base.text import plural
+from ..job.batch import DELETED, ENDED, Batch
 from ..job.job import Job
-from ..job.record import DELETED, ENDED, Attempt, Batch, Part
+from ..job.record import Attempt, Part
 from . import stuck
 from .api import PAGE_LIMIT, Api
 from .deleted import stop_unless_deleted
@@ -29,18 +31,19 @@ OUTAGE_INTERVAL_CAP_SECONDS = 300.0
 def look(api: Api, job: Job) -> None:
     """One round: learns the status of every batch that has not ended, and looks for second batches of its content."""
     listed: list[Told] = []
-    single: Told | None = None
+    alone: list[Told] = []
     gone: Gone | None = None
     require_same_server(api, job)
     asked_at = api.clock.now()
     attempt, open_parts = _open(job)
     if open_parts:
         pages = -(-sum(1 for _ in job.parts()) // PAGE_LIMIT)
-        if len(open_parts) > 1 or not _compared(open_parts[0][0]):
+        sent = open_parts[0][0].submission
+        if len(open_parts) > 1 or (sent and not sent.compared):
             # By the hash that the tags of its batches bear; a record by hand or a raw id has its part's alone.
             listed = list(api.batches(pages, search=job.requests.sha256 or attempt.sha256))
-        single, gone = _asked_alone(api, job, open_parts, {batch.id: batch for batch in listed})
-    fresh = {batch.id: batch for batch in [*listed, *([single] if single else [])]}
+        alone, gone = _asked_alone(api, job, open_parts, {told.id: told for told in listed})
+    fresh = {told.id: told for told in [*listed, *alone]}
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(job.locked(api.clock))
@@ -80,28 +83,24 @@ class Gone(NamedTuple):
 
 def _asked_alone(
     api: Api, job: Job, open_parts: list[tuple[Part, Batch]], listed: dict[str, Told]
-) -> tuple[Told | None, Gone | None]:
+) -> tuple[list[Told], Gone | None]:
     """Asks for the one batch of which a list tells least, if any."""
     # The list says `finalizing` for up to 10 s when the batch itself is done.
     unsure = [(part, batch) for part, batch in open_parts if _is_unsure(part, listed.get(batch.id))]
     if len(open_parts) > 1 and not unsure:
-        return None, None
+        return [], None
     part, batch = (unsure or open_parts)[0]
     try:
-        return batch_of(api, part, batch), None
+        return [batch_of(api, part, batch)], None
     except NotFound as error:
         if batch.status == DELETED:
-            return None, None  # as was known
-        return None, Gone(batch.id, error, stop_unless_deleted(api, job, part, batch, error, listed.keys()))
+            return [], None  # as was known
+        return [], Gone(batch.id, error, stop_unless_deleted(api, job, part, batch, error, listed.keys()))
 
 
 def _is_unsure(part: Part, row: Told | None) -> bool:
     """Whether a list leaves open what became of a part's batch, so that it is asked for alone."""
     return row is None or row.batch.status == "finalizing" or not is_of(part, row)
-
-
-def _compared(part: Part) -> bool:
-    return part.submission is None or part.submission.compared
 
 
 def _note_gone(job: Job, gone: Gone) -> None:
@@ -187,11 +186,7 @@ def counts(job: Job) -> tuple[int, int, int]:
 
 def statuses(job: Job) -> dict[str, int]:
     """How many parts of the latest attempt are in which status; those without a batch are `not_submitted`."""
-    found: dict[str, int] = {}
-    for part in job.latest.parts:
-        word = part.batch.status if part.batch else "not_submitted"
-        found[word] = found.get(word, 0) + 1
-    return found
+    return Counter(part.batch.status if part.batch else "not_submitted" for part in job.latest.parts)
 
 
 def status_word(job: Job) -> str:

@@ -373,7 +373,8 @@ def test_a_404_on_what_was_made_a_moment_ago_is_temporary_and_later_it_is_not(mo
 
     def serve(connection: socket.socket, first: bytes) -> None:
         made = first.startswith(b"POST /v1/batches ")
-        connection.sendall(answer(b'{"id": "b"}') if made else answer(b"not found", "404 Not Found"))
+        batch = b'{"id": "b", "input_file_id": "f", "endpoint": "/v1/chat/completions"}'
+        connection.sendall(answer(batch) if made else answer(b"not found", "404 Not Found"))
 
     with api_over(serve, monkeypatch, clock) as api:
         with pytest.raises(NotFound):

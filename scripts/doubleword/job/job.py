@@ -80,6 +80,11 @@ class Job:
         return next_command("create_batch.py", self.request_file(), "--adopt")
 
     @property
+    def without_limit(self) -> str:
+        """The command that submits, after the user's yes, whatever it costs."""
+        return next_command("run_batch.py", self.request_file(), *self.unshown_trial, "--max-cost", "none")
+
+    @property
     def unshown_trial(self) -> tuple[str, ...]:
         """The flags of a trial whose answers were not shown yet: without them its rest would be paid for by the way."""
         unshown = bool(self.attempts) and self.latest.kind == "trial" and not self.latest.shown

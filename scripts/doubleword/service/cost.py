@@ -126,7 +126,7 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
     if cost is None:
         raise NotAllowed(
             f"the cost cannot be estimated: the server gives no price; under --max-cost {limit} nothing is submitted",
-            "ask the user; after a yes, the same command with --max-cost none",
+            f"ask the user; after a yes, {job.without_limit} lifts the limit",
         )
     requests, (cost, over) = sum(part.requests for part in parts), _by_the_bill(api, parts, window, cost)
     if job.latest.kind == "trial":

@@ -26,7 +26,7 @@ RECORD, JOURNAL = Path("r.job/record.json"), Path("r.job/record.journal")
 
 @pytest.fixture(autouse=True)
 def _no_record_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("doubleword.job.job.SMALL_BYTES", 0)
+    monkeypatch.setattr("doubleword.job.job_folder.SMALL_BYTES", 0)
 
 
 def job_of(parts: int) -> Job:

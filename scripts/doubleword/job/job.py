@@ -1,73 +1,27 @@
-"""What is known of a job, and where do its files lie? Its record, on disk at once when something is learnt.
-
-`reviews.job/` beside `reviews.jsonl` is everything the scripts keep for themselves: `record.json` (for people to read,
-no secret), the lock, the spool, the files of later attempts. It is the only memory a job has: every script loads it,
-does what is missing, and notes what it learnt.
-"""
+"""What is known of a job? Whether it may be sent, what is in it, and the commands that need a user's yes."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import os
-import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unicodedata import normalize
 
 from ..base.failures import BadInput, Clock, Failure, NotAllowed, NotFound
-from ..base.files import digest, state_of, sync_folder, whole_file
-from ..base.json_text import read_json
-from ..base.lock import lock
-from ..base.own_files import open_own, own_folder, read_own
+from ..base.files import digest, state_of
 from ..base.text import next_command, safe, utc
+from .job_folder import JobFolder, one_name, read_record
 from .record import RECORD_VERSION, Attempt, Options, Part, Record, Requests, attempt_over_all
-from .record_file import Damaged, Journal, as_text, entries, from_dict, hash_of, refresh, require_sound, with_journal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-SMALL_BYTES = 16_000  # a record of a dozen parts: it is written whole each time, for people to read
-RECORD_BYTES = 64_000_000  # 100 parts take 0.2 MB
-
-
-class Job:
+class Job(JobFolder):
     """The record of one job, loaded. It is changed only while `locked`, and `save` writes it."""
 
-    recorded = True
-
-    def __init__(self, folder: Path, record: Record) -> None:
-        self.folder = folder
-        self.record = record
-        self._mutex = threading.RLock()
-        self._lock_depth = 0
-        self._journal = Journal(folder / "record.journal")
-        self._written: tuple[str, int] | None = None  # hash and size of the record as it lies on the disk
-        self.frozen = False  # after an interruption: threads that still upload must not write without the lock
-
-    # --- where things lie ---
-
-    @staticmethod
-    def folder_of(request_file: Path) -> Path:
-        """The job folder of a request file; also where the folder, its record or an attempt's file is named."""
-        if request_file.name.endswith(".job"):
-            return request_file
-        if request_file.parent.name.endswith(".job"):
-            return request_file.parent
-        return request_file.with_name(request_file.name.removesuffix(".jsonl") + ".job")
-
-    @property
-    def path(self) -> Path:
-        """The record."""
-        return self.folder / "record.json"
-
-    def beside(self, ending: str) -> Path:
-        """A file for the user: `beside("results.jsonl")` is `reviews.results.jsonl`, beside `reviews.job/`."""
-        return self.folder.with_name(self.folder.name.removesuffix("job") + ending)
+    # --- commands that need a user's yes ---
 
     @property
     def pay_again(self) -> str:
@@ -90,14 +44,6 @@ class Job:
         unshown = bool(self.attempts) and self.latest.kind == "trial" and not self.latest.shown
         return ("--trial", str(self.latest.requests)) if unshown else ()
 
-    def request_file(self, attempt: Attempt | None = None) -> Path:
-        """The job's request file, or the one that an attempt sends."""
-        if attempt is not None and attempt.request_file:
-            return self.folder / attempt.request_file
-        name = self.requests.name
-        here = self.folder.name.removesuffix(".job") + (".jsonl" if name.endswith(".jsonl") else "")
-        return self.folder.with_name(here if _one_name(here, name) else name)
-
     # --- reading and making ---
 
     @classmethod
@@ -108,42 +54,21 @@ class Job:
         file in a folder of that kind that is none of the job's own: a request file lies beside it, or two share one.
         """
         folder = cls.folder_of(request_file)
-        path = folder / "record.json"
         try:
-            raw = read_own(path, RECORD_BYTES)
+            record, written = read_record(folder, request_file)
         except (FileNotFoundError, NotADirectoryError):
             _refuse_older(folder)
             around = request_file.absolute().parent  # also where that is the current folder
             if request_file.parent == folder or (around.suffix == ".job" and (around / "record.json").exists()):
                 raise _in_a_job_folder(request_file) from None
             return None
-        try:
-            found = read_json(raw, RECORD_BYTES, halves=True)
-            version = found.get("version") if isinstance(found, dict) else None
-            if not isinstance(version, int):
-                raise Damaged("version: expected a whole number")
-            if version > RECORD_VERSION:
-                raise BadInput(
-                    f"{safe(path)} was written by a newer version of this skill (record {version})",
-                    "use that version for this job",
-                )
-            record = from_dict(Record, found)
-            unfolded = with_journal(record, entries(folder / "record.journal", raw))
-            require_sound(record)
-        except ValueError as error:
-            adopt = next_command("create_batch.py", _file_in(request_file, folder), "--adopt")
-            raise BadInput(
-                f"{safe(path)} is damaged ({safe(error, 100)}); it is the memory of this job",
-                f"restore it from a backup, or move {safe(folder.name)} away and run {adopt}, which finds the job's"
-                " batches by their content",
-            ) from None
         job = cls(folder, record)
-        job._written = None if unfolded else (hash_of(raw), len(raw))
+        job._written = written
         if request_file.parent == folder:
-            own = {path.name, *(attempt.request_file for attempt in record.attempts)}
+            own = {job.path.name, *(attempt.request_file for attempt in record.attempts)}
             if request_file.name not in own:
                 raise _in_a_job_folder(request_file)
-        elif request_file != folder and not _one_name(request_file.name, record.requests.name):
+        elif request_file != folder and not one_name(request_file.name, record.requests.name):
             own_file = job.request_file()
             raise BadInput(
                 f"{safe(folder.name)} belongs to {safe(own_file.name)}, not to {safe(request_file.name)}",
@@ -309,138 +234,6 @@ class Job:
     def ended(self) -> bool:
         """Whether every batch of the job has reached an end."""
         return all(part.ended for part in self.submitted())
-
-    # --- writing ---
-
-    def save(self, part: Part | None = None) -> None:
-        """Writes what was learnt, so that it is on disk when this returns: all, or `part` if nothing else has changed.
-
-        Only ever under the lock.
-        """
-        if self.frozen:
-            raise KeyboardInterrupt
-        if not self._lock_depth:
-            raise AssertionError("the record is written only under its lock")
-        with self._mutex:
-            number = self._attempt_of(part) if part else 0
-            known, size = self._written or ("", 0)
-            if part is None or size < max(self._journal.size, SMALL_BYTES):
-                self._write_whole()
-            else:
-                self._journal.add({"attempt": number, "part": part.part, "is": dataclasses.asdict(part)}, known)
-
-    def _attempt_of(self, part: Part) -> int:
-        for attempt in reversed(self.attempts):
-            if any(one is part for one in attempt.parts):
-                return attempt.attempt
-        raise AssertionError("this part is of a record that was read before the lock was held, or of none")
-
-    def _write_whole(self) -> None:
-        # Bytes of file names that are no text stand there as escapes. What is foreign was blotted where it came in.
-        raw = as_text(self.record).encode("utf-8", "backslashreplace")
-        with whole_file(self.path, self.request_file()) as file:
-            file.write(raw)
-        self._written = hash_of(raw), len(raw)
-        self._journal.end()
-
-    @contextmanager
-    def locked(self, clock: Clock) -> Iterator[None]:
-        """Holds the lock on the record, for writing it and for sends; reads the record anew once it is held.
-
-        What was taken of the job before is made to say what the record says now; what was *concluded* from it is not.
-        Raises Temporary if another copy holds it for 10 s, BadInput where the file system has no locks.
-        """
-        if self._lock_depth:
-            self._lock_depth += 1
-            try:
-                yield
-            finally:
-                self._lock_depth -= 1
-            return
-        self._make_folder()
-        with lock(self.folder / "lock", clock):
-            fresh = Job.load(self.folder)
-            if fresh is not None:
-                refresh(self.record, fresh.record)
-            self._written = fresh._written if fresh else None
-            self._journal = Journal(self.folder / "record.journal")
-            self._lock_depth = 1
-            try:
-                self._take_stop(clock)
-                yield
-            finally:
-                self._fold()
-                self._lock_depth = 0
-
-    # --- a cancel while another copy holds the lock ---
-
-    @property
-    def _stop(self) -> Path:
-        return self.folder / "stop"
-
-    @property
-    def told_to_stop(self) -> bool:
-        """Whether a cancel came that could not write the record: whoever holds the lock sends nothing more."""
-        return self.recorded and os.path.lexists(self._stop)
-
-    def tell_to_stop(self) -> None:
-        open_own(self._stop).close()
-        sync_folder(self.folder)
-
-    # --- the stop "another key or base URL?" ---
-
-    @property
-    def _unknown(self) -> Path:
-        return self.folder / "unknown"
-
-    @property
-    def told_unknown(self) -> bool:
-        """Whether the user was told that the server knows nothing of this job, and nothing of it was seen since: only
-        then is --again a yes to that."""
-        return os.path.lexists(self._unknown)
-
-    def note_unknown(self, told: bool) -> None:
-        """A file, as for `stop`: the stop is also told by commands that do not hold the lock."""
-        if told == self.told_unknown or not self.recorded:
-            return
-        with contextlib.suppress(OSError):
-            if told:
-                open_own(self._unknown).close()
-            else:
-                self._unknown.unlink()
-
-    def _take_stop(self, clock: Clock) -> None:
-        if self.told_to_stop and self.path.exists():
-            self.latest.cancelled_at = clock.now()
-            self.save()
-            self._stop.unlink()
-
-    def _fold(self) -> None:
-        """The lock is about to be released: people read the record, not the journal."""
-        if self.frozen:
-            return  # a thread may still upload; the journal is read with the record
-        with self._mutex, contextlib.suppress(OSError):  # a full disk: the journal has it all
-            if self._journal.size:
-                self._write_whole()
-            self._journal.close()
-
-    def _make_folder(self) -> None:
-        new = not os.path.lexists(self.folder)
-        own_folder(self.folder, self.request_file())
-        if new:
-            sync_folder(self.folder.parent)
-
-
-def _one_name(one: str, other: str) -> bool:
-    """Whether two names are the same; some systems, archives and shares write accents in another form."""
-    return one == other or normalize("NFC", one) == normalize("NFC", other)
-
-
-def _file_in(request_file: Path, folder: Path) -> Path:
-    """The request file's most likely path, for a message, where only the folder was named."""
-    if request_file == folder or request_file.parent == folder:
-        return folder.with_name(folder.name.removesuffix("job") + "jsonl")
-    return request_file
 
 
 def _in_a_job_folder(path: Path) -> BadInput:

@@ -20,7 +20,7 @@ from ..request_file.verdict import Verdict
 from ..rows.left_out import Tally
 from ..rows.source import Source
 from .job import Job
-from .record import Options, Record, requests_of
+from .record import Options, Record, record_over, requests_of
 
 
 class _Unchanged(Exception):
@@ -83,7 +83,7 @@ def begin(
                 )
         elif begun:
             raise _uploaded_already(path)
-        job.record = Job.over(requests_of(path, report), options, clock).record
+        job.record = record_over(requests_of(path, report), options, clock)
         job.record.source = source
         if old is not None:
             job.record.outputs = old.record.outputs

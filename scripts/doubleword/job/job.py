@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from ..base.failures import BadInput, Clock, Failure, NotAllowed, NotFound
 from ..base.files import digest, state_of
 from ..base.text import next_command, safe, utc
 from .job_folder import JobFolder, one_name, read_record
-from .record import RECORD_VERSION, Attempt, Options, Part, Record, Requests, attempt_over_all
+from .record import Attempt, Options, Part, Requests, record_over
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -119,19 +118,7 @@ class Job(JobFolder):
     @classmethod
     def over(cls, requests: Requests, limits: Options, clock: Clock) -> Self:
         """A job in memory, of which nothing was sent yet; its folder would lie in this one."""
-        record = Record(
-            version=RECORD_VERSION,
-            job=uuid.uuid4().hex,
-            created_at=clock.now(),
-            base_url=None,
-            requests=requests,
-            source=None,
-            options=limits,
-            outputs={},
-            downloaded=None,
-            attempts=[attempt_over_all(requests)],
-        )
-        return cls(cls.folder_of(Path(requests.name)), record)
+        return cls(cls.folder_of(Path(requests.name)), record_over(requests, limits, clock))
 
     # --- may it be sent? ---
 

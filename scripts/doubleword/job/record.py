@@ -1,10 +1,11 @@
 """What does the record hold? The request file, its attempts, their parts, and of each batch what was last seen.
 
-`job.py` reads record.json and writes it, `record_file.py` is the form in which it stands there.
+`job_folder.py` reads record.json and writes it, `record_file.py` is the form in which it stands there.
 """
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from ..rows.source import Source
 from .batch import Batch, told_the_same
 
 if TYPE_CHECKING:
+    from ..base.failures import Clock
     from ..request_file.verdict import Verdict
 
 RECORD_VERSION = 1
@@ -230,3 +232,9 @@ def attempt_from(number: int, kind: str, path: Path, report: Verdict, origin: li
     """An attempt over a file of its own, which was just written and checked."""
     parts = parts_of(report.spans)
     return Attempt(number, kind, path.name, state_of(path), report.sha256, report.requests, origin, parts=parts)
+
+
+def record_over(requests: Requests, options: Options, clock: Clock) -> Record:
+    """The record of a job of which nothing was sent yet."""
+    attempts = [attempt_over_all(requests)]
+    return Record(RECORD_VERSION, uuid.uuid4().hex, clock.now(), None, requests, None, options, {}, None, attempts)

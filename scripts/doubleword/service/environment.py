@@ -89,28 +89,25 @@ class Way(NamedTuple):
 
     def at_fault(self, error: BaseException, text: str, connected: bool) -> WrongUsage | None:
         """What no waiting can mend, with the variable that is at fault."""
+        base, check = safe(self.base), "check DOUBLEWORD_BASE_URL"
         if no_url(error) and not connected:
-            return WrongUsage(f"DOUBLEWORD_BASE_URL is {safe(self.base)!r}: {text}", "check DOUBLEWORD_BASE_URL")
-        if self.proxy and proxy_refused(error):
+            what = f"DOUBLEWORD_BASE_URL is {base!r}"
+        elif self.proxy and proxy_refused(error):
             host = safe(urlsplit(self.proxy if "://" in self.proxy else f"http://{self.proxy}").hostname)
-            return WrongUsage(
-                f"the proxy {host}, named by {self.proxy_from}, does not work: {text}",
-                f"check {self.proxy_from}, or unset it",
-            )
-        if certificate_refused(error):
+            what = f"the proxy {host}, named by {self.proxy_from}, does not work"
+            check = f"check {self.proxy_from}, or unset it"
+        elif certificate_refused(error):
             named = self.certificates_from or "REQUESTS_CA_BUNDLE"
             state = "vouches for it neither" if self.certificates_from else "is not set"
-            return WrongUsage(
-                f"the certificate of {safe(self.base)} is not trusted, and {named} {state}: {text}",
-                f"set {named} to the file of the authority that signed it, or check DOUBLEWORD_BASE_URL",
-            )
-        if file_missing(error):
-            return WrongUsage(f"a file that TLS is to use: {text}", "check SSLKEYLOGFILE, or unset it")
-        if tls_refused(error):
-            return WrongUsage(
-                f"{safe(self.base)} speaks no TLS that is understood: {text}", "check DOUBLEWORD_BASE_URL"
-            )
-        return None
+            what = f"the certificate of {base} is not trusted, and {named} {state}"
+            check = f"set {named} to the file of the authority that signed it, or {check}"
+        elif file_missing(error):
+            what, check = "a file that TLS is to use", "check SSLKEYLOGFILE, or unset it"
+        elif tls_refused(error):
+            what = f"{base} speaks no TLS that is understood"
+        else:
+            return None
+        return WrongUsage(f"{what}: {text}", check)
 
 
 def way_to(base: str) -> Way:

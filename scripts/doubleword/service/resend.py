@@ -25,7 +25,9 @@ LOOK_AGAIN_SECONDS = (0, 2, 5, 15)
 
 def settle(api: Api, job: Job, part: Part) -> None:
     """Finds out what became of a recorded intent: afterwards the part has a batch, or neither intent nor file."""
-    submission, upload = _intent(part)
+    submission, upload = part.submission, part.upload
+    if submission is None or upload is None:
+        raise BadInput(f"part {part.part}: the record says no more what was sent of it", "restore the record")
     for pause in (0,) if upload.tearing else LOOK_AGAIN_SECONDS:
         if pause and api.clock.monotonic() + pause > api.deadline:
             raise Temporary(
@@ -33,7 +35,7 @@ def settle(api: Api, job: Job, part: Part) -> None:
                 "the same command again finds out",
             )
         api.clock.sleep(pause)
-        found = _submitted_as(api, part)
+        found = _submitted_as(api, part, submission, upload)
         if upload.tearing:
             found = [told for told in found if told.batch.status not in DEAD]
         if found:
@@ -49,19 +51,15 @@ def settle(api: Api, job: Job, part: Part) -> None:
     api.delete_file(upload.file_id or "")
     # What shows up now was cancelled by the deletion. If it had begun, it may have answered, and been paid for,
     # some requests: it stays the part's batch, and retry_failed.py plans what it left.
-    worked = [told for told in _submitted_as(api, part) if told.batch.started or told.batch.completed]
+    worked = [
+        told for told in _submitted_as(api, part, submission, upload) if told.batch.started or told.batch.completed
+    ]
     if worked:
         adopt_batches(api, job, part, worked)
     else:
         part.begin_anew()
         job.save(part)
         say(f"part {part.part}: it was not submitted; its file was deleted and is uploaded anew")
-
-
-def _intent(part: Part) -> tuple[Submission, Upload]:
-    if part.submission is None or part.upload is None:
-        raise BadInput(f"part {part.part}: the record says no more what was sent of it", "restore the record")
-    return part.submission, part.upload
 
 
 def _unclear_for_ever(api: Api, job: Job, submission: Submission) -> Failure:
@@ -74,9 +72,8 @@ def _unclear_for_ever(api: Api, job: Job, submission: Submission) -> Failure:
     )
 
 
-def _submitted_as(api: Api, part: Part) -> list[Told]:
+def _submitted_as(api: Api, part: Part, submission: Submission, upload: Upload) -> list[Told]:
     """The batches that came of the part's recorded intent. The search is a wildcard match: compare what comes back."""
-    submission, upload = _intent(part)
     found = {}
     for text in filter(None, (submission.id, upload.name)):  # the user's own file has no name of ours
         for told in api.batches(1, search=text):

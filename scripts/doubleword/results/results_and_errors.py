@@ -241,11 +241,8 @@ def _covered(section: int, line: int, custom_id: str, brought: list[Brought], su
         found = part.outcomes.get(custom_id)
         if found is None and custom_id not in part.members:
             continue
-        attempt, missing, tries = (
-            part.attempt,
-            part.missing,
-            tries + (found is not None or part.missing != "not_submitted"),
-        )
+        attempt, missing = part.attempt, part.missing
+        tries += found is not None or missing != "not_submitted"
         was_cut = was_cut or custom_id in part.cut
         if found is not None:
             outcome = found if outcome is None or _stands(found, outcome) else outcome

@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.request_file.answer_form import choice_format
-from doubleword.results import table_file
+from doubleword.results import line_outcome, table_file
 from doubleword.results.formula_guard import enclosed, guarded
 from doubleword.results.table_answers import in_order
 from doubleword.rows.csv_dialect import Dialect
@@ -852,6 +852,20 @@ def test_the_answers_alone_can_be_had_when_the_source_has_changed(server: LocalS
     ran = run("download", "r.jsonl", "--output", "out.csv", "--columns", "custom_id,answer")
     assert (ran.code, "has changed since" in ran.err) == (0, True)
     assert Path("out.csv").read_text() == "custom_id,answer\nrow-000001,of t0\nrow-000002,of t1\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["a text\nof lines " * 40, 'said "x" — 日本 \\u0041' * 9, "<think>so</think> of which " * 5]
+)
+def test_a_text_that_the_merge_saw_is_in_the_table_as_one_that_is_read_with_care(text: str, tmp_path: Path) -> None:
+    body = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": text}}]}
+    line = {"custom_id": "row-1", "response": {"status_code": 200, "body": body}, "error": None}
+    raw = json.dumps(line, separators=(",", ":")).encode()
+    seen = line_outcome.outcome_of(raw, tmp_path, 0, None, {}).brief
+    assert seen == line_outcome.PLAIN
+    (tmp_path / "results").write_bytes(raw + b"\n")
+    found = [in_order(tmp_path / "results", tmp_path / "none", None, briefs)("row-1") for briefs in ([], [seen])]
+    assert [answer and answer.value for answer in found] == [text, text]
 
 
 def test_an_id_within_a_body_does_not_make_an_answer_that_of_another_request(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def _write_table(
             name = safe(Path(found.source.path).name)
             say(f"{lonely} of the requests have no row in {name}; the table lacks them")
     expected, briefs = found.expected, () if found.needs_bodies or running else summary.briefs
-    found = replace(found, of_texts=bool(expected.choices) if expected else summary.briefs.whole)
+    found = replace(found, of_texts=bool(expected.choices) if expected else summary.briefs.texts)
 
     def finder() -> table_answers.Find:
         if found.prefix is not None:

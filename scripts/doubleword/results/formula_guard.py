@@ -32,11 +32,20 @@ _RUNS = re.compile(
 
 
 _BYTES = (b"-", b"=", b"+", b"@", b"\xef")  # of the signs in UTF-8, the first of each
+# Of each byte whether it may end a cell (`;`), or begin a sign or, beyond ASCII, what is skipped before one (`=`).
+_SORTS = bytes(59 if chr(b) in _ENDS else 61 if b in b"-=+@\xc2\xd8\xe1\xe2\xe3\xef" else 46 for b in range(256))
+_UNSEEN = bytes({*range(0x20 + 1), 0x7F}.difference(_ENDS.encode()))
 
 
 def sign_in(cell: bytes) -> bool:
     """Whether there may be a sign in a cell in UTF-8, or it begins as a formula may."""
     return cell[:1] in (b"\t", b"\r", b"\n") or any(map(cell.__contains__, _BYTES))
+
+
+def may_run(cell: bytes) -> bool:
+    """Whether `guarded` may change a cell in UTF-8. Most long texts have signs, few in
+    such a place: this takes a tenth of the time that the expressions take."""
+    return cell[:1] in (b"\t", b"\r", b"\n") or b";=" in (b";" + cell).translate(_SORTS, _UNSEEN)
 
 
 def enclosed(cell: str) -> str:

@@ -27,6 +27,7 @@ from .response_body import Said, says_anything, word
 
 BRIEF = 40  # characters of an answer that is counted word by word
 BRIEFS = 1000  # of so many different ones in a batch nothing is told by counting
+PLAIN = "\n"  # in place of a brief: some other text, see `Said.plain`
 ID_LENGTH = 64  # bytes that a custom_id has at most: the server takes no longer ones
 AT_ONCE = 1000  # outcomes that are written down together
 
@@ -43,7 +44,7 @@ class Outcome(NamedTuple):
     cut: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    brief: str = ""  # an answer that is a short text, as it is; "" for others, or where too many differ
+    brief: str = ""  # an answer that is a short text, as it is; PLAIN for another text; "" for all others
     numbers: int = 0  # of a vector
 
     @property
@@ -178,7 +179,7 @@ def outcome_of(raw: bytes, spool: Path, offset: int, expected: Expected | None, 
     elif said.vectors:
         numbers = len(said.vectors[0]) if isinstance(said.vectors[0], list) else 0
     else:
-        brief = _brief(answer.value, briefs)
+        brief = _brief(answer.value, briefs) or (PLAIN if said.plain and expected is None else "")
     used = said.prompt_tokens, said.completion_tokens
     return Outcome(spool, custom_id, offset, length, kind, response["status_code"], said.cut, *used, brief, numbers)
 

@@ -35,6 +35,7 @@ class Said(NamedTuple):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     failure: tuple[str, str] | None = None
+    plain: bool = False  # the text is the `content` of the only message, which holds nothing else
 
 
 def read(body: dict[str, Any]) -> Said:
@@ -65,7 +66,7 @@ def _usual(body: dict[str, Any]) -> Said | None:
         return None
     if body.get("error") or choice.get("error"):
         return None
-    return Said(text, [], [], "", finish, finish == "length", *_tokens(body.get("usage")))
+    return Said(text, [], [], "", finish, finish == "length", *_tokens(body.get("usage")), None, True)
 
 
 def _said(body: dict[str, Any]) -> Said:

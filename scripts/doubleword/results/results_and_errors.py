@@ -29,7 +29,7 @@ from ..request_file.lines import Span
 from . import line_outcome as outcomes
 from .answer import reasoning_of
 from .hashed_file import Hashed
-from .line_outcome import Outcome
+from .line_outcome import PLAIN, Outcome
 from .response_body import Said
 from .spool import TOO_LONG, distinct, ids_of, spool_files
 
@@ -81,12 +81,12 @@ class Covered(NamedTuple):
 
 
 class Briefs:
-    """The answer to each request that has a result, in their order, where it is a short text; "" for any other."""
+    """The answer to each request that has a result, in their order, where it is a short text; else PLAIN or ""."""
 
     MOST = 1 << 16  # different ones, so that two bytes are enough for each result
 
     def __init__(self) -> None:
-        self._numbers, self._of = {"": 0}, array("H")
+        self._numbers, self._of = {"": 0, PLAIN: 1}, array("H")
 
     def add(self, brief: str) -> None:
         number = self._numbers.get(brief)
@@ -100,6 +100,11 @@ class Briefs:
     @property
     def whole(self) -> bool:
         """Whether every answer is a short text."""
+        return self.texts and 1 not in self._of
+
+    @property
+    def texts(self) -> bool:
+        """Whether it is known that every answer is a text."""
         return 0 not in self._of
 
     def tally(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.files import BLOCK_BYTES, read_at
-from ..base.json_text import fields, read_json
+from ..base.json_text import fields, read_again, read_json
 from ..job.job import Job
 from ..request_file.answer_form import Expected
 from ..request_file.lines import request_ids
@@ -37,8 +37,8 @@ Find = Callable[[str], Answer | None]  # the answer of a custom_id; None where t
 def in_order(results: Path, errors: Path, expected: Expected | None, briefs: Iterable[str] = ()) -> Find:
     """The answers, if they are asked for in the order of the request file: both files are in that order.
 
-    `briefs`: what the merge that wrote the results knows of them already; such a line is not parsed once more. Only
-    where every request is in one of the files.
+    `briefs`: what the merge that wrote the results knows of them already; such a line is not looked at with care once
+    more. Only where every request is in one of the files.
     """
     good, bad = _lines(results), (read_json(line) for line in _lines(errors))
     of_results = iter(briefs)
@@ -51,7 +51,7 @@ def in_order(results: Path, errors: Path, expected: Expected | None, briefs: Ite
             return failed
         # After a look at the errors: a body may name any custom_id within itself.
         if brief and f'"custom_id":"{custom_id}"'.encode() in result:
-            found = Answer(custom_id, brief)
+            found = Answer(custom_id, _plain(result) if brief == line_outcome.PLAIN else brief)
         else:
             line = read_json(result) if result else None
             if line is None or line["custom_id"] != custom_id:
@@ -61,6 +61,10 @@ def in_order(results: Path, errors: Path, expected: Expected | None, briefs: Ite
         return found
 
     return find
+
+
+def _plain(result: bytes) -> Any:
+    return read_again(result)["response"]["body"]["choices"][0]["message"]["content"]
 
 
 def by_id(results: Path, errors: Path, expected: Expected | None) -> Find:

@@ -20,7 +20,7 @@ from ..rows.csv_records import Record, line_end, records, split_as_read
 from ..rows.left_out import Tally
 from ..rows.source import Source
 from .answer import parsed_text, split_thinking
-from .formula_guard import SIGNS, enclosed, guarded, sign_in
+from .formula_guard import SIGNS, enclosed, guarded, may_run, sign_in
 from .hashed_file import Hashed
 from .table import Column, Joined, Rows, Table
 from .table_answers import Answer
@@ -193,17 +193,22 @@ def _delimited(table: Table, rows: Iterable[Joined], dialect: Dialect, written: 
     return of(table, rows, dialect, written, _cell_in(dialect, table.guard, written))
 
 
+def _special(delimiters: str) -> Callable[[str], object]:
+    """Finds what may make of a text a formula, under whatever delimiter, or need quotes."""
+    return re.compile(f'[{SIGNS}\0\r\n"{re.escape(delimiters)}]').search
+
+
 def _cell_in(dialect: Dialect, guard: bool, written: Written) -> Cell:
     """Makes of a text a cell as it stands in such a table, in quotes where it needs them."""
-    # Where none of these is in a text, it is no formula, under whatever delimiter, and needs no quotes.
-    special = re.compile(f'[{SIGNS}\0\t\r\n"{re.escape(dialect.delimiter)}]').search
+    special = _special("\t" + dialect.delimiter)
     delimiter = dialect.delimiter.encode()
 
     def cell(text: str, added: bool = False) -> str | bytes:
         if len(text) >= LONG and dialect.encoding == "utf-8":
             raw = text.encode("utf-8", "backslashreplace")
-            if not (guard and sign_in(raw)) and b"\0" not in raw:
-                quotes = dialect.quotes_all or any(map(raw.__contains__, (b'"', b"\n", b"\r", delimiter)))
+            quotes = dialect.quotes_all or any(map(raw.__contains__, (b'"', b"\n", b"\r", delimiter)))
+            as_it_is = not guard or not sign_in(raw) or (quotes and not (added and may_run(raw)))
+            if as_it_is and b"\0" not in raw:
                 return b'"%b"' % raw.replace(b'"', b'""') if quotes else raw
         if special(text) is None:
             return f'"{text}"' if dialect.quotes_all else text
@@ -231,13 +236,21 @@ def _anew(
     delimiter, end = dialect.delimiter, dialect.line_end
     yield _row([cell(column.name) for column in table.columns], delimiter, end)
     staged = table.source is not None and table.source.format in _STAGES
-    columns = [(_text_of(column, table), column.of != "source") for column in table.columns]
+    columns = [_text_of(column, table) for column in table.columns]
+    added = [column.of != "source" for column in table.columns]
+    special = _special("" if delimiter == "\t" else "\t")  # the delimiters of a line are counted
     for cells, answer, _ in rows:
-        if answer is not None:
-            texts = [(of(cells, answer), added) for of, added in columns]
-            made = [cell(text, added or (staged and _DOES.search(text) is not None)) for text, added in texts]
-            yield _row(made, delimiter, end)
-            written.rows += 1
+        if answer is None:
+            continue
+        texts = [of(cells, answer) for of in columns]
+        line = delimiter.join(texts)
+        if line and line.count(delimiter) == len(texts) - 1 and special(line) is None and not dialect.quotes_all:
+            yield line + end
+        else:
+            made = zip(texts, added, strict=True)
+            of_cells = [cell(text, new or (staged and _DOES.search(text) is not None)) for text, new in made]
+            yield _row(of_cells, delimiter, end)
+        written.rows += 1
 
 
 def _as_it_stands(

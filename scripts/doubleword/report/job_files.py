@@ -6,8 +6,8 @@ HTML file, `text` as a few lines.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..base.console import Progress
 from ..base.failures import BadInput
 from ..base.files import open_regular
-from ..base.json_text import fields, moment, read_json, written
+from ..base.json_text import fields, moment, read_json
 from ..base.text import safe, without_key
 from ..job.job import Job
 from ..job.next_step import command, next_step
@@ -97,8 +97,7 @@ class _Row(NamedTuple):
 
     line: int
     custom_id: str
-    prompt: int  # a hash of everything but the id
-    raw: bytes
+    request: dict[str, Any]  # everything but the id
     cells: dict[str, Any]  # of its row of the source, where that is still there
     result: dict[str, Any]
     error: dict[str, Any]
@@ -113,11 +112,10 @@ def read(job: Job, now: float) -> Report:
     if not results.exists():
         after = next_step(job) if job.record.downloaded is None else command("download.py", job)
         raise BadInput(f"{safe(requests.name)}: there are no results here", after or "")
-    expected = expected_in(job.request_file())
-    bodies = some_bodies(requests)
+    expected, bodies, cells = expected_in(requests), some_bodies(requests), Cells(job)
     first = bodies[0] if bodies else {}
-    cells = Cells(job)
     prompt, before = template_of(requests, cells, bodies)
+    failed = _count(errors, f'"kind": "{NOT_SENT}"'.encode())  # within a text the quotes of such a key would be escaped
     report = Report(
         job=job,
         made_at=now,
@@ -128,7 +126,7 @@ def read(job: Job, now: float) -> Report:
         before=before,
         cells=cells,
         answers=Answers(expected),
-        rows=Rows(*_sent_and_failed(results, errors)),
+        rows=Rows(_count(results) + failed, failed),
     )
     with Progress("report", job.requests.requests, "requests") as progress:
         for number, row in enumerate(_in_order(requests, cells, results, errors), 1):
@@ -137,19 +135,12 @@ def read(job: Job, now: float) -> Report:
     return report
 
 
-def _sent_and_failed(results: Path, errors: Path) -> tuple[int, int]:
-    """How many requests were sent, and how many of those have no result."""
-    with open_regular(results) as file:
-        answered = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-    failed = 0
-    if errors.exists():
-        with open_regular(errors) as file:  # within a text the quotes of such a key would be escaped
-            failed = sum(f'"kind": "{NOT_SENT}"'.encode() not in line for line in file)
-    return answered + failed, failed
-
-
-# The key stands first in the lines this skill writes, and no valid line names it twice.
-_ID = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+def _count(path: Path, but: bytes = b"\n\n") -> int:
+    """How many lines a file has that do not hold `but`."""
+    if not path.exists():
+        return 0
+    with open_regular(path) as file:
+        return sum(but not in line for line in file)
 
 
 def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iterator[_Row]:
@@ -160,10 +151,11 @@ def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iter
         if line.blank:
             continue
         try:
-            custom_id, mark = _id_and_mark(line.raw)
+            request = fields(read_json(line.raw))
         except ValueError:
             raise BadInput(f"{safe(requests)} line {line.number} is no request", "restore the file") from None
-        row = _Row(line.number, custom_id, mark, line.raw, cells.of(custom_id), {}, {})
+        custom_id = str(request.pop("custom_id", ""))
+        row = _Row(line.number, custom_id, request, cells.of(custom_id), {}, {})
         if result.get("custom_id") == custom_id:
             row, result = row._replace(result=result), next(good, {})
         elif error.get("custom_id") == custom_id:
@@ -178,25 +170,14 @@ def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iter
         )
 
 
-def _id_and_mark(raw: bytes) -> tuple[str, int]:
-    """The custom_id of a request line, and a hash of what else it holds: that of equal requests is the same."""
-    found = _ID.match(raw)
-    if found:
-        name = found[1]
-        return (str(read_json(name)) if b"\\" in name else name[1:-1].decode()), hash(raw[found.end() :])
-    request = fields(read_json(raw))
-    return str(request.pop("custom_id", "")), hash(written(request))
-
-
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with open_regular(path) as file:
         for number, raw in enumerate(file, 1):
-            try:
+            found: dict[str, Any] = {}
+            with suppress(ValueError):
                 found = fields(read_json(raw))
-            except ValueError:
-                found = {}
             if not found:
                 raise BadInput(f"{safe(path)} line {number} is not a line of download.py's", "run download.py again")
             yield found
@@ -207,17 +188,14 @@ def _take(report: Report, number: int, row: _Row) -> None:
     body = fields(fields(row.result.get("response")).get("body"))
     said, judged = line_outcome.answered(body, report.expected)
     kind, text = judged.failure or ("", _described(said, judged.value))
-    values: list[str] = []
     if not row.result:
-        kind, text = (
-            str(row.error.get("kind") or ("error" if row.error else NOT_SENT)),
-            str(row.error.get("text") or ""),
-        )
-        said = line_outcome.said_in(row.error)
+        kind = str(row.error.get("kind") or ("error" if row.error else NOT_SENT))
+        said, text = line_outcome.said_in(row.error), str(row.error.get("text") or "")
     text = without_key(text)  # before anything is cut: half a key is one, too
     if kind == NOT_SENT:
         report.counts.waiting += 1
         return
+    prompt, values = hash(str(row.request)), list[str]()
     if kind:  # of a result, too: a file of an earlier version, or an edited one
         _count_kind(report, kind, row, text)
         report.cut_for_nothing += said.cut
@@ -225,8 +203,8 @@ def _take(report: Report, number: int, row: _Row) -> None:
         report.counts.cut += said.cut
         report.counts.answered += not said.cut
         values = report.answers.add(judged.value, text, _is_vector(said, judged.value))
-        if report.repeats.add(row.prompt, row.line, text):
-            report.repeats.name(row.prompt, _shown_prompt(report, row)[0])
+        if report.repeats.add(prompt, row.line, text):
+            report.repeats.name(prompt, _shown_prompt(report, row)[0])
         made_at = moment(body.get("created", body.get("created_at")))
         if made_at:
             report.times.add(made_at)
@@ -235,12 +213,12 @@ def _take(report: Report, number: int, row: _Row) -> None:
     if not kind or said.completion_tokens:
         report.completion.add(said.completion_tokens)
     if report.rows.wants(failed=bool(kind)):
-        prompt, whole = _shown_prompt(report, row)
+        shown, whole = _shown_prompt(report, row)
         facts = {"number": number, "line": row.line, "id": clean(row.custom_id)[:100], "kind": clean(kind)[:60]}
-        facts |= {"prompt": prompt, "whole": not whole, "answer": text, "cut": said.cut and not kind}
+        facts |= {"prompt": shown, "whole": not whole, "answer": text, "cut": said.cut and not kind}
         facts |= {"values": values, "cells": report.cells.texts(row.cells)}
         facts |= {"promptTokens": said.prompt_tokens, "tokens": said.completion_tokens}
-        report.rows.add(row.prompt, facts)
+        report.rows.add(prompt, facts)
 
 
 def _is_vector(said: Said, value: Any) -> bool:
@@ -256,7 +234,7 @@ def _described(said: Said, value: Any) -> str:
 
 
 def _shown_prompt(report: Report, row: _Row) -> tuple[str, bool]:
-    text = asked(fields(fields(read_json(row.raw)).get("body"))).prompt
+    text = asked(fields(row.request.get("body"))).prompt
     return report.prompt.cut(report.cells.with_names(without_key(text), row.cells))
 
 

@@ -24,12 +24,11 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock, ExitCode, Failure
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("target", metavar="REQUESTS", nargs="+", help="the request file, or raw batch ids")
     flags.add_argument("--resume", action="store_true", help="lift the mark: the rest may be submitted again")
@@ -79,8 +78,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         "not_submitted": sum(len(job.unsubmitted()) for job in jobs if job.recorded),
         "next": next_step(jobs[0]) if jobs[0].recorded else next_command("download.py", args.target[0]),
     }
-    answer([safe(f"{line.facts['batch_id']} {line.facts['status']}") for line in lines], facts)
-    return ExitCode.DONE
+    return Done(ExitCode.DONE, [safe(f"{line.facts['batch_id']} {line.facts['status']}") for line in lines], facts)
 
 
 if __name__ == "__main__":

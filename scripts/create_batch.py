@@ -25,12 +25,11 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("requests", metavar="REQUESTS", help="the request file, or the raw id of an uploaded file")
     flags.add_argument("--completion-window", default="24h", metavar="W", help="24h (default, cheaper) or 1h")
@@ -54,9 +53,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     else:
         job = begin.prepare(path, clock) if args.adopt else Job.need(path)
     choice = "adopt" if args.adopt else "again" if args.again else None
-    done = engine.submit(api, job, engine.Terms(args.completion_window, limit, choice), args.replace_stuck)
-    answer(done.lines, done.facts)
-    return done.code
+    return engine.submit(api, job, engine.Terms(args.completion_window, limit, choice), args.replace_stuck)
 
 
 if __name__ == "__main__":

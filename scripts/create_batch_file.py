@@ -32,8 +32,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import given, parser, run
-from doubleword.base.console import answer, say
+from doubleword.base.command_line import Done, given, parser, run
+from doubleword.base.console import say
 from doubleword.base.failures import TYPE_CHECKING, Clock, ExitCode
 from doubleword.base.text import next_command, safe
 
@@ -102,7 +102,7 @@ def _examples() -> str:
     return "".join(f"\n  {line.strip()}" for line in lines[:3])
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     args = _arguments(arguments)
     if args.check is not None or args.fix:
         return _existing(Path(args.check or args.requests), args)
@@ -150,7 +150,7 @@ def _asked(args: Namespace) -> "Asked":
     return body.judged(body.Asked(args.endpoint, model, *about, parameters))
 
 
-def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) -> int:
+def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) -> Done:
     from doubleword.job import begin
     from doubleword.job.next_step import next_step
     from doubleword.request_file import body, from_rows, line_json
@@ -166,8 +166,8 @@ def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) ->
     if args.dry_run:
         verdict, lines = from_rows.preview(path, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
         say(verdict.said(path, "not written, would be sound"))
-        answer([line.decode().rstrip() for line in lines], verdict.facts(path, preview=[*map(line_json.parse, lines)]))
-        return ExitCode.DONE
+        facts = verdict.facts(path, preview=[*map(line_json.parse, lines)])
+        return Done(ExitCode.DONE, [line.decode().rstrip() for line in lines], facts)
     reuse.require_answers(args.reuse or [])
     verdict, job = begin.build(path, asked, source, limits, clock, tally)
     taken = reuse.take(job, args.reuse or [], clock)
@@ -176,11 +176,11 @@ def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) ->
         say(reuse.summary(job, taken))
     for name in () if args.reuse or job.submitted() else reuse.would_serve(job):
         say(f"note: {safe(name)} has answers to some of these requests: with --reuse {safe(name)} they cost nothing")
-    answer([str(path)], verdict.facts(path, job=str(job.folder), reused=taken, next=next_step(job)))
-    return ExitCode.DONE
+    facts = verdict.facts(path, job=str(job.folder), reused=taken, next=next_step(job))
+    return Done(ExitCode.DONE, [str(path)], facts)
 
 
-def _existing(path: Path, args: Namespace) -> int:
+def _existing(path: Path, args: Namespace) -> Done:
     from doubleword.job.job import Job
     from doubleword.request_file import check, fix
 
@@ -195,8 +195,8 @@ def _existing(path: Path, args: Namespace) -> int:
     say(verdict.said(path, "sound"))
     record, changes, fixed = Job.folder_of(path), *((mended.changes, mended.summary()) if mended else ([], []))
     facts = verdict.facts(path, job=str(record) if record.exists() else None, notes=verdict.notes + changes)
-    answer([str(path)], facts | {"fixed": fixed, "next": next_command("upload.py", path)})
-    return ExitCode.DONE
+    facts |= {"fixed": fixed, "next": next_command("upload.py", path)}
+    return Done(ExitCode.DONE, [str(path)], facts)
 
 
 if __name__ == "__main__":

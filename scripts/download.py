@@ -29,13 +29,12 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock, WrongUsage
 from doubleword.base.text import whole_number
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("requests", metavar="REQUESTS", help="the request file, or a raw batch id")
     flags.add_argument("--output", type=Path, metavar="OUT", help="also the table: .csv, .tsv, .jsonl or .parquet")
@@ -57,15 +56,8 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.service import raw_id
     from doubleword.service.api import Api
 
-    wanted = Wanted(
-        output=args.output,
-        columns=columns_of(args.columns),
-        answer_column=args.answer_column,
-        show=args.show,
-        partial=args.partial,
-        guard=not args.no_guard,
-        jobs=args.jobs,
-    )
+    table = args.output, columns_of(args.columns), args.answer_column
+    wanted = Wanted(*table, show=args.show, partial=args.partial, guard=not args.no_guard, jobs=args.jobs)
     if (args.source is None) != (args.id_column is None) or (args.id_prefix and not args.source):
         raise WrongUsage(
             "--source and --id-column go together, with or without --id-prefix",
@@ -77,9 +69,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     job = from_batch.job_of_batch(api, raw) if raw else Job.need(Path(args.requests))
     if args.source:
         from_batch.join_source(job, clock, args.source, args.id_column, args.id_prefix or "", wanted)
-    done = engine.deliver(api, job, wanted)
-    answer(done.lines, done.facts)
-    return done.code
+    return engine.deliver(api, job, wanted)
 
 
 if __name__ == "__main__":

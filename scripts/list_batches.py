@@ -25,13 +25,12 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock, ExitCode
 from doubleword.base.text import whole_number
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("--local", action="store_true", help="the jobs alone; asks no server")
     flags.add_argument(
@@ -45,8 +44,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     rows = account.rows(clock, args.folder, args.local, args.search, args.limit)
     table = [account.HEADER, *(account.columns(row) for row in rows)] if rows else []
-    answer(["\t".join(line) for line in table], {"batches": rows, "next": None})
-    return ExitCode.DONE
+    return Done(ExitCode.DONE, ["\t".join(line) for line in table], {"batches": rows, "next": None})
 
 
 if __name__ == "__main__":

@@ -21,12 +21,11 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 
 from collections.abc import Sequence
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock, ExitCode
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("--search", default="", metavar="TEXT", help="only names that contain this, in any case")
     args = flags.parse_args(arguments)
@@ -38,8 +37,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     found = [safe(model.get("id", ""), 200) for model in Api(clock).models()]
     names = sorted(name for name in found if args.search.lower() in name.lower())
     say(f"the key is accepted; {len(names)} of {len(found)} models; no prices in the API: upload.py shows an estimate")
-    answer(names, {"models": names, "next": None})
-    return ExitCode.DONE
+    return Done(ExitCode.DONE, names, {"models": names, "next": None})
 
 
 if __name__ == "__main__":

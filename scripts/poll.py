@@ -26,13 +26,12 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 
 from collections.abc import Sequence
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock
 from doubleword.base.text import seconds
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("target", metavar="REQUESTS", nargs="+", help="the request file, or raw batch ids")
     flags.add_argument("--once", action="store_true", help="look once, do not wait")
@@ -44,9 +43,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     from doubleword.service.api import Api
 
     deadline = clock.monotonic() + args.timeout_seconds
-    done = engine.wait(Api(clock, deadline), args.target, args.interval_seconds, deadline, args.once)
-    answer(done.lines, done.facts)
-    return done.code
+    return engine.wait(Api(clock, deadline), args.target, args.interval_seconds, deadline, args.once)
 
 
 if __name__ == "__main__":

@@ -26,13 +26,13 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer, say
+from doubleword.base.command_line import Done, parser, run
+from doubleword.base.console import say
 from doubleword.base.failures import Clock, ExitCode, WrongUsage
 from doubleword.base.text import safe
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument(
         "requests", metavar="REQUESTS", help="the request file, or a raw batch id that was downloaded here"
@@ -62,8 +62,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     if page is not None:
         pages.write(made, page, lambda whole: outputs.replacing(job, clock, page, whole))
         say(f"wrote {safe(page)}: open it in a browser")
-    answer([str(page)] if page else text.lines(made), text.facts(made, page))
-    return ExitCode.DONE
+    return Done(ExitCode.DONE, [str(page)] if page else text.lines(made), text.facts(made, page))
 
 
 if __name__ == "__main__":

@@ -29,13 +29,12 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock
 from doubleword.base.text import whole_number
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("requests", metavar="REQUESTS", help="the request file, or a raw batch id")
     flags.add_argument(
@@ -57,9 +56,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
     raw = raw_id.id_in(args.requests)
     job = from_batch.job_of_batch(Api(clock), raw) if raw else Job.need(Path(args.requests))
     wanted = retry.Wanted(args.only, args.include_permanent, args.max_attempts, args.max_tokens)
-    done = engine.plan_retry(Api(clock), job, wanted)
-    answer(done.lines, done.facts)
-    return done.code
+    return engine.plan_retry(Api(clock), job, wanted)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,12 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock
 from doubleword.base.text import seconds, whole_number
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("requests", type=Path, metavar="REQUESTS", help="the request file")
     flags.add_argument(
@@ -63,22 +62,13 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
     deadline = clock.monotonic() + args.timeout_seconds
     terms = Terms(args.completion_window, cost.usd(args.max_cost), jobs=args.jobs)
-    wanted = Wanted(
-        output=args.output,
-        columns=columns_of(args.columns),
-        answer_column=args.answer_column,
-        show=args.show,
-        partial=False,
-        guard=not args.no_guard,
-        jobs=args.jobs,
-    )
+    table = args.output, columns_of(args.columns), args.answer_column
+    wanted = Wanted(*table, show=args.show, guard=not args.no_guard, jobs=args.jobs)
     job = begin.prepare(args.requests, clock, args.part_requests, args.part_bytes)
     waiting = whole_job.Waiting(args.interval_seconds, deadline, next_command("run_batch.py", *arguments))
     # 0 is one look: what it has to upload first is not broken off.
     api = Api(clock, deadline if args.timeout_seconds else clock.monotonic() + 1500)
-    done = whole_job.run(api, job, terms, wanted, waiting, args.trial)
-    answer(done.lines, done.facts)
-    return done.code
+    return whole_job.run(api, job, terms, wanted, waiting, args.trial)
 
 
 if __name__ == "__main__":

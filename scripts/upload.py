@@ -25,13 +25,12 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import parser, run
-from doubleword.base.console import answer
+from doubleword.base.command_line import Done, parser, run
 from doubleword.base.failures import Clock
 from doubleword.base.text import whole_number
 
 
-def main(arguments: Sequence[str], clock: Clock) -> int:
+def main(arguments: Sequence[str], clock: Clock) -> Done:
     flags = parser(__doc__)
     flags.add_argument("requests", metavar="REQUESTS", help="the request file, or the raw id of a file")
     flags.add_argument("--completion-window", default="24h", metavar="W", help="window to estimate for: 24h or 1h")
@@ -50,9 +49,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         job = raw_id.job_of_file(Api(clock), raw)
     else:
         job = begin.prepare(Path(args.requests), clock, args.part_requests, args.part_bytes)
-    done = engine.upload(Api(clock), job, engine.Terms(args.completion_window, jobs=args.jobs))
-    answer(done.lines, done.facts)
-    return done.code
+    return engine.upload(Api(clock), job, engine.Terms(args.completion_window, jobs=args.jobs))
 
 
 if __name__ == "__main__":

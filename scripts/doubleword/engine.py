@@ -1,7 +1,4 @@
-"""What does a stage of a job do? Upload, submit, wait, deliver: a script each; all of them are `whole_job`.
-
-What a stage did is `Done`: the exit code, the lines for stdout, and the facts of --json, the same keys every time.
-"""
+"""What does a stage of a job do? Upload, submit, wait, deliver: a script each; all of them are `whole_job`."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from .base.command_line import Done
 from .base.console import say
 from .base.failures import ExitCode, NotFound, Temporary
 from .base.text import next_command, plural, safe
@@ -27,14 +25,6 @@ from .service import submit as submission
 from .service import upload as uploads
 from .service.api import Api
 from .service.refusals import RETRY_AFTER_CAP_SECONDS, Busy
-
-
-class Done(NamedTuple):
-    """What a stage did: the exit code, the lines for stdout, the facts of --json."""
-
-    code: ExitCode
-    lines: list[str]
-    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import ROUND_UP, Context, Decimal
 
+from .base.command_line import Done
 from .base.console import say
 from .base.failures import ExitCode
 from .base.text import plural
-from .engine import Done, Terms, agreed, deliver, plan_rest, say_stuck, submit_all
+from .engine import Terms, agreed, deliver, plan_rest, say_stuck, submit_all
 from .exit_code import exit_code
 from .job.job import Job
 from .job.next_step import command, remember
@@ -33,7 +34,7 @@ class Waiting:
 def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int = 0) -> Done:
     """Whatever is left of a job. With `trial`, so many requests first: they are shown, and the rest waits for a yes."""
     done = _run(api, job, terms, wanted, waiting, trial)
-    return done._replace(facts={"trial": None, "rest": None, "rest_tokens": None} | done.facts)
+    return Done(done.code, done.lines, {"trial": None, "rest": None, "rest_tokens": None} | done.facts)
 
 
 def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int) -> Done:

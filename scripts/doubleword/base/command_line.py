@@ -30,13 +30,7 @@ class _Interrupted(Failure):
 class _Once(argparse.Action):
     """A flag that takes one value: given twice, one of them would be lost without a word."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         given = namespace.__dict__.setdefault("_given", set())
         if option_string is not None and self.dest in given:
             parser.error(f"{option_string} is given twice; it takes one value")
@@ -86,12 +80,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(documentation: str | None) -> argparse.ArgumentParser:
     """A parser whose --help is the script's docstring and the exit codes, with --json and --quiet."""
-    made = _Parser(
-        description=documentation,
-        epilog=EXIT_CODES,
-        formatter_class=_Help,
-        allow_abbrev=False,
-    )
+    made = _Parser(description=documentation, epilog=EXIT_CODES, formatter_class=_Help, allow_abbrev=False)
     made.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     made.add_argument("--quiet", action="store_true", help="no progress on stderr; errors still show")
     made.add_argument("--version", action="version", version=VERSION)
@@ -105,7 +94,14 @@ def given(flags: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name in named or value is True or isinstance(value, list)}
 
 
-Main = Callable[[Sequence[str], Clock], int]
+class Done:
+    """What a script did: its exit code, its lines for stdout, and the facts of --json, the same keys every time."""
+
+    def __init__(self, code: ExitCode, lines: Sequence[str], facts: dict[str, Any]) -> None:
+        self.code, self.lines, self.facts = code, lines, facts
+
+
+Main = Callable[[Sequence[str], Clock], Done]
 
 
 def outcome(main: Main, arguments: Sequence[str], clock: Clock | None = None) -> int:
@@ -113,7 +109,9 @@ def outcome(main: Main, arguments: Sequence[str], clock: Clock | None = None) ->
     # Before the flags are parsed, since that can fail, too.
     console.set_voice(as_json="--json" in arguments, quiet="--quiet" in arguments)
     try:
-        return main(arguments, clock or Clock())
+        done = main(arguments, clock or Clock())
+        console.answer(done.lines, done.facts)
+        return done.code
     except Failure as failure:
         console.report(failure)
         return failure.code

@@ -134,17 +134,9 @@ def _asked(args: Namespace) -> "Asked":
         prompts = (text_file("--prompt-file", args.prompt_file),)
     if args.system_file:
         system = text_file("--system-file", args.system_file)
-    parameters = Parameters(
-        max_tokens=args.max_tokens,
-        temperature=args.temperature,
-        top_p=args.top_p,
-        stop=tuple(args.stop or ()),
-        reasoning_effort=args.reasoning_effort,
-        choices=args.choices,
-        schema=args.schema,
-        tools=args.tools,
-        settings=tuple(args.set or ()),
-    )
+    single = ("max_tokens", "temperature", "top_p", "reasoning_effort", "choices", "schema", "tools")
+    alone = {name: getattr(args, name) for name in single}
+    parameters = Parameters(**alone, stop=tuple(args.stop or ()), settings=tuple(args.set or ()))
     about = prompts, system, args.template, tuple(args.image_column or ())
     model = args.model and folded(args.model)
     return body.judged(body.Asked(args.endpoint, model, *about, parameters))
@@ -160,9 +152,9 @@ def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) ->
     from doubleword.rows.source import describe
 
     path, limits, tally = args.requests, Limits(args.part_requests, args.part_bytes), Tally()
-    options = {key: getattr(args, key) for key in ("delimiter", "encoding", "sheet", "match", "recursive")}
-    options |= {key: getattr(args, key) for key in ("id_column", "limit", "sample", "seed", "empty")}
-    source = describe(rows, form=args.format, tally=tally, **options) if rows else None
+    options = ("delimiter", "encoding", "sheet", "match", "recursive", "id_column", "limit", "sample", "seed", "empty")
+    about = {key: getattr(args, key) for key in options}
+    source = describe(rows, form=args.format, tally=tally, **about) if rows else None
     if args.dry_run:
         verdict, lines = from_rows.preview(path, body.composed(asked, source), Cutter(*limits), SHOWN, tally)
         say(verdict.said(path, "not written, would be sound"))

@@ -77,12 +77,11 @@ def properties(schema: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def together(schema: Any, root: dict[str, Any], of: tuple[str, ...] = ("allOf", "anyOf", "oneOf")) -> Schemas:
+def together(
+    schema: Any, root: dict[str, Any], of: tuple[str, ...] = ("allOf", "anyOf", "oneOf"), seen: set[int] | None = None
+) -> Schemas:
     """Every schema that says something of the same value, each once: what it refers to, its parts, then itself."""
-    return _together(schema, root, of, set())
-
-
-def _together(schema: Any, root: dict[str, Any], of: tuple[str, ...], seen: set[int]) -> Schemas:
+    seen = set() if seen is None else seen
     if not isinstance(schema, dict) or id(schema) in seen:
         return
     seen.add(id(schema))
@@ -91,7 +90,7 @@ def _together(schema: Any, root: dict[str, Any], of: tuple[str, ...], seen: set[
     for name in of:
         parts += schema[name] if isinstance(schema.get(name), list) else []
     for part in parts:
-        yield from _together(part, root, of, seen)
+        yield from together(part, root, of, seen)
     yield schema
 
 

@@ -96,17 +96,16 @@ class _Check:
             self.report.rows += error.kind == "json" and b'"custom_id"' not in raw
             self.report.mendable |= raw.startswith(BOM)
             return None
-        self.report.rows += isinstance(request, dict) and _KEYS.isdisjoint(request)
-        self.report.mendable |= isinstance(request, dict) and type(request.get("custom_id")) is int
+        fields = request if isinstance(request, dict) else {}
+        self.report.rows += fields is request and _KEYS.isdisjoint(request)
+        custom_id, url = fields.get("custom_id"), fields.get("url")
+        self.report.mendable |= type(custom_id) is int
         rules.look(request, self.endpoint, len(raw), lambda *problem: problems.append(problem), unwise.append)
         for what in unwise:
             self.unwise[what] += 1
         for problem in problems:
             self.found(number, *problem)
-        url = request.get("url") if isinstance(request, dict) else None
-        mendable = numbers_meant(request) or endpoint_meant(url) not in ("", url)
-        self.report.mendable |= bool(problems and mendable)
-        custom_id = request.get("custom_id") if isinstance(request, dict) else None
+        self.report.mendable |= bool(problems and (numbers_meant(request) or endpoint_meant(url) not in ("", url)))
         if not problems:
             self.endpoint = request["url"]
             self.models[request["body"]["model"]] += 1

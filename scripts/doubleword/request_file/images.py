@@ -116,7 +116,9 @@ def image_address(cell: Any, folder: Path) -> str:
     if _HOST.match(written) and not os.path.exists(folder / written):
         meant = f"https://{safe(written.lstrip('/'), 80)}"
         raise BadInput(f"there is no file {safe(written, 80)}", f"is {meant} meant? An address has its beginning")
-    return _data(_content(_path(written, folder)), str(_path(written, folder)))
+    path = _path(written, folder)
+    with open_regular(path) as file:
+        return _data(file.read(IMAGE_BYTES + 1), str(path))
 
 
 def _encoded(written: str, folder: Path) -> str | None:
@@ -157,13 +159,6 @@ def _no_picture(written: str) -> BadInput:
     elif "://" in written[:20]:
         way = "a model fetches http:// and https:// alone: download them, and name the files"
     return BadInput(what, way)
-
-
-def _content(path: Path) -> bytes:
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > IMAGE_BYTES:
-            raise BadInput(f"{safe(path)} has more than {IMAGE_BYTES} bytes; a request takes 10 MiB", "make it smaller")
-        return file.read()
 
 
 def _data(content: bytes, name: str) -> str:

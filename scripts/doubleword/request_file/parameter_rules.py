@@ -80,14 +80,6 @@ def _bare(name: str) -> str:
 _KNOWN = {_bare(name): name for name in (*_PARAMETERS, "reasoning_effort")}
 
 
-def _exact(value: Any) -> bool:
-    return isinstance(value, float) and abs(value) < 2**53
-
-
-def _digits(value: Any) -> bool:
-    return isinstance(value, str) and _DIGITS.fullmatch(value) is not None
-
-
 def numbers_meant(request: Any) -> dict[str, int | float]:
     """The parameters of a request that are a number in another form than the one that is right there: written as text,
     or a whole number with `.0`, as data frames write it."""
@@ -97,7 +89,10 @@ def numbers_meant(request: Any) -> dict[str, int | float]:
         return found
     for key, value in body.items():
         fits, _ = _PARAMETERS.get(key, (None, ""))
-        if not fits or fits(value) or not (_exact(value) or _digits(value)):
+        is_number = (
+            _DIGITS.fullmatch(value) if isinstance(value, str) else isinstance(value, float) and abs(value) < 2**53
+        )
+        if not fits or fits(value) or not is_number:
             continue
         number = int(value) if isinstance(value, str) and "." not in value else float(value)
         number = int(number) if number == int(number) else number

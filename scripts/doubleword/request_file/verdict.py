@@ -70,18 +70,14 @@ class Verdict:
         if set(self.counts) == {"empty"}:
             return "", "put requests into it, one a line; create_batch_file.py --input ROWS makes them of rows"
         if self.rows and self.rows == sum(span.requests for span in self.spans):
-            return ": these are rows, no requests; the next command makes requests of them", _making(path)
+            made = free_name(path, "requests") if path.suffix == ".jsonl" else path.with_name(f"{path.stem}.jsonl")
+            asked = ("--input", path, "--model", "MODEL", "--prompt", "ASK ABOUT {COLUMN}")
+            way = next_command("create_batch_file.py", made, *asked)
+            return ": these are rows, no requests; the next command makes requests of them", way
         if self.mendable:
             fixed = free_name(path, "fixed")
             return "; --fix mends what needs no guessing", next_command("create_batch_file.py", path, "--fix", fixed)
         return "; mend the lines named, then check again", next_command("create_batch_file.py", "--check", path)
-
-
-def _making(path: Path) -> str:
-    """The command that makes requests of rows."""
-    made = free_name(path, "requests") if path.suffix == ".jsonl" else path.with_name(f"{path.stem}.jsonl")
-    asked = ("--input", path, "--model", "MODEL", "--prompt", "ASK ABOUT {COLUMN}")
-    return next_command("create_batch_file.py", made, *asked)
 
 
 def free_name(path: Path, word: str) -> Path:

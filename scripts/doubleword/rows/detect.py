@@ -160,9 +160,8 @@ def _by_mark(marked: str, encoding: str | None, start: bytes, tally: Tally) -> s
     if encoding is not None and encoding.lower().replace("_", "-").startswith(family):
         return encoding if start.decode(encoding, "replace")[:1] == "\ufeff" and family != "utf-8" else marked
     if encoding is not None:
-        tally.doubt(
-            f"the file begins with the mark of {marked[:6].rstrip('-')}, and is read so, not as {encoding}", "line 1"
-        )
+        mark = f"the mark of {marked[:6].rstrip('-')}"
+        tally.doubt(f"the file begins with {mark}, and is read so, not as {encoding}", "line 1")
     return marked
 
 
@@ -186,20 +185,17 @@ def _of_lines(text: str, tally: Tally) -> str:
     if len(lines) > 1 and _divided(text, lines, "\t"):
         tally.doubt("the file is read as a table with tabs, since its lines are so; --format lines for lines", "line 1")
         return "tsv"
-    first = lines[0] if lines else ""
-    cells = [folded(cell).strip('"').lower() for cell in re.split(r"[\t,;]", first)]
+    first, looks = lines[0] if lines else "", ""
     if _is_object(first):
-        tally.doubt("each line is a text, though it is JSON; --format jsonl for rows with keys", "line 1")
+        looks = "though it is JSON; --format jsonl for rows with keys"
     elif "\t" in first and sum("\t" in line for line in lines) * 2 > len(lines):
-        tally.doubt(
-            "each line is a text, tabs and all; --format tsv for a table, of which some rows are ragged", "line 1"
-        )
+        looks = "tabs and all; --format tsv for a table, of which some rows are ragged"
     elif len(lines) > 2 and any(_divided(text, lines, delimiter) for delimiter in ",;"):
-        tally.doubt("each line is a text, though they look like rows of a table; --format csv for that", "line 1")
-    elif "text" in cells:
-        tally.doubt(
-            "each line is a text, the first one, too, though it may be a header; --format csv for that", "line 1"
-        )
+        looks = "though they look like rows of a table; --format csv for that"
+    elif "text" in (folded(cell).strip('"').lower() for cell in re.split(r"[\t,;]", first)):
+        looks = "the first one, too, though it may be a header; --format csv for that"
+    if looks:
+        tally.doubt(f"each line is a text, {looks}", "line 1")
     return "lines"
 
 
@@ -225,13 +221,10 @@ def _sniffed(start: str, given: str | None, default: str) -> tuple[str, list[str
     widths = {delimiter: _width(start, delimiter) for delimiter in dict.fromkeys(chain(default, ",;\t|"))}
     fitting = [delimiter for delimiter, cells in widths.items() if cells > 1]
     if not fitting:
-        return _most_frequent(re.split(r"[\r\n]", start, maxsplit=1)[0], default), []
+        header = re.split(r"[\r\n]", start, maxsplit=1)[0]
+        return default if default in header else max(default + ",;\t|", key=header.count), []
     chosen = max(fitting, key=lambda d: widths[d])  # of equals the first, the default
     return chosen, [d for d in fitting if d != chosen]
-
-
-def _most_frequent(header: str, default: str) -> str:
-    return default if default in header else max(default + ",;\t|", key=header.count)
 
 
 def _width(start: str, delimiter: str) -> int:

@@ -9,10 +9,11 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, time
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from ..base.failures import BadInput, WrongUsage
@@ -37,16 +38,17 @@ class _Workbook:
         try:
             with open_regular(Path(path)) as file:  # by its name a package may take it for another kind
                 content = io.BytesIO(file.read())
-            if calamine is not None:
+            if self._calamine:
                 self._book: Any = calamine.CalamineWorkbook.from_filelike(content)
                 for each in self._book.sheets_metadata:
-                    self._add(each.name, each.typ == calamine.SheetTypeEnum.WorkSheet, str(each.visible))
+                    if each.typ == calamine.SheetTypeEnum.WorkSheet:
+                        self._add(each.name, str(each.visible))
             else:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of what it does not need to know: validations, styles
                     self._book = openpyxl.load_workbook(content, read_only=True, data_only=True)
                 for sheet in self._book.worksheets:
-                    self._add(sheet.title, True, sheet.sheet_state)
+                    self._add(sheet.title, sheet.sheet_state)
         except BadInput:
             raise
         except Exception as error:  # noqa: BLE001 - each package has a dozen of its own
@@ -56,11 +58,10 @@ class _Workbook:
         what = f"{safe(self._path)} cannot be read as a workbook: {safe(error)}"
         return BadInput(what, "save it as .xlsx anew, or export it to CSV")
 
-    def _add(self, name: str, has_cells: bool, state: str) -> None:
-        if has_cells:
-            self.sheets.append(name)
-            if "hidden" not in state.lower():
-                self.shown.append(name)
+    def _add(self, name: str, state: str) -> None:
+        self.sheets.append(name)
+        if "hidden" not in state.lower():
+            self.shown.append(name)
 
     def rows(self, sheet: str) -> Iterator[Sequence[Any]]:
         """The cells of every row from row 1 and column A on."""
@@ -84,12 +85,10 @@ class _Workbook:
 
 def _packages() -> tuple[Any, Any]:
     """python_calamine or openpyxl, the first that is there."""
-    for name in ("python_calamine", "openpyxl"):
-        try:
-            found = import_module(name)
-        except ImportError:
-            continue
-        return (found, None) if name == "python_calamine" else (None, found)
+    with suppress(ImportError):
+        return import_module("python_calamine"), None
+    with suppress(ImportError):
+        return None, import_module("openpyxl")
     raise BadInput(
         "reading Excel needs the package python-calamine or openpyxl",
         "pip install python-calamine, or save the sheet as CSV (UTF-8)",
@@ -128,14 +127,14 @@ def headers(form: Form) -> list[str]:
 def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     """(row of the sheet, cells) of each row below the header. Rows without a cell are left out."""
     # The XML of the sheet is read once more for it: a third of the time of a reading.
-    table, untold = _Table(form, tally), _untold(form) if tally.heard else _Untold(frozenset(), frozenset())
+    table, (hidden, without_value) = _Table(form, tally), _untold(form) if tally.heard else (set(), set())
     for number, cells in table.rest:
         if all(is_empty(cell) for cell in cells):
             tally.leave_out("empty row", number)
             continue
-        if number in untold.hidden:
+        if number in hidden:
             tally.doubt("a row that is hidden in the sheet (by a filter?) is read as the others are", f"row {number}")
-        if number in untold.without_value:
+        if number in without_value:
             tally.doubt(_EMPTY_FORMULA, f"row {number}")
         for column, cell in enumerate(cells):
             if column not in table.columns and not is_empty(cell):
@@ -144,7 +143,7 @@ def rows(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
                     "which has no header (a merged cell?)",
                     f"write a name into {_letters(column)}{table.line}, or empty that column",
                 )
-        yield number, {name: _at(cells, column) for column, name in table.columns.items()}
+        yield number, {name: cells[at] if at < len(cells) else None for at, name in table.columns.items()}
 
 
 class _Table:
@@ -181,15 +180,9 @@ _NO_VALUE = re.compile(
 )
 
 
-class _Untold(NamedTuple):
-    """What a sheet has that neither package tells: the numbers of rows."""
-
-    hidden: frozenset[int]
-    without_value: frozenset[int]  # of a formula
-
-
-def _untold(form: Form) -> _Untold:
-    """Nothing where the file is made in another way."""
+def _untold(form: Form) -> tuple[set[int], set[int]]:
+    """What neither package tells: the rows that are hidden, and those with a formula that has no value. Nothing where
+    the file is made in another way."""
     hidden, without_value = set[int](), set[int]()
     try:
         with open_regular(Path(form.path)) as file, ZipFile(file) as archive:
@@ -205,7 +198,7 @@ def _untold(form: Form) -> _Untold:
             hidden.update(map(int, _HIDDEN.findall(rest)))
     except (BadZipFile, KeyError, StopIteration, OSError, RuntimeError, ValueError, zlib.error):
         pass
-    return _Untold(frozenset(hidden), frozenset(without_value))
+    return hidden, without_value
 
 
 def _tags(archive: ZipFile, name: str, tag: str) -> list[dict[str, str]]:
@@ -214,10 +207,6 @@ def _tags(archive: ZipFile, name: str, tag: str) -> list[dict[str, str]]:
         text = file.read(BLOCK_BYTES).decode("utf-8", "replace")
     tags = re.findall(rf"<(?:\w+:)?{tag}\s[^>]*", text)
     return [{key: html.unescape(value) for key, value in re.findall(r'(\w+)="([^"]*)"', each)} for each in tags]
-
-
-def _at(cells: Sequence[Any], column: int) -> Any:
-    return cells[column] if column < len(cells) else None
 
 
 def _plain(cell: Any) -> Any:
@@ -233,9 +222,4 @@ def _plain(cell: Any) -> Any:
 
 def _letters(column: int) -> str:
     """A column as a spreadsheet names it: 0 is A, 26 AA."""
-    name = ""
-    column += 1
-    while column:
-        column, rest = divmod(column - 1, 26)
-        name = chr(65 + rest) + name
-    return name
+    return (_letters(column // 26 - 1) if column > 25 else "") + chr(65 + column % 26)

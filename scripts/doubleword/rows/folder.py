@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..base.failures import BadInput
-from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular, unused
+from ..base.files import BLOCK_BYTES, LINE_BYTES, unused
 from ..base.text import plural, safe
 from .cell_to_text import Unreadable
-from .file_kind import START_BYTES, Form, encoding_of, kind_of, not_text, what_nul_means
+from .file_kind import START_BYTES, Form, Kind, encoding_of, kind_of, not_text, what_nul_means
 from .left_out import Tally
 from .text_file import is_wide, no_mark, undecodable
 
@@ -42,18 +42,21 @@ class Listing:
 @dataclass
 class _File:
     name: str
-    image: bool
+    kind: Kind | None  # None: may be text
     text: bool
-    what: str  # of what is neither
     sha256: str
     size: int
 
     def is_row(self, kind: str) -> bool:
         """Whether it is one of the folder's images or texts, by its bytes or by its name."""
-        ending = Path(self.name).suffix.lower()
+        ending, image = Path(self.name).suffix.lower(), self.kind is not None and self.kind.kind == "image"
         if kind == "images":
-            return self.image or ending in _PICTURES
-        return (self.text and ending not in _PICTURES) or (ending in _TEXTS and not self.image)
+            return image or ending in _PICTURES
+        return (self.text and ending not in _PICTURES) or (ending in _TEXTS and not image)
+
+    @property
+    def what(self) -> str:
+        return self.kind.name if self.kind else "a text" if self.text else "binary"
 
 
 def listing(form: Form) -> Listing:
@@ -75,7 +78,7 @@ def listing(form: Form) -> Listing:
     noun = "picture" if kind == "images" else "text"
     left_out += ((f"file that is no {noun}: {file.what}", file.name) for file in files if not file.is_row(kind))
     if not wanted:
-        raise _no_rows(form, kind, left_out)
+        raise _no_rows(form, kind, left_out, next((file.kind for file in files if file.kind), None))
     made = hashlib.sha256()
     for file in wanted:
         made.update(f"{file.sha256} {file.name}\n".encode("utf-8", "surrogateescape"))
@@ -131,12 +134,12 @@ def _looked_at(folder: Path, name: str, wide: bool) -> _File:
             nul = nul or b"\0" in block
             block = file.read(BLOCK_BYTES)
     kind = kind_of(start[:START_BYTES])
-    image = kind is not None and kind.kind == "image"
     text = kind is None and (not nul or wide or is_wide(encoding_of(start) or "utf-8"))
-    return _File(name, image, text, kind.name if kind else "a text" if text else "binary", made.hexdigest(), size)
+    return _File(name, kind, text, made.hexdigest(), size)
 
 
-def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]]) -> BadInput:
+def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]], found: Kind | None) -> BadInput:
+    """`found`: the first of its files that is neither."""
     folder = Path(form.path)
     if not left_out:
         return BadInput(f"the folder {safe(folder)} holds no files", "check the path")
@@ -147,28 +150,15 @@ def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]]) -> BadInput
     unmatched = any(reason.startswith("file that does not match") for reason, _ in left_out)
     way = "to look into subfolders say --recursive" if below else "check the path"
     if unmatched:
-        way = "check --match: one pattern of *, ? and [...], such as '*.txt'" + (
-            ", or say --recursive" if below else ""
-        )
-    for name in (name for reason, name in left_out if reason.startswith("file that is no")):
-        found = kind_of(_start(folder / name))
-        if found is not None:
-            way = f"make {kind} of them first, for each FILE: {found.way}"
-            if found.kind in ("parquet", "excel"):
-                way = "name one of its files"
-            if found.kind == "parquet" and len(left_out) > 1:
-                joined = f"p.write_table(p.read_table({str(folder)!r}), {str(unused('rows.parquet'))!r})"
-                way += f"; of all one: python3 -c {shlex.quote(f'import pyarrow.parquet as p; {joined}')}"
-            if found.kind == "image":
-                way = "--format images"
-            break
+        way = "check --match: one pattern of *, ? and [...], such as '*.txt'" + ", or say --recursive" * below
+    if found is not None:
+        ways = {"parquet": "name one of its files", "excel": "name one of its files", "image": "--format images"}
+        way = ways.get(found.kind, f"make {kind} of them first, for each FILE: {found.way}")
+        if found.kind == "parquet" and len(left_out) > 1:
+            joined = f"p.write_table(p.read_table({str(folder)!r}), {str(unused('rows.parquet'))!r})"
+            way += f"; of all one: python3 -c {shlex.quote(f'import pyarrow.parquet as p; {joined}')}"
     what = "pictures" if kind == "images" else "texts"
     return BadInput(f"the folder {safe(folder)} holds no {what}; {'; '.join(tally.notes())}", way)
-
-
-def _start(path: Path) -> bytes:
-    with open_regular(path) as file:
-        return file.read(START_BYTES)
 
 
 def rows(form: Form, found: Listing, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:

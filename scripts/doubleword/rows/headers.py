@@ -57,15 +57,13 @@ def refuse_near(name: str, headers: Iterable[str], flag: str = "") -> None:
     wanted = "" if _MEMBER.match(name) else _bare(name)
     near = [header for header in headers if _bare(header) == wanted] if wanted else []
     if near:
-        there = " and ".join(f"{{{shown(header)}}}" for header in near)
-        plain = folded(near[0])
-        way = f"{flag} {shlex.quote(safe(plain))}"
-        if not flag and (safe(plain) != plain or "{" in plain or "}" in plain):
-            raise BadInput(f"{_said(name, flag)} is no column, but {there} is", "give that column a plain name")
-        raise BadInput(
-            f"{_said(name, flag)} is no column, but {there} {'is' if len(near) == 1 else 'are'}",
-            way if flag else f"write {{{safe(folded(near[0]))}}}, or {{{{{shown(name)}}}}} for the text itself",
-        )
+        there, plain = " and ".join(f"{{{shown(header)}}}" for header in near), folded(near[0])
+        way = f"write {{{plain}}}, or {{{{{shown(name)}}}}} for the text itself"
+        if flag:
+            way = f"{flag} {shlex.quote(safe(plain))}"
+        elif safe(plain) != plain or "{" in plain or "}" in plain:
+            way = "give that column a plain name"
+        raise BadInput(f"{_said(name, flag)} is no column, but {there} {'is' if len(near) == 1 else 'are'}", way)
 
 
 def checked(path: str, line: int, names: Sequence[str]) -> list[str]:
@@ -81,9 +79,8 @@ def checked(path: str, line: int, names: Sequence[str]) -> list[str]:
     for name, found in places.items():
         if len(found) > 1:
             columns = f"columns {', '.join(map(str, found[:10]))}"
+            what, way = f"the same header, {shown(name)!r}", "rename all but one"
             if not name.strip():
-                raise BadInput(f"{safe(path)} line {line}: {columns} have no header", "give each a name of its own")
-            raise BadInput(
-                f"{safe(path)} line {line}: {columns} have the same header, {shown(name)!r}", "rename all but one"
-            )
+                what, way = "no header", "give each a name of its own"
+            raise BadInput(f"{safe(path)} line {line}: {columns} have {what}", way)
     return headers

@@ -148,7 +148,7 @@ def inspected(path: Path, encoding: str | None, bounded: bool) -> str:
 
     Raises BadInput for a NUL, and where `bounded` for a line of more than LINE_BYTES, each with its line.
     """
-    made, line, length = hashlib.sha256(), 1, 0
+    made, line, length, start = hashlib.sha256(), 1, 0, b""
     wide = encoding is not None and is_wide(encoding)
     decoder = codecs.getincrementaldecoder(encoding)("replace") if encoding is not None and wide else None
     with open_regular(path) as file:
@@ -156,10 +156,12 @@ def inspected(path: Path, encoding: str | None, bounded: bool) -> str:
             made.update(block)
             if encoding is None:
                 continue
+            start = start or block[: 16 * START_BYTES]
             if decoder is not None:
                 block = decoder.decode(block).encode("utf-8", "replace")
             if b"\0" in block:
-                raise _nul(path, line + block.count(b"\n", 0, block.index(b"\0")))
+                line += block.count(b"\n", 0, block.index(b"\0"))
+                raise BadInput(f"{safe(path)} line {line} holds NUL bytes, which no text has", what_nul_means(start))
             line += block.count(b"\n")
             last = max(block.rfind(b"\n"), block.rfind(b"\r"))
             length = length + len(block) if last < 0 else len(block) - last
@@ -169,9 +171,3 @@ def inspected(path: Path, encoding: str | None, bounded: bool) -> str:
                     "mend that line, or say what the file is: --format",
                 )
     return made.hexdigest()
-
-
-def _nul(path: Path, line: int) -> BadInput:
-    with open_regular(path) as file:
-        start = file.read(16 * START_BYTES)
-    return BadInput(f"{safe(path)} line {line} holds NUL bytes, which no text has", what_nul_means(start))

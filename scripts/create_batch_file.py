@@ -145,13 +145,14 @@ def _asked(args: Namespace) -> "Asked":
 def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) -> Done:
     from doubleword.job import begin
     from doubleword.job.next_step import next_step
+    from doubleword.job.record import Options
     from doubleword.request_file import body, from_rows, line_json
-    from doubleword.request_file.parts import Cutter, Limits
+    from doubleword.request_file.parts import Cutter
     from doubleword.results import reuse
     from doubleword.rows.left_out import Tally
     from doubleword.rows.source import describe
 
-    path, limits, tally = args.requests, Limits(args.part_requests, args.part_bytes), Tally()
+    path, limits, tally = args.requests, (args.part_requests, args.part_bytes), Tally()
     options = ("delimiter", "encoding", "sheet", "match", "recursive", "id_column", "limit", "sample", "seed", "empty")
     about = {key: getattr(args, key) for key in options}
     source = describe(rows, form=args.format, tally=tally, **about) if rows else None
@@ -161,7 +162,7 @@ def _make(args: Namespace, asked: "Asked", rows: "Path | None", clock: Clock) ->
         facts = verdict.facts(path, preview=[*map(line_json.parse, lines)])
         return Done(ExitCode.DONE, [line.decode().rstrip() for line in lines], facts)
     reuse.require_answers(args.reuse or [])
-    verdict, job = begin.build(path, asked, source, limits, clock, tally)
+    verdict, job = begin.build(path, asked, source, Options(*limits), clock, tally)
     taken = reuse.take(job, args.reuse or [], clock)
     say(verdict.said(path, "made"))
     if args.reuse:

@@ -15,7 +15,7 @@ from ..base.own_files import own_folder
 from ..base.text import safe
 from ..request_file import check, from_rows
 from ..request_file.body import Asked, composed
-from ..request_file.parts import PART_BYTES, PART_REQUESTS, Cutter, Limits
+from ..request_file.parts import PART_BYTES, PART_REQUESTS, Cutter
 from ..request_file.verdict import Verdict
 from ..rows.left_out import Tally
 from ..rows.source import Source
@@ -28,7 +28,7 @@ class _Unchanged(Exception):
 
 
 def build(
-    path: Path, asked: Asked, source: Source | None, limits: Limits, clock: Clock, tally: Tally
+    path: Path, asked: Asked, source: Source | None, options: Options, clock: Clock, tally: Tally
 ) -> tuple[Verdict, Job]:
     """Writes the request file and its job record; the same again changes nothing. `tally` hears of rows left out.
 
@@ -41,7 +41,8 @@ def build(
     with ExitStack() as held:
         try:
             with whole_file(path, made_from) as file:
-                report, source = from_rows.written(file, path, how, Cutter(*limits), tally)
+                cutter = Cutter(options.part_requests, options.part_bytes)
+                report, source = from_rows.written(file, path, how, cutter, tally)
                 _make_way(path, report)
                 # Another copy may be uploading the file that is there: what was allowed is asked again under its lock,
                 # which is held until the new file and its record are in place.
@@ -51,7 +52,7 @@ def build(
         except _Unchanged:
             held.enter_context(job.locked(clock))
         source = source and source.kept_for(path.parent)
-        begin(job, path, report, source, Options(*limits), clock)
+        begin(job, path, report, source, options, clock)
     return report, job
 
 

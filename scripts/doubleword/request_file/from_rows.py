@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,7 @@ from ..rows.source import Row, Source
 from .body import Composed
 from .check import SHOWN, examine
 from .images import BadImage
-from .lines import Line, lines
+from .lines import Line
 from .parts import Cutter
 from .verdict import Verdict
 
@@ -31,21 +31,15 @@ def written(file: BinaryIO, path: Path, how: Composed, cutter: Cutter, tally: Ta
     Raises BadInput for rows that make no request, or a bad one, and where they change meanwhile.
     """
 
-    def again() -> Iterator[Line]:
-        file.flush()
-        return lines(Path(file.name))
-
-    skipped = list[int]()
-    found = _kept(request_lines(how, tally, skipped), file, how.source)
-    return _examined(found, again, path, how, cutter, tally), how.source and how.source.skipping(skipped)
+    verdict = _examined(_kept(request_lines(how, tally), file, how.source), path, how, cutter, tally)
+    return verdict, how.source and how.source.skipping(tally.unreadable)
 
 
 def preview(path: Path, how: Composed, cutter: Cutter, count: int, tally: Tally) -> tuple[Verdict, list[bytes]]:
     """What `written` would find, and the first lines; nothing is written."""
-    found = request_lines(how, tally, [])
+    found = request_lines(how, tally)
     first = list(islice(found, count))
-    report = _examined(chain(first, found), lambda: request_lines(how, Tally(), []), path, how, cutter, tally)
-    return report, [line.raw for line in first]
+    return _examined(chain(first, found), path, how, cutter, tally), [line.raw for line in first]
 
 
 def _kept(found: Iterable[Line], file: BinaryIO, source: Source | None) -> Iterator[Line]:
@@ -57,12 +51,10 @@ def _kept(found: Iterable[Line], file: BinaryIO, source: Source | None) -> Itera
         raise BadInput(f"{safe(source.path)} changed while it was read", "wait until whatever writes it is done")
 
 
-def _examined(
-    found: Iterable[Line], again: Callable[[], Iterable[Line]], path: Path, how: Composed, cutter: Cutter, tally: Tally
-) -> Verdict:
+def _examined(found: Iterable[Line], path: Path, how: Composed, cutter: Cutter, tally: Tally) -> Verdict:
     source = how.source
     names_none = source is not None and not how.asked.rewrites and not source.used
-    report = examine(found, again, cutter, bodies=not names_none)
+    report = examine(found, lambda: request_lines(how, Tally()), cutter, bodies=not names_none)
     if not report.requests:
         raise BadInput("; ".join([f"{_name(source)}: no row to make a request of", *tally.notes()]))
     if source is not None and report.problems:
@@ -93,9 +85,8 @@ def _rows(how: Composed, tally: Tally) -> Iterator[Row]:
 _NO_VALUE = frozenset({"NULL", "null", "NaN", "nan", "None", "\\N", "#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?"})
 
 
-def request_lines(how: Composed, tally: Tally, skipped: list[int]) -> Iterator[Line]:
-    """The line of every row that has a request. `skipped` gets the numbers of rows whose picture or text cannot be
-    read, where --empty skip leaves those out.
+def request_lines(how: Composed, tally: Tally) -> Iterator[Line]:
+    """The line of every row that has a request. `tally` gets the rows that --empty skip leaves out.
 
     Raises BadInput at the end if rows made no request: all of them are told.
     """
@@ -112,7 +103,7 @@ def request_lines(how: Composed, tally: Tally, skipped: list[int]) -> Iterator[L
                 continue
             except BadInput as error:
                 if policy == "skip":
-                    skipped.append(tally.rows)
+                    tally.unreadable.append(tally.rows)
                     tally.skip("row whose picture or text cannot be read", f"{wrong.place(row)}: {error.what}")
                 else:
                     wrong.unreadable(row, error)
@@ -157,24 +148,21 @@ class _BadRows:
         """A cell with half of a surrogate pair: of a file name, bytes that are no UTF-8."""
         texts = {name: text(cell) for name, cell in row.cells.items() if isinstance(cell, (str, dict, list))}
         found = next((name for name, written in texts.items() if NO_TEXT.search(written)), "row")
-        value = repr(texts.get(found, row.custom_id))
+        what, expected = "half of a surrogate pair; expected whole characters", "whole characters"
+        step = "mend that cell"
         if found == "file" and self._source is not None and self._source.is_folder:
+            what, expected = "its name is not UTF-8, and cannot be sent", "a name in UTF-8"
             step = "rename the file, or leave {file} out of prompt and ids"
-            what = "its name is not UTF-8, and cannot be sent"
-            self.add(row, found, "surrogate", value, "a name in UTF-8", step, what)
-        else:
-            what = "half of a surrogate pair; expected whole characters"
-            self.add(row, found, "surrogate", value, "whole characters", "mend that cell", what)
+        self.add(row, found, "surrogate", repr(texts.get(found, row.custom_id)), expected, step, what)
 
     def unreadable(self, row: Row, error: BadInput) -> None:
         """A cell that holds no picture, or no text."""
         skip_them = "--empty skip makes no request for such a row"
         step = f"{error.next_step}; {skip_them}" if error.next_step else skip_them
+        column, cell, expected = "row", error.what, "a text"
         if isinstance(error, BadImage):
-            expected = f"a picture ({error.what})"
-            self.add(row, error.column, "unreadable", error.cell, expected, step, error.what)
-        else:
-            self.add(row, "row", "unreadable", error.what, "a text", step, error.what)
+            column, cell, expected = error.column, error.cell, f"a picture ({error.what})"
+        self.add(row, column, "unreadable", cell, expected, step, error.what)
 
     def require_none(self) -> None:
         said, steps = [], []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..base.failures import BadInput
 from .lines import BOM, Line, Span
@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 # no count), and the hosted values cannot be read, so stay at or under the published ones.
 PART_REQUESTS = 50_000
 PART_BYTES = 200_000_000
-
-
-class Limits(NamedTuple):
-    """What a part holds at most."""
-
-    requests: int = PART_REQUESTS
-    size: int = PART_BYTES  # bytes
 
 
 class Cutter:

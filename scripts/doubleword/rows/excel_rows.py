@@ -66,21 +66,17 @@ class _Workbook:
     def rows(self, sheet: str) -> Iterator[Sequence[Any]]:
         """The cells of every row from row 1 and column A on."""
         try:
-            yield from self._rows(sheet)
-        except Exception as error:  # noqa: BLE001 - a damaged part is found only when it is read
-            raise self._unreadable(error) from None
-
-    def _rows(self, sheet: str) -> Iterator[Sequence[Any]]:
-        if not self._calamine:
+            if self._calamine:
+                opened = self._book.get_sheet_by_name(sheet)
+                left = [None] * (opened.start[1] if opened.start else 0)  # it leaves out empty columns, not rows
+                yield from ([*left, *cells] for cells in opened.iter_rows())
+                return
             from openpyxl.utils.escape import unescape  # type: ignore[import-untyped,unused-ignore]
 
             for cells in self._book[sheet].iter_rows(min_row=1, min_col=1, values_only=True):
                 yield [unescape(cell) if cell.__class__ is str and "_x" in cell else cell for cell in cells]
-            return
-        opened = self._book.get_sheet_by_name(sheet)
-        left = [None] * (opened.start[1] if opened.start else 0)  # it leaves out empty columns at the left, not rows
-        for cells in opened.iter_rows():
-            yield [*left, *cells]
+        except Exception as error:  # noqa: BLE001 - a damaged part is found only when it is read
+            raise self._unreadable(error) from None
 
 
 def _packages() -> tuple[Any, Any]:

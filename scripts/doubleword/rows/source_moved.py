@@ -24,15 +24,12 @@ def located(source: Source, beside: Path) -> Source:
     for candidate in [beside / own.name, *sorted(found for found in beside.iterdir() if found.suffix != ".job")]:
         if candidate != own and _is(source, candidate):
             return replace(source, path=str(candidate.resolve()))
+    what = f"is gone, and nothing in {safe(beside)} is a copy of it; its rows are needed"
+    way = "put it beside the request file"
     if there:
-        raise BadInput(
-            f"the source {safe(own)} has changed since the requests were made; its rows are needed for the table",
-            f"restore it, or put an unchanged copy into {safe(beside)}",
-        )
-    raise BadInput(
-        f"the source {safe(own)} is gone, and nothing in {safe(beside)} is a copy of it; its rows are needed",
-        "restore it, or put it beside the request file",
-    )
+        what = "has changed since the requests were made; its rows are needed for the table"
+        way = f"put an unchanged copy into {safe(beside)}"
+    raise BadInput(f"the source {safe(own)} {what}", f"restore it, or {way}")
 
 
 def _is(source: Source, path: Path) -> bool:

@@ -109,11 +109,8 @@ def undecodable(path: str | Path, encoding: str, newline: str = "\n") -> BadInpu
                 wrong = None if text.isascii() else NO_TEXT.search(text)
                 good += wrong is None and not text.isascii()
                 wrongs += wrong is not None
-                if wrong is not None and wrongs <= SHOWN:
-                    what, way = _wrong_byte(encoding, text, wrong.start())
-                    bad.add(number, what, way)
-                elif wrong is not None:
-                    bad.add(number, "", "")
+                if wrong is not None:
+                    bad.add(number, *(_wrong_byte(encoding, text, wrong.start()) if wrongs <= SHOWN else ("", "")))
     except UnicodeError:
         bad.add(number + 1, f"the bytes there are not {encoding} (cut off?)", "mend the file, or say its --encoding")
     failure = bad.failure() or BadInput(f"{safe(path)} is not {encoding}", way)

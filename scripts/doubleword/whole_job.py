@@ -15,9 +15,9 @@ from .job.job import Job
 from .job.next_step import command, remember
 from .results import deliver as delivery
 from .results import retry
+from .results.fetch import TimeIsOver
 from .results.output_flags import Wanted
 from .results.results_and_errors import tokens_of
-from .results.spool import TimeIsOver
 from .service import cost, watch
 from .service.api import Api
 
@@ -38,8 +38,9 @@ def run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, tria
 
 
 def _run(api: Api, job: Job, terms: Terms, wanted: Wanted, waiting: Waiting, trial: int) -> Done:
-    delivery.require_writable(job, wanted)  # before anything is paid
-    if wanted.output is not None:
+    planned = delivery.require_writable(job, api.clock, wanted)  # before anything is paid
+    if planned:
+        delivery.rehearse(job, planned)
         with job.locked(api.clock):
             remember(job, **wanted.remembered())  # whoever comes after this command is told of the table
     waiting = replace(waiting, interval=watch.polite(api, waiting.interval))

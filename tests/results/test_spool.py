@@ -13,10 +13,8 @@ import pytest
 
 from doubleword.job.batch import Batch
 from doubleword.job.job import Job
-from doubleword.job.record import Part
-from doubleword.request_file.lines import Span
 from doubleword.results import line_outcome
-from doubleword.results.spool import Known, Spool, distinct, spool_files
+from doubleword.results.spool import Spool, distinct, spool_files
 from doubleword.service.server_objects import told_of
 from local_server.app import LocalServer
 from support.running import FastClock, run, run_process, write_requests
@@ -54,8 +52,7 @@ class Sent:
 def test_ids_that_no_request_can_have_take_no_memory() -> None:
     path = Path("s.output.jsonl")
     tracemalloc.start()
-    known = Known(Job.to_be(Path("r.jsonl"), FastClock()), Part(1, Span(1, 3, 0, 9, 3, "")), None)
-    spool = Spool(path, known, 3)
+    spool = Spool(path, None, 3, None)
     spool.fetch(Sent(lambda: long_ids(40)), "f", lambda _: None)  # type: ignore[arg-type]
     assert sum(1 for _ in line_outcome.read(path, None)) == len(distinct(path)) == 40
     peak = tracemalloc.get_traced_memory()[1]

@@ -25,7 +25,7 @@ from support.oracle import LocalOracle
 from support.proxy.exchange import First, Moment
 from support.proxy.http_message import Request
 from support.proxy.proxy import Proxy
-from support.running import SCRIPTS, Ran, run, write_requests
+from support.running import SCRIPTS, FastClock, Ran, run, write_requests
 
 RUN_BATCH = ("run_batch", "r.jsonl", "--part-requests", "4", "--interval-seconds", "0.2")
 
@@ -168,10 +168,10 @@ def test_files_that_another_copy_wrote_meanwhile_are_the_jobs_own(server: LocalS
     read_before = Job.load(Path("r.jsonl"))
     assert read_before is not None
     assert run(*RUN_BATCH).code == 0
-    require_writable(read_before, Wanted())
+    require_writable(read_before, FastClock(), Wanted())
     Path("r.results.jsonl").write_text("notes of mine\n")
     with pytest.raises(BadInput, match="was changed since this job wrote it"):
-        require_writable(read_before, Wanted())
+        require_writable(read_before, FastClock(), Wanted())
 
 
 def machine_of(folder: Path) -> Path:

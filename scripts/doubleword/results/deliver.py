@@ -19,8 +19,10 @@ from ..job.outputs import beside, files_of, remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
-from . import results_and_errors, sample_pairs, spool, summary_text, table, table_answers, table_file
+from . import results_and_errors, sample_pairs, summary_text, table, table_answers, table_file
+from .fetch import fetch
 from .output_flags import Wanted as Wanted
+from .spool import spool_lock
 from .table import Table
 from .table_file import Written
 
@@ -66,36 +68,36 @@ class Delivered(NamedTuple):
         }
 
 
-def require_writable(job: Job, wanted: Wanted, rehearse: bool = True) -> Table | None:
-    """The table to be. Raises WrongUsage or BadInput for everything that could fail after the answers are paid.
-
-    With `rehearse` all of the table is made, but for the answers, and not written.
-    """
+def require_writable(job: Job, clock: Clock, wanted: Wanted) -> Table | None:
+    """The table to be. Raises WrongUsage or BadInput if it, or another file of the job, cannot be written."""
     if wanted.show < 0:
         raise WrongUsage(f"--show {wanted.show}: a number of answers was expected", "for example --show 5")
-    outputs = beside(job)
-    planned = None
-    if wanted.output:
-        planned = table.planned(job, wanted)
-        outputs.append(wanted.output)
+    planned = table.planned(job, wanted) if wanted.output else None
+    outputs = [*beside(job), *([wanted.output] if wanted.output else [])]
     try:
         require_ours(job, *outputs)
     except BadInput:  # another copy may have written them since the record was read; they are noted before they appear
-        require_ours(Job.load(job.folder) or job, *outputs)
+        with job.locked(clock):
+            require_ours(job, *outputs)
     for path in outputs:
         writable(path)
     if planned and planned.source and planned.prefix is not None:
         table.require_common_ids(planned.source, planned.prefix, set(table_answers.requested(job)))
-    elif planned and rehearse:
-        _write(job, planned.with_errors(), lambda: table_answers.unanswered(job), None, lambda *_: None)
     return planned
+
+
+def rehearse(job: Job, planned: Table) -> None:
+    """Makes all of a table, but for the answers, and writes nothing: what cannot be written is known before they are
+    paid. Rows that find their answers by id are of a job that is paid."""
+    if planned.source is None or planned.prefix is None:
+        _write(job, planned.with_errors(), lambda: table_answers.unanswered(job), None, lambda *_: None)
 
 
 def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     """Fetches and writes; nothing under the final names while a batch still runs."""
     if not job.submitted() and not job.reused:
         raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
-    planned = require_writable(job, wanted, rehearse=False)  # before the download, which may be long
+    planned = require_writable(job, api.clock, wanted)  # before the download, which may be long
     if planned and not (wanted.partial and job.record.options.output):  # whoever comes after a look asks for it again
         with job.locked(api.clock):
             remember(job, **wanted.remembered())
@@ -103,9 +105,8 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     if job.under_way and not wanted.partial:
         return _nothing_yet(job)
     written = None
-    with spool.spool_lock(job, api.clock):
-        spool.require_space(job)
-        spool.fetch(api, job, wanted.jobs)
+    with spool_lock(job, api.clock):
+        fetch(api, job, wanted.jobs)
         running = job.under_way  # as of this moment: a batch may have ended meanwhile, or run again
         if running and not wanted.partial:
             return _nothing_yet(job)

@@ -17,9 +17,10 @@ from ..service.api import Api
 from ..service.raw_id import fetch_input, job_of_input, recorded, watched
 from ..service.server_objects import Told
 from .deliver import require_writable
+from .fetch import fetch
 from .line_outcome import read
 from .output_flags import Wanted
-from .spool import fetch, spool_files
+from .spool import spool_files
 from .table import require_common_ids
 from .table_answers import requested
 
@@ -113,7 +114,7 @@ def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: s
         before = job.record.source, job.record.options.id_prefix
         job.record.source, job.record.options.id_prefix = source.kept_for(job.folder.parent), id_prefix
         try:
-            require_writable(job, wanted, rehearse=False)
+            require_writable(job, clock, wanted)
         except Failure:
             job.record.source, job.record.options.id_prefix = before
             raise

@@ -20,8 +20,10 @@ from ..job.record import attempt_from
 from ..request_file import check
 from ..request_file.lines import request_lines
 from ..service.api import Api
-from . import results_and_errors, spool
+from . import results_and_errors
 from .evenly import Evenly
+from .fetch import fetch, is_settled
+from .spool import spool_lock
 
 
 class StillOpen(Failure):
@@ -61,8 +63,8 @@ def planned(api: Api, job: Job, plan: Callable[[], Plan]) -> Plan:
     """
     for _ in range(TRIES):
         if any(part.ended for part in job.submitted()):
-            with spool.spool_lock(job, api.clock):
-                spool.fetch(api, job)
+            with spool_lock(job, api.clock):
+                fetch(api, job)
         with job.locked(api.clock):
             if _settled(job):
                 return plan()
@@ -275,4 +277,4 @@ def _require_ended(job: Job) -> None:
 
 def _settled(job: Job) -> bool:
     """Whether the spool holds what the last fetch of every ended batch left, as the record has them now."""
-    return all(spool.is_settled(job, batch) for part in job.submitted() if part.ended for batch in part.batches)
+    return all(is_settled(job, batch) for part in job.submitted() if part.ended for batch in part.batches)

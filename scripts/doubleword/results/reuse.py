@@ -28,7 +28,8 @@ from ..request_file.lines import Span, custom_id_of, lines, request_lines
 from ..request_file.repeats import Repeats
 from . import line_outcome as outcomes
 from . import results_and_errors
-from .spool import is_settled, spool_files
+from .fetch import is_settled
+from .spool import spool_files
 
 if TYPE_CHECKING:
     import sqlite3

@@ -86,23 +86,16 @@ def answer(lines: Iterable[str], facts: dict[str, Any]) -> None:
 
 def to_stdout(text: str) -> None:
     """Text on stdout. A reader that has left (`| head`) is no error; a full disk is one."""
-    failure = None
     for bar in _Voice.bars:
         bar.clear()
     try:
         _write(sys.stdout, text)
-    except BrokenPipeError:
-        _abandon_stdout()
     except OSError as error:
-        _abandon_stdout()
-        failure = BadInput(f"the answer cannot be written to stdout: {error.strerror}", "the work itself is done")
-    if failure:
-        raise failure
-
-
-def _abandon_stdout() -> None:
-    """What is left in the buffer must not be tried again at exit: Python would complain and change the exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # What is left in the buffer must not be tried again at exit: Python would complain and change the exit code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            what = f"the answer cannot be written to stdout: {error.strerror}"
+            raise BadInput(what, "the work itself is done") from None
 
 
 def report(failure: Failure) -> None:
@@ -143,8 +136,7 @@ class Progress:
     LINE_EVERY_SECONDS = 30.0  # in a log: a 200 MB upload on a slow line gives some ten lines
 
     def __init__(self, what: str, total: int, unit: str) -> None:
-        self._what, self._total, self._unit = what, total, unit
-        self._done = 0
+        self._what, self._total, self._unit, self._done = what, total, unit, 0
         self._started = self._shown = 0.0  # counted from the first piece: what came before was waiting
         self._bar: Any = None
         if not _Voice.quiet and sys.stderr is not None and sys.stderr.isatty():
@@ -168,8 +160,7 @@ class Progress:
             self._bar.update(amount)
             return
         now = time.monotonic()
-        self._started = self._started or now
-        self._shown = self._shown or now
+        self._started, self._shown = self._started or now, self._shown or now
         if now - self._started < 2 or now - self._shown < self.LINE_EVERY_SECONDS:
             return
         self._shown = now
@@ -179,21 +170,17 @@ class Progress:
             text += f", {int((self._total - self._done) / rate)} s left"
         say(text)
 
-    def close(self) -> None:
-        if self._bar is not None:
-            _Voice.bars.remove(self._bar)
-            self._bar.close()
-            self._bar = None
-
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if self._bar is not None:
+            _Voice.bars.remove(self._bar)
+            self._bar.close()
 
 
 def _scaled(number: float) -> str:
-    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+    for limit, unit, suffix in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if number >= limit:
-            return f"{number / (1e3 if suffix == 'k' else limit):.1f}{suffix}"
+            return f"{number / unit:.1f}{suffix}"
     return f"{number:.0f}"

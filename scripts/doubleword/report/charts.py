@@ -62,22 +62,19 @@ def percent(count: float, total: float) -> str:
 
 def frequency(title: str, bars: Sequence[Bar], total: int, remark: str = "") -> Html:
     """A horizontal bar for each kind of answer, its name and number above it."""
-    drawn = []
+    drawn, words = list[Html](), list[str]()
     for index, (label, rows) in enumerate(bars):
-        top = index * BAR_STEP
-        name = label or "(empty)"
+        top, name, share = index * BAR_STEP, label or "(empty)", f"{100 * rows / (total or 1):.2f}%"
         shown = name if len(name) <= LABEL_CHARACTERS else name[: LABEL_CHARACTERS - 1] + "…"
-        share = f"{100 * rows / (total or 1):.2f}%"
         figures = joined(number(rows), tag("tspan", percent(rows, total), class_="soft", dx=10))
+        words.append(f"{name}: {rows:,}, {percent(rows, total)}")
         drawn += [
             tag("text", tag("title", name), shown, x=0, y=top + 15),
             tag("text", figures, x="100%", y=top + 15, text_anchor="end"),
             tag("rect", class_="track", x=0, y=top + 22, width="100%", height=BAR_HEIGHT),
             tag("rect", class_="bar", x=0, y=top + 22, width=share, height=BAR_HEIGHT),
         ]
-    words = "; ".join(f"{label or '(empty)'}: {rows:,}, {percent(rows, total)}" for label, rows in bars)
-    picture = tag("svg", *drawn, width="100%", height=len(bars) * BAR_STEP, role="img", aria_label=f"{title}. {words}")
-    return _figure(title, remark, picture)
+    return _figure(title, remark, _picture(drawn, len(bars) * BAR_STEP, f"{title}. {'; '.join(words)}"))
 
 
 def columns(
@@ -89,25 +86,28 @@ def columns(
     """A histogram: an upright bar for each bin (from, up to, count); of a single number the remark alone."""
     if len(bars) == 1 and bars[0][0] == bars[0][1]:
         return _figure(title, remark, Html(""))
-    most = max((count for _, _, count in bars), default=0) or 1
+    most = max(count for _, _, count in bars)
     wide = 100 / max(FEWEST_BINS, len(bars))
+    words = list[str]()
     drawn = [
         tag("text", f"{most:,}", class_="axis", x=0, y=14),
         tag("line", class_="grid", x1=0, x2="100%", y1=PLOT_TOP + 0.5, y2=PLOT_TOP + 0.5),
         tag("line", class_="line", x1=0, x2="100%", y1=PLOT_TOP + PLOT_HEIGHT + 0.5, y2=PLOT_TOP + PLOT_HEIGHT + 0.5),
     ]
     for index, (start, end, count) in enumerate(bars):
-        high = PLOT_HEIGHT * count / most
-        high = max(2.0, high) if count else 0.0  # a single row among thousands stays to be seen
+        # A single row among thousands stays to be seen.
+        high = max(2.0, PLOT_HEIGHT * count / most) if count else 0.0
         place = {"x": f"{index * wide + wide * 0.06:.3f}%", "width": f"{wide * 0.88:.3f}%"}
-        box = {"y": f"{PLOT_TOP + PLOT_HEIGHT - high:.1f}", "height": f"{high:.1f}"}
-        drawn.append(
-            tag("rect", tag("title", f"{_span(start, end, written)}: {count:,}"), class_="bar", **place, **box)
-        )
-    drawn += _axis(bars, written)
-    spoken = "; ".join(f"{_span(*bar[:2], written)}: {bar[2]:,}" for bar in bars if bar[2])
-    size = {"width": "100%", "height": PLOT_TOP + PLOT_HEIGHT + 24}
-    return _figure(title, remark, tag("svg", *drawn, **size, role="img", aria_label=f"{title}. {spoken}"))
+        place |= {"y": f"{PLOT_TOP + PLOT_HEIGHT - high:.1f}", "height": f"{high:.1f}"}
+        words.append(f"{_span(start, end, written)}: {count:,}")
+        drawn.append(tag("rect", tag("title", words[-1]), class_="bar", **place))
+    spoken = "; ".join(text for text, (_, _, count) in zip(words, bars, strict=True) if count)
+    picture = _picture([*drawn, *_axis(bars, wide, written)], PLOT_TOP + PLOT_HEIGHT + 24, f"{title}. {spoken}")
+    return _figure(title, remark, picture)
+
+
+def _picture(drawn: Sequence[Html], height: int, spoken: str) -> Html:
+    return tag("svg", *drawn, width="100%", height=height, role="img", aria_label=spoken)
 
 
 def _span(start: float, end: float, written: Callable[[float], str]) -> str:
@@ -116,27 +116,18 @@ def _span(start: float, end: float, written: Callable[[float], str]) -> str:
     return f"{written(start)} and more" if math.isinf(end) else f"{written(start)} to {written(end)}"
 
 
-def _axis(bars: Sequence[tuple[float, float, int]], written: Callable[[float], str]) -> list[Html]:
+def _axis(bars: Sequence[tuple[float, float, int]], wide: float, written: Callable[[float], str]) -> list[Html]:
     """Labels below: of each bar where they are few single numbers, else of the two ends and the middle."""
-    wide, y = 100 / max(FEWEST_BINS, len(bars)), PLOT_TOP + PLOT_HEIGHT + 19
-    longest = max((len(written(start)) for start, _, _ in bars), default=0)
+    longest, half = max(len(written(start)) for start, _, _ in bars), len(bars) // 2
     if all(start == end for start, end, _ in bars) and longest * DIGIT < wide:
-        return [
-            tag("text", written(start), class_="axis", x=f"{(index + 0.5) * wide:.3f}%", y=y, text_anchor="middle")
-            for index, (start, _, _) in enumerate(bars)
-        ]
-    start, _, _ = bars[0]
-    last, end, _ = bars[-1]
-    right = f"{written(last)} and more" if math.isinf(end) else written(end)
-    ends = [
-        tag("text", written(start), class_="axis", x=0, y=y),
-        tag("text", right, class_="axis", x=f"{len(bars) * wide:.3f}%", y=y, text_anchor="end"),
-    ]
-    half = len(bars) // 2
-    if len(bars) >= 4:
-        x = f"{half * wide:.3f}%"
-        ends.append(tag("text", written(bars[half][0]), class_="axis", x=x, y=y, text_anchor="middle"))
-    return ends
+        labels = [(written(start), (index + 0.5) * wide, "middle") for index, (start, _, _) in enumerate(bars)]
+    else:
+        last, end, _ = bars[-1]
+        right = f"{written(last)} and more" if math.isinf(end) else written(end)
+        labels = [(written(bars[0][0]), 0.0, "start"), (right, len(bars) * wide, "end")]
+        labels += [(written(bars[half][0]), half * wide, "middle")] if half >= 2 else []
+    place = {"class_": "axis", "y": PLOT_TOP + PLOT_HEIGHT + 19}
+    return [tag("text", text, **place, x=f"{x:.3f}%", text_anchor=anchor) for text, x, anchor in labels]
 
 
 def _figure(title: str, remark: str, picture: Html) -> Html:
@@ -177,18 +168,13 @@ def outcome_bar(counts: dict[str, tuple[str, int]]) -> Html:
             drawn.append(_segment(kind, **place))
             start += share * scale
     words = "; ".join(f"{name}: {count:,}" for name, count in counts.values())
-    bar = tag("svg", *drawn, width="100%", height=24, role="img", aria_label=f"Of {total:,} requests: {words}")
+    bar = _picture(drawn, 24, f"Of {total:,} requests: {words}")
+    swatch: dict[str, object] = {"width": 14, "height": 14, "aria_hidden": "true"}
     legend = [
-        tag(
-            "div",
-            tag("dt", _swatch(kind), name),
+        joined(
+            tag("dt", tag("svg", _segment(kind, x=1, y=1, width=12, height=12), **swatch), name),
             tag("dd", f"{count:,}", " ", tag("span", percent(count, total), class_="share"), data_count=kind),
         )
         for kind, (name, count) in counts.items()
     ]
-    return joined(bar, tag("dl", *legend, class_="counts"))
-
-
-def _swatch(kind: str) -> Html:
-    square = _segment(kind, x=1, y=1, width=12, height=12)
-    return tag("svg", square, width=14, height=14, aria_hidden="true")
+    return joined(bar, tag("dl", *(tag("div", entry) for entry in legend), class_="counts"))

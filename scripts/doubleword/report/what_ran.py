@@ -148,7 +148,6 @@ KIND_NAMES = {
 
 _REFUSED = "refused as it is: repeating cannot help. Mend the rows or the parameters, and ask again in a new job."
 _LATER = "trouble on the server's side: another attempt is likely to bring an answer."
-_NOT_WORKED = "never worked on: another attempt sends it again."
 
 # kind -> (name, what to do)
 _KINDS = {
@@ -167,7 +166,7 @@ _KINDS = {
     "content_filter": ("held back by a filter", "repeating seldom helps: these rows need another model, or a person."),
     "cancelled": ("cancelled", "its batch was cancelled before it was worked on: another attempt sends it again."),
     "expired": ("out of time", "its batch ended before it was worked on: another attempt sends it again."),
-    "not_returned": ("not returned", _NOT_WORKED),
+    "not_returned": ("not returned", "never worked on: another attempt sends it again."),
     "unread": ("not handed out yet", "the server counts it but has not handed it out: download.py again, later."),
     "input_deleted": ("input deleted", "the server lost the requests of this batch: these rows need a new job."),
 }  # fmt: skip
@@ -175,18 +174,19 @@ _KINDS = {
 
 def kind_name(kind: str) -> str:
     """A kind of error in words."""
-    if kind.startswith("http_5"):
-        return "server error"
-    return _KINDS[kind][0] if kind in _KINDS else kind.replace("_", " ")
+    return _in_words(kind)[0]
 
 
 def advice(kind: str) -> str:
     """What to do about a kind of error, as a sentence."""
-    if kind.startswith("http_5"):
-        text = _LATER
-    else:
-        text = _KINDS[kind][1] if kind in _KINDS else "the texts below say more; another attempt may help."
+    text = _in_words(kind)[1]
     return text[0].upper() + text[1:]
+
+
+def _in_words(kind: str) -> tuple[str, str]:
+    if kind.startswith("http_5"):
+        return "server error", _LATER
+    return _KINDS.get(kind, (kind.replace("_", " "), "the texts below say more; another attempt may help."))
 
 
 def verdict(report: Report) -> str:

@@ -166,12 +166,13 @@ def wait(api: Api, targets: Sequence[str], interval: float, deadline: float, onc
         after = next_command("poll.py", *targets)
     elif waiting:
         say(f"{plural(waiting, 'part')} not submitted yet; next: {after}")
+    requests, completed, failed = map(sum, zip(*map(watch.counts, jobs), strict=True))
     facts = {
         "job": str(first.folder) if len(jobs) == 1 and first.recorded else None,
         "status": words[0] if len(set(words)) == 1 else "mixed",
-        "requests": sum(watch.counts(job)[0] for job in jobs),
-        "completed": sum(watch.counts(job)[1] for job in jobs),
-        "failed": sum(watch.counts(job)[2] for job in jobs),
+        "requests": requests,
+        "completed": completed,
+        "failed": failed,
         "batches": [watch.facts_of(part) for job in jobs for part in job.latest.parts],
         "stuck": reports[0] if reports else None,
         "next": after,

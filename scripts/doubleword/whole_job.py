@@ -113,7 +113,6 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
     tried, parts = sum(attempt.requests for attempt in trials), [part for attempt in trials for part in attempt.parts]
     left, times = cost.rest(job)
     price = cost.estimated_now(api, parts, terms.window) or cost.estimated_cost(parts, terms.window)
-    rest_price = None if price is None else price * times
     used = tokens_of(job, trials)
     answered = shown.facts["results"]  # what failed may have used none
     more = [count * left // answered for count in used]
@@ -122,18 +121,16 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
         f"trial: {plural(tried, 'request')}{some} used {used[0]} prompt and {used[1]} completion tokens;"
         f" at that rate the other {left} would use about {more[0]} and {more[1]}"
     )
-    if price is not None and rest_price is not None:
-        say(f"the server's estimate for the trial is {price:.2g} USD now: about {rest_price:.2g} USD for the rest")
-    paid = Decimal(shown.facts["cost_usd"] or 0)
-    if paid and price and rest_price:
-        say(f"the trial cost {paid:.2g} USD: at that rate about {paid * rest_price / price:.2g} USD for the rest")
-        price, rest_price = max(price, paid), max(rest_price, paid * rest_price / price)
-    total = price + rest_price if price is not None and rest_price is not None else None
+    total, paid = None, Decimal(shown.facts["cost_usd"] or 0)
+    if price is not None:
+        say(f"the server's estimate for the trial is {price:.2g} USD now: about {price * times:.2g} USD for the rest")
+        if paid:
+            say(f"the trial cost {paid:.2g} USD: at that rate about {paid * times:.2g} USD for the rest")
+        total = max(price, paid) * (1 + times)
     _say_rest(job, total, terms.max_cost)
-    rest_tokens = {"prompt": more[0], "completion": more[1]}
     # Over the limit it stops there with exit 4: a higher one is the user's to give.
-    facts = {"trial": tried, "rest": left, "rest_tokens": rest_tokens, "next": command("run_batch.py", job)}
-    return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts)
+    facts = {"trial": tried, "rest": left, "rest_tokens": {"prompt": more[0], "completion": more[1]}}
+    return Done(ExitCode.STILL_RUNNING, shown.lines, shown.facts | facts | {"next": command("run_batch.py", job)})
 
 
 def _say_rest(job: Job, total: Decimal | None, limit: Decimal | None) -> None:

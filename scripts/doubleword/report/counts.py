@@ -85,19 +85,17 @@ class Histogram:
             return
         self.count += 1
         self.least, self.most = min(self.least, number), max(self.most, number)
-        place = math.floor(number / self._width) * self._width if self._width else number
-        self._bins[place] = self._bins.get(place, 0) + 1
+        self._put(number, 1)
         if len(self._bins) > self.EXACT:
-            self._widen()
+            needed = 2.0 ** math.ceil(math.log2((self.most - self.least) / (self.EXACT / 4)))
+            self._width = max(needed, self._width * 2)
+            narrower, self._bins = self._bins, {}
+            for place, count in narrower.items():
+                self._put(place, count)
 
-    def _widen(self) -> None:
-        needed = 2.0 ** math.ceil(math.log2((self.most - self.least) / (self.EXACT / 4)))
-        self._width = max(needed, self._width * 2)
-        merged: dict[float, int] = {}
-        for number, count in self._bins.items():
-            place = math.floor(number / self._width) * self._width
-            merged[place] = merged.get(place, 0) + count
-        self._bins = merged
+    def _put(self, number: float, count: int) -> None:
+        place = math.floor(number / self._width) * self._width if self._width else number
+        self._bins[place] = self._bins.get(place, 0) + count
 
     def at(self, share: float) -> float:
         """The number that this share of all numbers does not exceed: 0.5 is the median."""
@@ -119,8 +117,7 @@ class Histogram:
         if top - self.least > 2 * (high - self.least) > 0:
             top = high
         width = self._round_width(top)
-        first = math.floor(self.least / width)
-        last = math.floor(top / width)
+        first, last = math.floor(self.least / width), math.floor(top / width)
         found = [0] * (last - first + 2)
         for number, count in self._bins.items():
             found[min(math.floor(number / width), last + 1) - first] += count
@@ -157,7 +154,7 @@ class Answers:
             self.vectors.add(len(value))
             return []
         self.whole.add(text)
-        if not self.properties or not isinstance(value, dict):
+        if not isinstance(value, dict):
             return []
         for name, counts in self.properties.items():
             found = value.get(name)

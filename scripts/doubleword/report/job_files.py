@@ -91,6 +91,10 @@ class Report:
     completion: Histogram = field(default_factory=Histogram)  # completion tokens of each answer
     times: Histogram = field(default_factory=Histogram)  # when each answer was made, Unix seconds
 
+    @property
+    def errors_ranked(self) -> list[ErrorKind]:
+        return sorted(self.errors.values(), key=lambda found: -found.count)
+
 
 class _Row(NamedTuple):
     """A request in input order, with the server's line, or the line of the errors file, or neither ({})."""

@@ -11,7 +11,7 @@ from string import Template as Slots
 from ..base.files import whole_file
 from ..base.text import utc
 from ..job.next_step import next_step
-from ..results.prompt_template import Piece, Template
+from ..results.prompt_template import Template
 from ..results.prompt_text import ROW_CELLS
 from . import what_ran
 from .charts import Html, columns, frequency, joined, outcome_bar, percent, spread, tag
@@ -27,6 +27,7 @@ REPEATED_SHOWN = 10
 CUT = "Cut short: the answer ends at the token limit. A new job with a higher --max-tokens, or a briefer task, helps."
 SHORTEST_SECONDS = 10  # what is over sooner has no course to draw
 BY_FREQUENCY = "Answers by frequency"
+REGION: dict[str, object] = {"tabindex": 0, "role": "region"}  # what can scroll must be reachable by keyboard
 
 
 def write(report: Report, path: Path, before: Callable[[Path], None]) -> None:
@@ -70,20 +71,13 @@ def _section(title: str, *content: object) -> Html:
 
 
 def _head(report: Report) -> Html:
-    counts = report.counts
-    kinds = {kind: (name, getattr(counts, kind)) for kind, name in KIND_NAMES.items()}
-    for open_kind in ("running", "waiting"):
-        if not kinds[open_kind][1]:
-            del kinds[open_kind]
-    return joined(
-        tag(
-            "header",
-            tag("p", what_ran.kicker(report), class_="kicker"),
-            tag("h1", _name(report)),
-            tag("p", verdict(report), class_="verdict"),
-        ),
-        _section("Requests", tag("div", outcome_bar(kinds)), tag("p", CUT, class_="note") if counts.cut else ""),
-    )
+    counts = vars(report.counts)
+    kinds = {kind: (name, counts[kind]) for kind, name in KIND_NAMES.items()}
+    shown = {kind: found for kind, found in kinds.items() if found[1] or kind not in ("running", "waiting")}
+    kicker = tag("p", what_ran.kicker(report), class_="kicker")
+    header = tag("header", kicker, tag("h1", _name(report)), tag("p", verdict(report), class_="verdict"))
+    note = tag("p", CUT, class_="note") if report.counts.cut else ""
+    return joined(header, _section("Requests", tag("div", outcome_bar(shown)), note))
 
 
 def _ran(report: Report) -> Html:
@@ -100,19 +94,12 @@ def _ran(report: Report) -> Html:
 
 
 def _prompt(title: str, template: Template) -> Html:
-    # A region that can scroll must be reachable by keyboard.
-    left, shown = PROMPT_CHARACTERS, list[Html]()
+    left, shown = PROMPT_CHARACTERS, list[str]()
     for piece in template.pieces:
         text = piece.text if len(piece.text) <= left else piece.text[:left] + " … (cut here)"
-        shown.append(_piece(Piece(text, piece.is_hole)))
+        shown.append(tag("span", text or "differs from row to row", class_="hole") if piece.is_hole else text)
         left = max(0, left - len(text))
-    return tag("pre", *shown, class_="template", tabindex=0, role="region", aria_label=title)
-
-
-def _piece(piece: Piece) -> Html:
-    if not piece.is_hole:
-        return joined(piece.text)
-    return tag("span", piece.text or "differs from row to row", class_="hole")
+    return tag("pre", *shown, class_="template", **REGION, aria_label=title)
 
 
 def _table(lines: Sequence[Sequence[str]]) -> Html:
@@ -121,16 +108,15 @@ def _table(lines: Sequence[Sequence[str]]) -> Html:
     kinds = [{"class_": "number"} if is_number else {} for is_number in numbers]
     rows = [tag("tr", *(tag("td", text, **kind) for text, kind in zip(line, kinds, strict=True))) for line in body]
     top = tag("tr", *(tag("th", text, scope="col", **kind) for text, kind in zip(head, kinds, strict=True)))
-    # A region that can scroll must be reachable by keyboard.
     table = tag("table", tag("thead", top), tag("tbody", *rows))
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Batches")
+    return tag("div", table, class_="scroll", **REGION, aria_label="Batches")
 
 
 def _errors(report: Report) -> Html:
     if not report.errors:
         return Html("")
     blocks = []
-    for found in sorted(report.errors.values(), key=lambda found: -found.count):
+    for found in report.errors_ranked:
         examples = [
             tag("li", tag("span", f"line {line:,}, {custom_id}: ", class_="soft"), tag("span", text, class_="quoted"))
             for line, custom_id, text in found.examples
@@ -143,26 +129,23 @@ def _errors(report: Report) -> Html:
 
 
 def _answers(report: Report) -> Html:
-    answers, charts = report.answers, list[Html]()
-    total = report.counts.results
+    answers, total, charts = report.answers, report.counts.results, list[Html]()
     if not total:
         return Html("")
     if answers.vectors.count:
         charts.append(columns("Numbers of a vector", answers.vectors.bars(), spread(answers.vectors, "numbers")))
-    for name, counts in answers.properties.items():
-        charts.append(_chart(name, counts, total))
-    if not answers.properties and answers.whole.total:
-        charts.append(_chart(BY_FREQUENCY, answers.whole, total))
+    shown = answers.properties or ({BY_FREQUENCY: answers.whole} if answers.whole.total else {})
+    charts += [_chart(name, counts, total) for name, counts in shown.items()]
     return _section("Answers", tag("div", *charts, class_="charts"))
 
 
 def _chart(title: str, counts: Tally | Histogram, total: int) -> Html:
     if isinstance(counts, Histogram):
         return columns(title, counts.bars(), spread(counts, "")) if counts.count else Html("")
+    if not counts.total and not counts.expected:  # an optional property that no answer gave
+        return Html("")
     if not counts.is_telling:
         name = "Length of the answers" if title == BY_FREQUENCY else f"{title}: its length"
-        if not counts.total:  # an optional property that no answer gave
-            return Html("")
         return columns(name, counts.lengths.bars(), spread(counts.lengths, "characters"))
     kinds = len([1 for rows in counts.counts.values() if rows])
     remark = f"{counts.total:,} values, {'over ' if counts.unnamed else ''}{kinds:,} different"
@@ -190,9 +173,8 @@ def _repeats(report: Report) -> Html:
     repeats = report.repeats
     if not repeats.prompts:
         return Html("")
-    one = repeats.prompts == 1
-    remark = "1 filled-in prompt occurs" if one else f"{repeats.prompts:,} filled-in prompts occur"
-    remark += " more than once"
+    occur = "1 filled-in prompt occurs" if repeats.prompts == 1 else f"{repeats.prompts:,} filled-in prompts occur"
+    remark = f"{occur} more than once"
     remark += f" (looked for among the first {repeats.PROMPTS:,} different ones)" if repeats.overflowed else ""
     if not repeats.differing:
         return _section("Same prompt twice", tag("p", f"{remark}, each time with the same answer."))

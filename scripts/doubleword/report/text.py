@@ -35,7 +35,7 @@ def _indented(line: str) -> str:
 
 
 def _errors(report: Report) -> list[str]:
-    ranked = sorted(report.errors.values(), key=lambda found: -found.count)
+    ranked = report.errors_ranked
     made = ["errors:"] if ranked else []
     for found in ranked[:ERRORS]:
         line, custom_id, text = found.examples[0]

@@ -44,6 +44,7 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
     """Uploads what is not there yet and shows the estimate for a window. Free; changes nothing else about the job."""
     plan_rest(api, job)
     with job.locked(api.clock):
+        identity.require_same_server(api, job)
         if not all(part.uploaded for part in job.unsubmitted()):
             identity.require_known(api, job)  # else one part would lie under another key than the others
         uploads.upload_parts(api, job, terms.window, terms.jobs)

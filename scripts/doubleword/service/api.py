@@ -6,6 +6,8 @@ errors on files and batches are mostly plain text; a wrong base URL answers 200 
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -178,7 +180,8 @@ class Api(Calls):
                 require_plain_body(response)
                 for block in _as_received(response):
                     yield block
-                    watch.until = min(watch.until + max(len(block), 1) / SLOWEST_BYTES_A_SECOND, self._latest())
+                    latest = time.monotonic() + self._seconds(math.inf)
+                    watch.until = min(watch.until + max(len(block), 1) / SLOWEST_BYTES_A_SECOND, latest)
                     last = block.rfind(b"\n")
                     length = length + len(block) if last < 0 else len(block) - last - 1
                     if length > CONTENT_LINE_BYTES:

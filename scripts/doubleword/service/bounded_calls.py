@@ -10,7 +10,6 @@ import math
 import os
 import random
 import re
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -153,7 +152,3 @@ class Calls:
             if failure:
                 raise failure
             return object_of(response, doing)
-
-    def _latest(self) -> float:
-        """When an exchange must be over, by time.monotonic()."""
-        return time.monotonic() + self._seconds(math.inf)

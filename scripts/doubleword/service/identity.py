@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from ..base.console import say
@@ -105,21 +106,20 @@ def require_known(api: Api, job: Job) -> bool:
 
 
 def _knows(api: Api, part: Part) -> bool:
-    asked: list[tuple[Callable[[str], object], str]] = []
-    young = None
+    asks: list[Callable[[], object]] = []
     if part.uploaded and not part.torn:
-        asked.append((api.file, part.uploaded))
+        asks.append(partial(api.file, part.uploaded))
     if part.batch:
-        asked.append((api.batch, part.batch.id))
-    for ask, made in asked:
+        asks.append(partial(api.batch, part.batch.id))
+    young = None
+    for ask in asks:
         try:
-            ask(made)
+            ask()
+            return True
         except NotFound:
-            continue
+            pass
         except Young as error:  # the other thing may be known
             young = error
-            continue
-        return True
     if young is not None:
         raise young
     return False

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..base.failures import VERSION, Failure, Temporary
@@ -67,34 +68,34 @@ def _shut(held: socket.socket) -> None:
             held.shutdown(socket.SHUT_RDWR)
 
 
-_watched: dict[type, type] = {}
+@cache
+def _watched(connection: type) -> type:
+    """urllib3's class of connections, with sockets that the current watch holds."""
+
+    class Watched(connection):  # type: ignore[misc]
+        def _held(self, found: Any) -> Any:
+            watch = getattr(Watch.current, "watch", None)
+            if watch is not None and found is not None:
+                watch.hold(found)
+            return found
+
+        def _new_conn(self) -> Any:  # before a proxy or TLS is spoken to
+            return self._held(super()._new_conn())
+
+        def connect(self) -> None:
+            super().connect()
+            self._held(self.sock)
+
+        def request(self, *arguments: Any, **options: Any) -> Any:  # on a connection that was kept alive
+            self._held(getattr(self, "sock", None))
+            return super().request(*arguments, **options)
+
+    return Watched
 
 
 def _watching(pool: Any) -> Any:
-    """A pool of urllib3, its connections of a class whose sockets the current watch holds, made from theirs."""
-    connection = pool.ConnectionCls
-    if connection not in _watched and connection not in _watched.values():
-
-        class Watched(connection):  # type: ignore[misc,valid-type]
-            def _held(self, found: Any) -> Any:
-                watch = getattr(Watch.current, "watch", None)
-                if watch is not None and found is not None:
-                    watch.hold(found)
-                return found
-
-            def _new_conn(self) -> Any:  # before a proxy or TLS is spoken to
-                return self._held(super()._new_conn())
-
-            def connect(self) -> None:
-                super().connect()
-                self._held(self.sock)
-
-            def request(self, *arguments: Any, **options: Any) -> Any:  # on a connection that was kept alive
-                self._held(getattr(self, "sock", None))
-                return super().request(*arguments, **options)
-
-        _watched[connection] = Watched
-    pool.ConnectionCls = _watched.get(connection, connection)
+    if not hasattr(pool.ConnectionCls, "_held"):
+        pool.ConnectionCls = _watched(pool.ConnectionCls)
     return pool
 
 

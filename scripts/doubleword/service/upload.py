@@ -19,7 +19,6 @@ from ..job.record import Part, Upload
 from ..request_file.lines import Span, request_lines
 from .api import Api
 from .cost import estimate_part
-from .identity import require_same_server
 from .part_body import PartBody
 from .refusals import Busy, Unclear
 
@@ -121,8 +120,7 @@ def uploading(api: Api, job: Job, window: str, jobs: int, priced: bool = True) -
 
 
 def upload_parts(api: Api, job: Job, window: str, jobs: int) -> None:
-    """Uploads every part and learns its estimate. The lock must be held."""
-    require_same_server(api, job)
+    """Uploads every part and learns its estimate. The lock must be held, and the server be known as the job's."""
     with uploading(api, job, window, jobs) as uploads:
         for upload in uploads:
             upload.result()

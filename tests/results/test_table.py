@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from doubleword.request_file.answer_form import choice_format
-from doubleword.results import line_outcome, table_file
+from doubleword.results import line_outcome, table_file, table_lines
 from doubleword.results.formula_guard import enclosed, guarded
 from doubleword.results.table_answers import in_order
 from doubleword.rows.csv_dialect import Dialect
@@ -590,10 +590,10 @@ def test_long_answers_come_into_each_form_as_short_ones_do(server: LocalServer, 
 
 
 def test_half_of_a_surrogate_pair_comes_into_a_table_as_its_escape() -> None:
-    written = table_file.Written()
+    written = table_lines.Written()
     dialect = Dialect("utf-8", b"", ",", "\n", False)
     for text in ("a\ud800", "a\ud800" * 300):
-        cell = table_file._cell_in(dialect, True, written)(text, added=True)
+        cell = table_lines._cell_in(dialect, True, written)(text, added=True)
         assert b"".join(table_file._encoded([cell], dialect)) == text.encode("utf-8", "backslashreplace")
 
 

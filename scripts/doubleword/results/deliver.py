@@ -24,7 +24,7 @@ from .fetch import fetch
 from .output_flags import Wanted as Wanted
 from .spool import spool_lock
 from .table import Table
-from .table_file import Written
+from .table_lines import Written
 
 
 class Delivered(NamedTuple):

@@ -12,7 +12,7 @@ from ..job.next_step import next_step
 from ..service.cost import Spent
 from .results_and_errors import Summary
 from .sample_pairs import OPEN
-from .table_file import Written
+from .table_lines import Written
 
 KINDS_SHOWN = 8
 

@@ -33,7 +33,8 @@ _RUNS = re.compile(
 
 _BYTES = (b"-", b"=", b"+", b"@", b"\xef")  # of the signs in UTF-8, the first of each
 # Of each byte whether it may end a cell (`;`), or begin a sign or, beyond ASCII, what is skipped before one (`=`).
-_SORTS = bytes(59 if chr(b) in _ENDS else 61 if b in b"-=+@\xc2\xd8\xe1\xe2\xe3\xef" else 46 for b in range(256))
+_BEGINS = {sign.encode()[0] for sign in SIGNS + "\xa0\u061c\u180e\u200b\u3000\ufeff"}
+_SORTS = bytes(59 if chr(byte) in _ENDS else 61 if byte in _BEGINS else 46 for byte in range(256))
 _UNSEEN = bytes({*range(0x20 + 1), 0x7F}.difference(_ENDS.encode()))
 
 

@@ -135,7 +135,7 @@ def test_a_damaged_job_or_one_that_is_not_there_is_bad_input(server: LocalServer
 def test_what_was_submitted_already_takes_nothing_any_more(server: LocalServer) -> None:
     finished("old.jsonl", 3)
     finished("new.jsonl", 5)
-    with pytest.raises(BadInput, match="submitted already"):
+    with pytest.raises(BadInput, match="submitted or cancelled already"):
         reuse.take(Job.need(Path("new.jsonl")), [Path("old.jsonl")], FastClock())
 
 

@@ -6,13 +6,15 @@ batch on the server. Its lines are the server's, under this job's custom_ids, wi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.console import say
 from ..base.failures import BadInput, Clock, WrongUsage
@@ -38,9 +40,9 @@ SAMPLE = 1000  # requests of each file that are compared, to tell whether a job 
 
 
 class Answer(NamedTuple):
-    """An answer of an earlier job: the request's digest, and where the answer's line lies."""
+    """An answer of an earlier job: to which request, and where its line lies."""
 
-    digest: bytes
+    request: dict[str, Any]
     path: Path
     offset: int
     length: int
@@ -61,35 +63,35 @@ def answers_of(named: Path) -> Iterator[Answer]:
     The results file beside the request file is enough: the job folder may be gone. Where there is one, what the job has
     received is taken. Raises BadInput where there is neither, or where answers are still to be fetched: they are paid.
     """
-    requests = (
-        named.with_name(named.name.removesuffix(".results.jsonl") + ".jsonl")
-        if named.name.endswith(".results.jsonl")
-        else named
-    )
-    results = requests.with_name(requests.name.removesuffix(".jsonl") + ".results.jsonl")
+    if named.name.endswith(".results.jsonl"):
+        requests, results = named.with_name(named.name.removesuffix(".results.jsonl") + ".jsonl"), named
+    else:
+        requests, results = named, named.with_name(named.name.removesuffix(".jsonl") + ".results.jsonl")
     if not requests.exists():
         raise BadInput(f"--reuse {safe(named)}: there is no request file {safe(requests)}", "check the path")
-    _require_its_own(named, requests, results)
     job = Job.load(requests)
+    _require_its_own(named, job, requests, results)
     if job is None and not results.exists():
         raise BadInput(
             f"--reuse {safe(named)}: neither {safe(results.name)} nor a job folder is there",
             f"{next_command('download.py', requests)} fetches the answers of a job",
         )
-    if job is None or not _holds_all(job, named, results):
-        yield from _from_files(requests, results)
-        return
+    found = _from_files(requests, results) if job is None or not _holds_all(job, named, results) else _from_spools(job)
     named_once = _named_once(requests)
+    yield from (answer for answer in found if named_once(answer.request["custom_id"]))
+
+
+def _from_spools(job: Job) -> Iterator[Answer]:
+    requests = job.request_file()
     raws = (raw for span in job.requests.sections for _, raw in request_lines(requests, span))
     for covered, raw in zip(results_and_errors.cover(job), raws, strict=True):
         found = covered.outcome
-        if found is not None and found.is_result and named_once(covered.custom_id):
-            yield Answer(digest_of(json.loads(raw)), found.spool, found.offset, found.length)
+        if found is not None and found.is_result:
+            yield Answer(json.loads(raw), found.spool, found.offset, found.length)
 
 
-def _require_its_own(named: Path, requests: Path, results: Path) -> None:
+def _require_its_own(named: Path, job: Job | None, requests: Path, results: Path) -> None:
     """Raises BadInput if requests were edited since: their answers are to what stood there before."""
-    job = Job.load(requests)
     if job is None:
         fits = not results.exists() or results.stat().st_mtime >= requests.stat().st_mtime
     else:
@@ -141,15 +143,14 @@ def _from_files(requests: Path, results: Path) -> Iterator[Answer]:
     """Both files are in input order: one walk over them finds the request of every answer."""
     with open_regular(results) as file:
         offset, raw, expected = 0, file.readline(), expected_in(requests)
-        named_once = _named_once(requests)
         for line in lines(requests):
             if line.blank or not raw:
                 continue
             request = _object(line.raw, requests, line.number)
             found = outcomes.outcome_of(raw, results, offset, expected, {})
             if found.custom_id == request.get("custom_id"):
-                if found.is_result and named_once(found.custom_id):
-                    yield Answer(digest_of(request), results, offset, len(raw))
+                if found.is_result:
+                    yield Answer(request, results, offset, len(raw))
                 offset, raw = offset + len(raw), file.readline()
 
 
@@ -177,28 +178,6 @@ def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     return found
 
 
-class Index:
-    """Answers by digest, the first of each: a temporary database of SQLite's, so that memory stays flat."""
-
-    def __init__(self, known: sqlite3.Connection, answers: Iterable[Answer]) -> None:
-        self._known, self._paths = known, dict[Path, int]()
-        known.execute("PRAGMA journal_mode = OFF")
-        known.execute("CREATE TABLE answers (digest BLOB, path INTEGER, offset INTEGER, length INTEGER)")
-        known.execute("BEGIN")
-        known.executemany("INSERT INTO answers VALUES (?, ?, ?, ?)", map(self._entry, answers))
-        known.execute("CREATE INDEX by_digest ON answers (digest)")
-
-    def _entry(self, answer: Answer) -> tuple[bytes, int, int, int]:
-        number = self._paths.setdefault(answer.path, len(self._paths))
-        return answer.digest, number, answer.offset, answer.length
-
-    def find(self, digest: bytes) -> Answer | None:
-        wanted = "SELECT path, offset, length FROM answers WHERE digest = ? ORDER BY rowid LIMIT 1"
-        for number, offset, length in self._known.execute(wanted, (digest,)):
-            return Answer(digest, list(self._paths)[number], offset, length)
-        return None
-
-
 # --- taking them ---------------------------------------------------------------------------------
 
 
@@ -220,17 +199,15 @@ def take(job: Job, earlier: list[Path], clock: Clock) -> int:
         if same or Job.folder_of(path) == job.folder or path == job.beside("results.jsonl"):
             raise WrongUsage(f"--reuse {safe(path)} is this very job", "name an earlier one")
     with job.locked(clock):
-        if job.submitted():
-            if job.attempts[0].kind == "reused":
-                return job.attempts[0].requests
+        if job.submitted() and job.attempts[0].kind == "reused":
+            return job.attempts[0].requests
+        if any(part.submission or part.batch for part in job.sent()) or any(
+            attempt.cancelled_at is not None for attempt in job.attempts
+        ):
             raise BadInput(
-                f"{safe(job.request_file())} was submitted already; --reuse comes before that",
-                "make the request file under another name",
-            )
-        if any(part.submission for part in job.parts()) or any(a.cancelled_at is not None for a in job.attempts):
-            raise BadInput(
-                f"{safe(job.request_file())} was sent or cancelled already; --reuse comes before that",
-                f"{next_command('run_batch.py', job.request_file())} goes on with it as it is",
+                f"{safe(job.request_file())} was submitted or cancelled already; --reuse comes before that",
+                f"{next_command('run_batch.py', job.request_file())} goes on with it as it is;"
+                " or make the request file under another name",
             )
         before = _files(job)
         job.record.attempts = [attempt_over_all(job.requests)]
@@ -248,8 +225,19 @@ def _known_from(job: Job, earlier: list[Path], clock: Clock) -> Attempt | None:
     import sqlite3  # the one thing here that some builds of Python lack
 
     try:
+        # A temporary database, so that memory stays flat.
         with closing(sqlite3.connect("", isolation_level=None)) as known:
-            return _attempt(job, Index(known, (answer for path in earlier for answer in answers_of(path))), clock)
+            known.execute("PRAGMA journal_mode = OFF")
+            known.execute("CREATE TABLE answers (digest BLOB, path BLOB, offset INTEGER, length INTEGER)")
+            known.execute("BEGIN")
+            rows = (
+                (digest_of(answer.request), os.fsencode(answer.path), answer.offset, answer.length)
+                for path in earlier
+                for answer in answers_of(path)
+            )
+            known.executemany("INSERT INTO answers VALUES (?, ?, ?, ?)", rows)
+            known.execute("CREATE INDEX by_digest ON answers (digest)")
+            return _attempt(job, known, clock.now())
     except sqlite3.Error as error:
         raise BadInput(f"what earlier jobs answered cannot be noted down: {error}", "free some space") from None
 
@@ -261,67 +249,58 @@ def _files(job: Job) -> list[Path]:
     return [*spools, *(job.request_file(attempt) for attempt in taken)]
 
 
-def _attempt(job: Job, index: Index, clock: Clock) -> Attempt | None:
+def _attempt(job: Job, known: sqlite3.Connection, now: float) -> Attempt | None:
     """Writes the spools and the list of ids, under new names; one part for each section of the request file that has
     any."""
     own_folder(job.folder / "spool", job.folder)
     token = secrets.token_hex(4)
     path, parts, origin = job.folder / f"attempt-1-{token}.jsonl", list[Part](), list[list[int]]()
     with whole_file(path) as members:
-        start, line = 0, 0
+        line = 0
         for section, span in enumerate(job.requests.sections, 1):
-            batch = _batch(f"reused/{token}/{len(parts) + 1}", clock)
-            spool = spool_files(job, batch)[0]
-            hashed, end = hashlib.sha256(), start
+            # What stands for a batch; no id of the server's has a slash.
+            name = f"reused/{token}/{len(parts) + 1}"
+            batch = Batch(name, "completed", 0, 0, 0, now, 0.0, True, None, None, "", now, now)
+            spool, start, ids = spool_files(job, batch)[0], members.tell(), hashlib.sha256()
             with whole_file(spool) as out:
-                for custom_id, raw in _matches(job, span, index):
+                for custom_id, raw in _matches(job, span, known):
                     out.write(raw)
                     batch.completed += 1
                     member = json.dumps({"custom_id": custom_id}, ensure_ascii=False).encode() + b"\n"
                     members.write(member)
-                    hashed.update(member)
-                    end += len(member)
-            if not batch.completed:
+                    ids.update(member)
+            count = batch.total = batch.completed
+            if not count:
                 spool.unlink()
                 continue
-            count = batch.total = batch.completed
             batch.fetched = Fetched(count, 0, "completed", True, [spool.stat().st_size, -1])
-            lines_of_part = Span(line + 1, line + count, start, end, count, hashed.hexdigest())
+            lines_of_part = Span(line + 1, line + count, start, members.tell(), count, ids.hexdigest())
             parts.append(Part(len(parts) + 1, lines_of_part, batch=batch))
             origin.append([section, count])
-            start, line = end, line + count
+            line += count
     if not parts:
         path.unlink()
         return None
-    total = sum(part.requests for part in parts)
-    return Attempt(1, "reused", path.name, state_of(path), digest(path), total, origin, parts=parts)
+    return Attempt(1, "reused", path.name, state_of(path), digest(path), line, origin, parts=parts)
 
 
-def _batch(name: str, clock: Clock) -> Batch:
-    """What stands for a batch; no id of the server's has a slash."""
-    now = clock.now()
-    return Batch(name, "completed", 0, 0, 0, now, 0.0, True, None, None, "", now, now)
-
-
-def _matches(job: Job, span: Span, index: Index) -> Iterator[tuple[str, bytes]]:
-    """(custom_id, result line) of every request of a section that an earlier job has answered."""
-    opened: dict[Path, BinaryIO] = {}
-    try:
+def _matches(job: Job, span: Span, known: sqlite3.Connection) -> Iterator[tuple[str, bytes]]:
+    """(custom_id, result line) of every request of a section that an earlier job has answered; of several answers the
+    first."""
+    first = "SELECT path, offset, length FROM answers WHERE digest = ? ORDER BY rowid LIMIT 1"
+    with ExitStack() as opened:
+        file_of = functools.cache(lambda path: opened.enter_context(open_regular(path)))
         for _, raw in request_lines(job.request_file(), span):
             request = json.loads(raw)
-            found = index.find(digest_of(request))
-            if found is None:
-                continue
-            file = opened.get(found.path) or opened.setdefault(found.path, open_regular(found.path))
-            file.seek(found.offset)
-            line = json.loads(file.read(found.length))
-            came_from = {"from": _results_name(found.path), "custom_id": line["custom_id"]}
-            line |= {"custom_id": request["custom_id"], "reused": line.get("reused") or came_from}
-            text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
-            yield request["custom_id"], text.encode("utf-8", "surrogatepass") + b"\n"
-    finally:
-        for file in opened.values():
-            file.close()
+            for name, offset, length in known.execute(first, (digest_of(request),)):
+                path = Path(os.fsdecode(name))
+                file = file_of(path)
+                file.seek(offset)
+                line = json.loads(file.read(length))
+                came_from = {"from": _results_name(path), "custom_id": line["custom_id"]}
+                line |= {"custom_id": request["custom_id"], "reused": line.get("reused") or came_from}
+                text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+                yield request["custom_id"], text.encode("utf-8", "surrogatepass") + b"\n"
 
 
 def _results_name(path: Path) -> str:
@@ -342,7 +321,7 @@ def would_serve(job: Job) -> list[str]:
         if requests == job.request_file() or not requests.is_file():
             continue
         try:
-            _require_its_own(requests, requests, results)
+            _require_its_own(requests, Job.load(requests), requests, results)
             same = wanted.intersection(_first_digests(requests))
         except BadInput:
             continue

@@ -15,7 +15,7 @@ from .base.failures import ExitCode, NotFound, Temporary
 from .base.text import next_command, plural, safe
 from .exit_code import exit_code
 from .job.job import Job
-from .job.next_step import command, next_step, remember
+from .job.next_step import command, next_step, remember, require_submitted
 from .results import deliver as delivery
 from .results import retry
 from .results.output_flags import Wanted
@@ -153,8 +153,7 @@ def wait(api: Api, targets: Sequence[str], interval: float, deadline: float, onc
     """
     jobs = [raw_id.watched(api, raw) if (raw := raw_id.id_in(target)) else Job.need(Path(target)) for target in targets]
     for job in jobs:
-        if not job.submitted():
-            raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
+        require_submitted(job)
         if once:
             watch.look(api, job)
             say(watch.summary_line(job))

@@ -7,6 +7,7 @@ import dataclasses
 import os
 from typing import Any
 
+from ..base.failures import NotFound
 from ..base.text import next_command
 from .job import Job
 
@@ -55,6 +56,12 @@ def next_step(job: Job, window: str | None = None) -> str | None:
         return command("download.py", job)
     # Not --resume after a cancel: whoever follows `next` word for word would undo it unasked.
     return command("retry_failed.py", job) if done and done.retryable and not job.stopped else None
+
+
+def require_submitted(job: Job) -> None:
+    """Raises NotFound, with the next command, where there is no batch to ask for."""
+    if not job.submitted():
+        raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
 
 
 # --- what was given before -----------------------------------------------------------------------

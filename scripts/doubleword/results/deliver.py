@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.console import say, to_people
-from ..base.failures import BadInput, Clock, NotFound, WrongUsage
+from ..base.failures import BadInput, Clock, WrongUsage
 from ..base.files import require_writable as writable
 from ..base.text import safe
 from ..job.job import Job
-from ..job.next_step import command, next_step, remember, table_path
+from ..job.next_step import command, next_step, remember, require_submitted, table_path
 from ..job.outputs import beside, files_of, remove, replacing, require_ours
 from ..job.record import Downloaded
 from ..service import cost, watch
 from ..service.api import Api
 from . import results_and_errors, sample_pairs, summary_text, table, table_answers, table_file
-from .fetch import fetch
+from .fetch import fetch_answers
 from .output_flags import Wanted as Wanted
 from .spool import spool_lock
 from .table import Table
@@ -81,22 +81,20 @@ def require_writable(job: Job, clock: Clock, wanted: Wanted) -> Table | None:
             require_ours(job, *outputs)
     for path in outputs:
         writable(path)
-    if planned and planned.source and planned.prefix is not None:
-        table.require_common_ids(planned.source, planned.prefix, set(table_answers.requested(job)))
     return planned
 
 
 def rehearse(job: Job, planned: Table) -> None:
     """Makes all of a table, but for the answers, and writes nothing: what cannot be written is known before they are
-    paid. Rows that find their answers by id are of a job that is paid."""
+    paid. Rows that find their answers by id are of a job that was paid elsewhere."""
     if planned.source is None or planned.prefix is None:
         _write(job, planned.with_errors(), lambda: table_answers.unanswered(job), None, lambda *_: None)
 
 
 def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     """Fetches and writes; nothing under the final names while a batch still runs."""
-    if not job.submitted() and not job.reused:
-        raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
+    if not job.reused:
+        require_submitted(job)
     planned = require_writable(job, api.clock, wanted)  # before the download, which may be long
     if planned and not (wanted.partial and job.record.options.output):  # whoever comes after a look asks for it again
         with job.locked(api.clock):
@@ -106,7 +104,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
         return _nothing_yet(job)
     written = None
     with spool_lock(job, api.clock):
-        fetch(api, job, wanted.jobs)
+        fetch_answers(api, job, wanted.jobs)
         running = job.under_way  # as of this moment: a batch may have ended meanwhile, or run again
         if running and not wanted.partial:
             return _nothing_yet(job)

@@ -42,7 +42,7 @@ class TimeIsOver(Failure):
     code = ExitCode.STILL_RUNNING
 
 
-def fetch(api: Api, job: Job, jobs: int = 2) -> None:
+def fetch_answers(api: Api, job: Job, jobs: int = 2) -> None:
     """Brings what every batch of the job has to offer into the spool, `jobs` of them at a time, and notes in the record
     what is whole."""
     own_folder(own_folder(job.folder, job.request_file()) / "spool", job.folder)

@@ -17,7 +17,7 @@ from ..service.api import Api
 from ..service.raw_id import fetch_input, job_of_input, recorded, watched
 from ..service.server_objects import Told
 from .deliver import require_writable
-from .fetch import fetch
+from .fetch import fetch_answers
 from .line_outcome import read
 from .output_flags import Wanted
 from .spool import spool_files
@@ -63,7 +63,7 @@ def _job_without_input(api: Api, found: Told, path: Path) -> Job:
     import json
 
     watching = watched(api, found.id)
-    fetch(api, watching)
+    fetch_answers(api, watching)
     ids: dict[str, None] = {}
     # As it was fetched just now: what is known to be whole is not waited for a second time.
     (batch,) = [part.batch for part in watching.submitted() if part.batch]
@@ -108,8 +108,7 @@ def join_source(job: Job, clock: Clock, path: Path, id_column: str, id_prefix: s
         there = ", ".join(safe(name, 60) for name in source.columns[:40])
         raise WrongUsage(f"--id-column {safe(id_column, 80)}: no column of --source; there are {there}")
     source = source.using([], column)
-    if wanted.output is None:
-        require_common_ids(source, id_prefix, set(requested(job)))
+    require_common_ids(source, id_prefix, set(requested(job)))
     with job.locked(clock):
         before = job.record.source, job.record.options.id_prefix
         job.record.source, job.record.options.id_prefix = source.kept_for(job.folder.parent), id_prefix

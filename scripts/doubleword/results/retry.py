@@ -15,14 +15,14 @@ from ..base.failures import BadInput, ExitCode, Failure, NotFound, Temporary, Wr
 from ..base.files import digest, whole_file
 from ..base.text import plural, safe
 from ..job.job import Job
-from ..job.next_step import command, next_step
+from ..job.next_step import command, require_submitted
 from ..job.record import attempt_from
 from ..request_file import check
 from ..request_file.lines import request_lines
 from ..service.api import Api
 from . import results_and_errors
 from .evenly import Evenly
-from .fetch import fetch, is_settled
+from .fetch import fetch_answers, is_settled
 from .spool import spool_lock
 
 
@@ -64,7 +64,7 @@ def planned(api: Api, job: Job, plan: Callable[[], Plan]) -> Plan:
     for _ in range(TRIES):
         if any(part.ended for part in job.submitted()):
             with spool_lock(job, api.clock):
-                fetch(api, job)
+                fetch_answers(api, job)
         with job.locked(api.clock):
             if _settled(job):
                 return plan()
@@ -256,8 +256,7 @@ def _withdraw_unsent(job: Job) -> None:
 
 
 def _require_ended(job: Job) -> None:
-    if not job.submitted():
-        raise NotFound("nothing of this job has been submitted yet", next_step(job) or "")
+    require_submitted(job)
     running = [part for part in job.submitted() if not part.ended]
     if running:
         raise StillOpen(f"{plural(len(running), 'batch')} of this job still to end", command("poll.py", job))

@@ -387,6 +387,19 @@ def test_a_404_on_what_was_made_a_moment_ago_is_temporary_and_later_it_is_not(mo
             api.batch("b")
 
 
+# --- what comes back is about what was asked for ---
+
+
+@pytest.mark.parametrize("ask", [Api.batch, Api.cancel, Api.file])
+def test_an_answer_about_another_thing_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[Api, str], object]
+) -> None:
+    with api_over(always(b'{"id": "other"}'), monkeypatch) as api:
+        ask(api, "other")
+        with pytest.raises(Unclear, match="about another one, other"):
+            ask(api, "mine")
+
+
 # --- JSON ---
 
 NOT_JSON = [

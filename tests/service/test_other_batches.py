@@ -194,3 +194,20 @@ def test_a_restored_record_takes_its_own_batch_over_even_with_again(server: Loca
     assert again.code == 0, again.err
     assert "took over" in again.err
     assert len(oracle.batches()) == 1
+
+
+def test_a_batch_that_was_paid_for_beside_another_jobs_after_a_yes_is_cancelled_by_neither(
+    make_trouble: MakeTrouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble = make_trouble(claim_interval=1e9, population_delay=0.0)
+    first = write_requests(Path("r.jsonl"), 3).absolute()
+    trouble.submit(first, "--part-requests", "2")
+    Path("other").mkdir()
+    shutil.copy(first, "other/s.jsonl")
+    monkeypatch.chdir("other")
+    assert trouble.run("upload", "s.jsonl", "--part-requests", "2").code == 0
+    assert trouble.run("create_batch", "s.jsonl").code == 4
+    assert trouble.run("create_batch", "s.jsonl", "--again").code == 0
+    for requests in (first, "s.jsonl", first):
+        assert trouble.run("poll", requests, "--once").code == 8
+    assert [batch.live for batch in trouble.oracle.batches()] == [True] * 4

@@ -120,3 +120,19 @@ def test_of_two_batches_of_one_content_the_later_one_is_cancelled(make_trouble: 
 
     assert f"batch {later.id} has the same requests" in looked.err
     assert [batch.cancelled for batch in trouble.oracle.batches()] == [False, True]
+
+
+def test_the_users_own_file_is_never_torn_up(trouble: Trouble) -> None:
+    """Whether it was sent stays unclear: nothing is sent again before the user has looked."""
+    (file_id,) = trouble.run("upload", write_requests(Path("r.jsonl"), 4)).lines
+    trouble.strike(Fault("lost", "submit"), lost=lost_and_hidden)
+    for code in (6, 6):
+        unclear = trouble.run("create_batch", file_id)
+        assert (unclear.code, unclear.out) == (code, ""), unclear.err
+        assert "list_batches.py --search" in unclear.err
+    trouble.clock.ahead += 400
+    late = trouble.run("create_batch", file_id)
+    assert (late.code, late.out) == (4, ""), late.err
+    assert "--again submits it anew" in late.err
+    assert trouble.proxy.requests("delete_file") == []
+    assert [batch.live for batch in trouble.oracle.batches()] == [True]

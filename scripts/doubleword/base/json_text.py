@@ -43,7 +43,7 @@ def read_json(text: bytes | str, at_most: int = AT_MOST_BYTES, halves: bool = Fa
         raise NotJson(f"more than {DEPTH} levels of brackets") from None
     except ValueError as error:
         raise NotJson(str(error)) from None
-    if len(raw) > 2 * DEPTH and _has_brackets(raw, DEPTH) and _deeper(value, DEPTH):
+    if len(raw) > 2 * DEPTH and _has_brackets(raw, DEPTH) and deeper(value, DEPTH):
         raise NotJson(f"more than {DEPTH} levels of brackets")
     if exact and _LONG.search(raw):
         return json.loads(raw, parse_float=exactly)  # ints have their digits in Python
@@ -105,7 +105,7 @@ def _constant(literal: str) -> Any:
 _READER = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=_constant)
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def deeper(value: Any, levels: int) -> bool:
     """Whether a value has more than so many levels of objects and arrays."""
     level = [value] if isinstance(value, (dict, list)) else []
     while level:

@@ -13,6 +13,7 @@ from collections import Counter
 from itertools import chain
 from typing import Any
 
+from ..base.json_text import deeper
 from .rules import BODY_BYTES
 
 try:
@@ -59,16 +60,6 @@ def _constant(literal: str) -> Any:
 _EXACT = json.JSONDecoder(object_pairs_hook=_members, parse_float=_number, parse_int=_integer, parse_constant=_constant)
 
 
-def _depth(value: Any) -> int:
-    """How many levels of brackets a parsed value has."""
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        members = (m for outer in level for m in (outer.values() if outer.__class__ is dict else outer))
-        level = [m for m in members if m.__class__ is dict or m.__class__ is list]
-    return depth
-
-
 def parse(raw: bytes) -> Any:
     """The value of one line, read the exact way. Raises Unreadable."""
     try:
@@ -76,7 +67,7 @@ def parse(raw: bytes) -> Any:
         value = _EXACT.decode(text)
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()
-        if value.__class__ in (dict, list) and _depth(value) > DEPTH:
+        if deeper(value, DEPTH):
             raise RecursionError
     except UnicodeDecodeError as error:
         wrong = raw[error.start : error.end].hex(" ")

@@ -68,8 +68,7 @@ class Template:
         self.literals: list[str] = [""]
         self.columns: list[str] = []
         self.kept: list[str] = []  # what stays in its braces
-        doubled: list[bool] = []  # for each open brace, whether it was written twice
-        opened: list[int] = []  # and where
+        opened: list[tuple[int, bool]] = []  # of each open brace: where, and whether it was written twice
         position = 0
         while found := _BRACES.search(written, position):
             literal, name = found[0], found[1]
@@ -82,21 +81,19 @@ class Template:
                 other = _DOUBLED.match(written, found.start()) if len(literal) == 2 else None
                 if other is not None and _found(other[1].partition("|")[0].strip(), column) is not None:
                     self.kept.append(f"{other[0]} (one pair of braces puts the column in)")
-                doubled.append(len(literal) == 2)
-                opened.append(found.start())
+                opened.append((found.start(), len(literal) == 2))
                 literal = "{"
-            elif doubled:
-                if len(literal) == 2 and not doubled[-1]:
+            elif opened:
+                _, doubled = opened.pop()
+                if len(literal) == 2 and not doubled:
                     position -= 1  # two single braces close here, one after the other
-                doubled.pop()
-                opened.pop()
                 literal = "}"
             self.literals[-1] += literal
         self.literals[-1] += written[position:]
         for other in _OTHERWISE.finditer("".join(self.literals)):
             if _found((other["a"] or other["b"] or other["c"]).strip(), column) is not None:
                 self.kept.append(f"{other[0]} (a column is put in by {{}} alone)")
-        self.kept += [f"{written[place : place + 20]}…, which is never closed" for place in opened]
+        self.kept += [f"{written[place : place + 20]}…, which is never closed" for place, _ in opened]
 
     def _put(self, name: str, column: Callable[[str], str | None], headers: Callable[[], str]) -> bool:
         """Takes `{name}` for a column, or keeps it as it is."""

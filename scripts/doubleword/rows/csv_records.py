@@ -55,16 +55,17 @@ def records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
         raise undecodable(form.path, form.encoding, line_ends(form)) from None
 
 
+def held_back(lines: Iterable[str], held: list[str]) -> Iterator[str]:
+    """The same lines, each held as it passes."""
+    for text in lines:
+        held.append(text)
+        yield text
+
+
 def _csv_records(form: Form, lines: Iterable[str], tally: Tally, keep: bool) -> Iterator[Record]:
     csv.field_size_limit(LINE_BYTES)
     held: list[str] = []
-
-    def held_back() -> Iterator[str]:
-        for text in lines:
-            held.append(text)
-            yield text
-
-    reader = csv.reader(held_back() if keep else lines, delimiter=form.delimiter, strict=True)
+    reader = csv.reader(held_back(lines, held) if keep else lines, delimiter=form.delimiter, strict=True)
     line, bad, whole = 1, BadLines(form.path), False
     while not whole:
         try:

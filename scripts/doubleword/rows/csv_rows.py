@@ -12,7 +12,7 @@ from typing import Any
 from ..base.failures import BadInput
 from ..base.files import open_regular
 from ..base.text import safe
-from .csv_records import Record, line_end, records, split_as_read, whole_on_line
+from .csv_records import Record, held_back, line_end, records, split_as_read, whole_on_line
 from .file_kind import Form
 from .headers import checked
 from .left_out import Tally
@@ -64,14 +64,8 @@ def unread_rows(form: Form) -> Iterator[tuple[int, dict[str, Any], str | bytes]]
 def _next(form: Form, lines: Iterator[bytes]) -> tuple[list[str], str]:
     """The cells and the text of the record that begins there; no further line is read."""
     held: list[str] = []
-
-    def held_back() -> Iterator[str]:
-        for line in lines:
-            held.append(line.decode())
-            yield held[-1]
-
-    cells = next(csv.reader(held_back(), delimiter=form.delimiter, strict=True), [])
-    return cells, "".join(held)
+    reader = csv.reader(held_back((line.decode() for line in lines), held), delimiter=form.delimiter, strict=True)
+    return next(reader, []), "".join(held)
 
 
 def _rows(form: Form, tally: Tally, keep: bool) -> Iterator[tuple[int, dict[str, Any], str]]:

@@ -63,13 +63,10 @@ def _values(column: Any) -> list[Any]:
     if kind == pyarrow.float32():  # as it would be written, 0.1, not as 64 bits hold it
         slices = (column.slice(at, 10_000).cast(pyarrow.string()) for at in range(0, len(column), 10_000))  # of vectors
         return [None if number is None else float(number) for each in slices for number in each.to_pylist()]
-    if getattr(kind, "unit", None) != "ns":
-        try:
-            return column.to_pylist()  # type: ignore[no-any-return]
-        except _BEYOND_PYTHON:
-            return [_value(cell) for cell in column]
-    # Python's times end at the microsecond.
     try:
+        if getattr(kind, "unit", None) != "ns":
+            return column.to_pylist()  # type: ignore[no-any-return]
+        # Python's times end at the microsecond.
         coarse = column.cast(_in_microseconds(pyarrow, kind), safe=False).to_pylist()
     except _BEYOND_PYTHON:
         return [_value(cell) for cell in column]

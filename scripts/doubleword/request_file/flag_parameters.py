@@ -94,15 +94,12 @@ def made(given: Parameters, url: str, complete: bool = True) -> dict[str, Any]:
 
 def _flags(given: Parameters, url: str) -> Iterator[tuple[str, str, Any]]:
     """(flag, key of the body, value) of each flag that was given."""
-    for name in ("max_tokens", "temperature", "top_p", "stop", "reasoning_effort", "choices", "schema", "tools"):
-        value = getattr(given, name)
+    for flag, keys in _KEYS.items():
+        value = getattr(given, flag[2:].replace("-", "_"))
         if value is None or value == ():
             continue
-        flag = "--" + name.replace("_", "-")
-        key = _KEYS[flag].get(url)
-        if key is None:
-            with_it = ", ".join(_KEYS[flag])
-            raise WrongUsage(f"{flag} does not go with {url}, only with {with_it}", f"leave {flag} out")
+        if url not in keys:
+            raise WrongUsage(f"{flag} does not go with {url}, only with {', '.join(keys)}", f"leave {flag} out")
         if flag in ("--choices", "--schema"):
             named = choice_format(_choices(value)) if flag == "--choices" else named_schema(value)
             value = {"format": {"type": "json_schema", **named}}
@@ -114,7 +111,7 @@ def _flags(given: Parameters, url: str) -> Iterator[tuple[str, str, Any]]:
             value = list(value)
         elif flag == "--tools":
             value = json_file(flag, value)
-        yield flag, key, value
+        yield flag, keys[url], value
 
 
 def _setting(written: str) -> tuple[str, str, Any]:

@@ -13,8 +13,9 @@ from ..base.text import NO_TEXT, safe
 from ..rows.file_kind import START_BYTES, encoding_of, kind_of, not_text
 from .endpoints import ENDPOINTS, endpoint_meant
 from .line_json import Unreadable, parse
+from .parts import PART_BYTES, PART_REQUESTS
 
-_AT_MOST = {"part_requests": 50_000, "part_bytes": 200_000_000, "limit": None, "sample": None}
+_AT_MOST = {"part_requests": PART_REQUESTS, "part_bytes": PART_BYTES, "limit": None, "sample": None}
 
 # Flags by the names that argparse gives them.
 _OF_EVERY_MODE = frozenset(("json", "quiet", "part_requests", "part_bytes"))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from doubleword.base import files, lock, own_files
+from doubleword.base import disk, files, lock, own_files
 from doubleword.base.failures import BadInput, Temporary
 from doubleword.base.files import require_writable, whole_file
 from doubleword.base.own_files import open_own, own_folder
@@ -317,7 +317,8 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> Msvcrt:
     monkeypatch.setattr(own_files, "PLAIN", 0)
     for name in ("fchmod", "fchown", "geteuid", "getegid"):
         monkeypatch.delattr(os, name)
-    monkeypatch.setattr(files, "is_windows", lambda: True)
+    for module in (disk, files):
+        monkeypatch.setattr(module, "is_windows", lambda: True)
     return played
 
 
@@ -349,7 +350,7 @@ def test_files_are_written_with_what_windows_has(windows: Msvcrt, monkeypatch: p
     assert (Path("out").read_bytes(), Path("spool").read_bytes()) == (b"new\n", b"line\n")
     assert sorted(os.listdir()) == ["out", "spool"]
     assert time.monotonic() - started < 5
-    monkeypatch.setattr(files, "SHARING_PAUSES", (0.0,))
+    monkeypatch.setattr(disk, "SHARING_PAUSES", (0.0,))
     refusals += [PermissionError(errno.EACCES, "in use", "out")] * 9
     with pytest.raises(PermissionError):
         write(Path("out"))

@@ -7,18 +7,17 @@ finished.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import secrets
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from .disk import LOST, flock, rename, sync, sync_folder
 from .failures import BadInput
 from .text import is_windows, safe
 
@@ -29,14 +28,6 @@ os.umask(_UMASK)
 
 # Short, whatever the file is called: a name that the file system just takes must not fail for being made longer.
 _TEMPORARY = re.compile(r"\.dwb-[0-9a-f]{16}\.tmp")
-
-# What a disk that is full or broken says. Any other refusal of fsync comes from a file system that has none (SMB, FUSE,
-# WSL's drives) or from a folder that may be written but not read: the file is then as safe as it can be there.
-_LOST = {errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-
-# Windows: a virus scanner looks into each new file for a moment; a spreadsheet holds on to its own.
-SHARING_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 @contextmanager
@@ -60,14 +51,14 @@ def whole_file(
             if before is not None:
                 before(temporary)
             if not is_windows():  # while it is locked: another copy would take it for a leftover
-                _rename(temporary, path)
+                rename(temporary, path)
         if is_windows():  # a file that is open cannot be renamed there
-            _rename(temporary, path)
+            rename(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _LOST and error.filename is None:
+        if isinstance(error, OSError) and error.errno in LOST and error.filename is None:
             error.filename = str(path)
         raise
 
@@ -158,21 +149,6 @@ def _create(path: str, flags: int) -> int:  # noqa: ARG001 - as open() calls it
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
 
 
-def flock(handle: int) -> bool | None:
-    """Takes the lock on an open file: False if another copy has it, None on Windows, which has none of this kind.
-
-    Raises OSError where the file system has none."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _remove_leftovers(folder: Path) -> None:
     """Temporary files of copies that were killed: as large as what they wrote, and nobody's."""
     try:
@@ -211,48 +187,8 @@ def _settle(file: BinaryIO, path: Path, mode: int) -> None:
     sync(file.fileno())
 
 
-def sync(handle: int) -> None:
-    """fsync, where the file system has one."""
-    try:
-        try:
-            import fcntl
-
-            # macOS: fsync alone leaves it in the cache of the drive.
-            fcntl.fcntl(handle, vars(fcntl)["F_FULLFSYNC"])
-        except (ImportError, KeyError, OSError):
-            os.fsync(handle)
-    except OSError as error:
-        if error.errno in _LOST:
-            raise
-
-
-def _rename(temporary: Path, path: Path) -> None:
-    for pause in SHARING_PAUSES if is_windows() else ():
-        try:
-            os.replace(temporary, path)
-            return
-        except PermissionError:
-            time.sleep(pause)
-    os.replace(temporary, path)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` survive a power cut, where the system can (Windows cannot)."""
-    if is_windows():
-        return
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        sync(handle)
-    finally:
-        os.close(handle)
-
-
 # The server takes bodies of 10 MiB once unescaped; \u escapes make a line at most three times as long.
 LINE_BYTES = 32 * 1024 * 1024
-
 
 BLOCK_BYTES = 256 * 1024
 

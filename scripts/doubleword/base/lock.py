@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .disk import flock
 from .failures import BadInput, Clock, Temporary
-from .files import flock
 from .own_files import own_handle
 from .text import safe
 

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from unicodedata import normalize
 
+from ..base.disk import sync_folder
 from ..base.failures import BadInput, Clock
-from ..base.files import sync_folder, whole_file
+from ..base.files import whole_file
 from ..base.json_text import read_json
 from ..base.lock import lock
 from ..base.own_files import open_own, own_folder, read_own

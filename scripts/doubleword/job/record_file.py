@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..base.files import sync, sync_folder
+from ..base.disk import sync, sync_folder
 from ..base.json_text import read_json, written
 from ..base.own_files import open_own, read_own
 from ..base.text import safe

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..base.console import Progress, say
+from ..base.disk import sync_folder
 from ..base.failures import BadInput, Clock
-from ..base.files import read_at, sync_folder, whole_file
+from ..base.files import read_at, whole_file
 from ..base.own_files import reading_own
 from ..base.text import plural, safe
 from ..job import outputs

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..base.console import say
+from ..base.disk import sync
 from ..base.failures import Clock
-from ..base.files import state_of, sync
+from ..base.files import state_of
 from ..base.json_text import read_json, written
 from ..base.lock import lock
 from ..base.own_files import open_own, reading_own

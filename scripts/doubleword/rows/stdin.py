@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from ..base.disk import sync_folder
 from ..base.failures import BadInput, Failure, WrongUsage
-from ..base.files import BLOCK_BYTES, sync_folder, whole_file
+from ..base.files import BLOCK_BYTES, whole_file
 from ..base.files import digest as file_digest
 from ..base.own_files import own_folder
 from ..base.text import safe

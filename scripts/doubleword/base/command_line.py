@@ -62,12 +62,13 @@ class _Parser(argparse.ArgumentParser):
         while words and words[0] != "--":
             word = words.pop(0)
             takes_value = word in flags and flags[word].nargs is None
-            if takes_value and words and words[0].startswith("-") and words[0].partition("=")[0] not in flags:
+            if takes_value and words and words[0].partition("=")[0] not in flags:
                 word += "=" + words.pop(0)
-            if word == "" or (word.endswith("=") and word[:-1] in flags) or (takes_value and words[:1] == [""]):
-                self.error(f"{word.rstrip('=') or 'an argument'} is empty (a variable that is not set?)")
-            if word.endswith("=--") and word[:-3] in flags:  # argparse would make a list of it
-                self.error(f"argument {word[:-3]}: -- is no value")
+            name, equals, value = word.partition("=")
+            if word == "" or (equals and not value and name in flags):
+                self.error(f"{name or 'an argument'} is empty (a variable that is not set?)")
+            if value == "--" and name in flags:  # argparse would make a list of it
+                self.error(f"argument {name}: -- is no value")
             joined.append(word)
         return super().parse_args(joined + words, namespace)
 

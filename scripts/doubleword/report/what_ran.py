@@ -14,7 +14,8 @@ from .charts import percent
 from .counts import Histogram
 from .job_files import Report
 
-ASKING = frozenset({"model", "messages", "input", "prompt", "system", "instructions"})
+# What is said elsewhere on the page: the model, the prompts, the form of the answers.
+ASKING = {"model", "messages", "input", "prompt", "system", "instructions", "response_format", "text"}
 VALUE_CHARACTERS = 400
 DAY = 86_400
 
@@ -45,7 +46,9 @@ def clock_of(first: float, last: float) -> Callable[[float], str]:
 
 def facts(report: Report) -> list[tuple[str, str]]:
     """(name, value) of what ran, in reading order; what is not known is left out."""
-    job, asked = report.job, report.job.requests
+    job, asked, done = report.job, report.job.requests, report.job.record.downloaded
+    # Of all that was submitted; None where one estimate is missing or has no price.
+    estimate = estimated_cost(job.submitted(), _window(report))
     tokens = f"{report.prompt_tokens:,} prompt, {report.completion_tokens:,} completion"
     found = [
         ("Source", job.record.source.path if job.record.source else ""),
@@ -56,8 +59,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Made", utc(job.record.created_at)),
         ("Sent", _sent(report)),
         ("Taken from earlier jobs", plural(job.reused, "answer") if job.reused else ""),
-        ("Estimated cost", _cost(report)),
-        ("Cost, as the service says", _spent(report)),
+        ("Estimated cost", "" if estimate is None else f"{estimate:.4g} USD"),
+        ("Cost, as the service says", f"{Decimal(done.cost_usd):.4g} USD" if done and done.cost_usd else ""),
         ("Tokens", tokens if report.prompt_tokens or report.completion_tokens else ""),
         ("Answer form", _form(report)),
         *_parameters(report),
@@ -68,7 +71,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
 def _parameters(report: Report) -> list[tuple[str, str]]:
     found = []
     for name, value in report.body.items():
-        if name in ASKING or name in ("response_format", "text"):
+        if name in ASKING:
             continue
         text = json.dumps(value, ensure_ascii=False)
         text = text if len(text) <= VALUE_CHARACTERS else text[:VALUE_CHARACTERS] + "…"
@@ -96,36 +99,17 @@ def _window(report: Report) -> str:
 
 def _sent(report: Report) -> str:
     """When the first batch was made, and when the last one was seen to end."""
-    if not report.job.submitted():
-        return ""
-    batches = [part.batch for part in report.job.submitted() if part.batch]
-    last = max(batch.changed_at for batch in batches)
-    return f"{utc(started(report))}, " + (f"ended {utc(last)}" if report.job.ended else "still running")
-
-
-def _spent(report: Report) -> str:
-    done = report.job.record.downloaded
-    return f"{Decimal(done.cost_usd):.4g} USD" if done is not None and done.cost_usd else ""
-
-
-def _cost(report: Report) -> str:
-    """The sum of the server's estimates for what was submitted; "" where one is missing or has no price."""
-    total = estimated_cost(report.job.submitted(), _window(report))
-    return "" if total is None else f"{total:.4g} USD"
+    changes = [part.batch.changed_at for part in report.job.submitted() if part.batch]
+    ended = f"ended {utc(max(changes))}" if changes and report.job.ended else "still running"
+    return f"{utc(started(report))}, {ended}" if changes else ""
 
 
 def attempts(report: Report) -> list[list[str]]:
     """A table of the batches, its head first; [] where nothing was submitted."""
     found = [
-        [
-            f"{attempt.attempt}, {attempt.kind}",
-            f"{part.requests:,}",
-            f"{batch.completed:,}",
-            f"{batch.failed:,}",
-            batch.status,
-            utc(batch.created_at or None),
-            batch.id,
-        ]
+        [f"{attempt.attempt}, {attempt.kind}"]
+        + [f"{count:,}" for count in (part.requests, batch.completed, batch.failed)]
+        + [batch.status, utc(batch.created_at or None), batch.id]
         for attempt in report.job.attempts
         for part in attempt.parts
         for batch in part.batches

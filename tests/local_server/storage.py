@@ -130,6 +130,7 @@ class Database:
             self._lock.close()
             raise StorageError(f"cannot use {self.path}: {error}") from None
         self._thread = ThreadPoolExecutor(1, "local-server-writer")
+        self.written = asyncio.Event()  # set after each `write`; cleared by who waits for the next one
 
     def _open(self) -> sqlite3.Connection:
         # isolation_level=None: transactions are begun here, not by the driver's guesses.
@@ -158,7 +159,9 @@ class Database:
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The result of `work(connection)`, committed; an exception of `work` rolls back and is raised here."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.write_now, work)
+        result = await asyncio.get_running_loop().run_in_executor(self._thread, self.write_now, work)
+        self.written.set()
+        return result
 
     def write_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """As `write`, in the calling thread: for the start, before anything else runs."""

@@ -29,6 +29,25 @@ RATE_AHEAD_SECONDS = 2
 HISTORY = 100  # answers that the cost estimate takes its output length from
 
 
+class _Pace:
+    """Moments that lie an interval apart, also while nobody waits for them. To be made and used in the event loop."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval, self._loop = interval, asyncio.get_running_loop()
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on."""
+        self._due = self._loop.time() + self._interval
+
+    def due(self) -> float:
+        """The next one, in the loop's time."""
+        late = self._loop.time() - self._due
+        if late > 0:
+            self._due += self._interval * (late // self._interval + 1)
+        return self._due
+
+
 class Worker:
     def __init__(self, settings: Settings, database: Database, registry: Registry, rehearsal: Rehearsal) -> None:
         self._settings = settings
@@ -53,9 +72,10 @@ class Worker:
         settings = self._settings
         self._spawn(self._population.run())
         self._spawn(self._claim_loop())
-        self._spawn(self._every(settings.cancel_poll, self._abort_cancelled))
-        self._spawn(self._every(settings.finalizer_interval, self._finalize))
-        self._spawn(self._every(settings.purge_interval, partial(self._database.write, request_store.purge)))
+        self._spawn(self._every(settings.cancel_poll, self._abort_cancelled, lambda: bool(self._in_flight)))
+        self._spawn(self._every(settings.finalizer_interval, self._finalize, self._has_work))
+        purge = partial(self._database.write, request_store.purge)
+        self._spawn(self._every(settings.purge_interval, purge, lambda: True))
 
     async def stop(self) -> None:
         # Again until all have ended: before Python 3.12 a `wait_for` whose wait is over in that very moment
@@ -82,10 +102,24 @@ class Worker:
         except StorageError:
             return  # reported by the database, and the server ends
 
-    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _every(
+        self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]], needed: Callable[[], bool]
+    ) -> None:
+        loop, pace = asyncio.get_running_loop(), _Pace(self._settings.scaled(seconds))
         while True:
-            await asyncio.sleep(self._settings.scaled(seconds))
+            await self._until(needed)
+            await asyncio.sleep(pace.due() - loop.time())
             await work()
+            pace.begin()
+
+    async def _until(self, needed: Callable[[], bool]) -> None:
+        """Nobody looks again before something was written: many a server of a test waits for long, and fast."""
+        while not needed():
+            self._database.written.clear()
+            await self._database.written.wait()
+
+    def _has_work(self) -> bool:
+        return request_store.has_work(self._database.reader)
 
     # -- what the routes ask for
 
@@ -110,17 +144,19 @@ class Worker:
     # -- claiming
 
     async def _claim_loop(self) -> None:
-        interval, loop = self._settings.scaled(self._settings.claim_interval), asyncio.get_running_loop()
+        loop, pace = asyncio.get_running_loop(), _Pace(self._settings.scaled(self._settings.claim_interval))
         while True:
+            await self._until(self._has_work)
             # A `wait_for` would make a task of each wait, hundreds a second where the server's time passes fast.
-            timer = loop.call_later(interval, self._more.set)
+            timer = loop.call_at(pace.due(), self._more.set)
             await self._more.wait()
             timer.cancel()
             self._more.clear()
             room = self._room()
-            if room and request_store.has_work(self._database.reader):
+            if room and self._has_work():
                 for claim in await self._database.write(partial(self._claim, room)):
                     self._send(claim)
+            pace.begin()
 
     def _room(self) -> dict[str, int]:
         room = {}
@@ -217,7 +253,7 @@ class Worker:
             await self._database.write(lambda connection: request_store.store(connection, outcomes))
 
     async def _finalize(self) -> None:
-        if request_store.has_work(self._database.reader):
+        if self._has_work():
             await self._database.write(request_store.finalize)
 
     async def _abort_cancelled(self) -> None:

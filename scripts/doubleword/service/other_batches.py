@@ -15,6 +15,10 @@ from ..job.record import Part, Upload
 from .api import PAGE_LIMIT, Api
 from .server_objects import SETTLES_SECONDS, Told
 
+SEARCHED_PAGES = 20  # of 101 batches, beside the job's own
+GIVEN_FILE_BATCHES = SEARCHED_PAGES * PAGE_LIMIT  # so many are looked through for those of a user's own file
+LONG_AGO_SECONDS = 24 * 3600.0  # more than the clocks of two machines differ by
+
 
 def require_only_copy(api: Api, job: Job) -> None:
     """Raises NotAllowed if another copy of this job has submitted a later attempt of its own.
@@ -52,10 +56,6 @@ def _paid_elsewhere(api: Api, job: Job, tag: str, text: str) -> list[Told]:
         api.clock.sleep(pause)
 
 
-SEARCHED_PAGES = 20  # of 101 batches, beside the job's own
-LONG_AGO_SECONDS = 24 * 3600.0  # more than the clocks of two machines differ by
-
-
 def _may_answer(batch: Batch, clock: Clock) -> bool:
     began = batch.status in ("cancelling", "cancelled") and batch.started
     long_ago = 0 < batch.cancelled_at < clock.now() - LONG_AGO_SECONDS
@@ -91,12 +91,11 @@ def require_not_elsewhere(api: Api, job: Job) -> None:
             _fetch_or_pay(job, found.id),
         )
     for told in _fetched_for(api, job):
-        if told.id not in job.batch_ids and _was_paid(told.batch):
-            raise NotAllowed(
-                f"{safe(job.requests.name)} is by its name the input of batch {safe(told.id)}, {told.batch.status},"
-                f" {told.batch.completed} of {told.batch.total} answered",
-                _fetch_or_pay(job, told.id),
-            )
+        raise NotAllowed(
+            f"{safe(job.requests.name)} is by its name the input of batch {safe(told.id)}, {told.batch.status},"
+            f" {told.batch.completed} of {told.batch.total} answered",
+            _fetch_or_pay(job, told.id),
+        )
 
 
 def _fetch_or_pay(job: Job, batch_id: str) -> str:
@@ -105,14 +104,16 @@ def _fetch_or_pay(job: Job, batch_id: str) -> str:
 
 
 def _fetched_for(api: Api, job: Job) -> Iterator[Told]:
-    """The batches on the input that a request file was fetched from, as its name says: where its record was deleted,
-    and they were made by hand, nothing else does."""
+    """The paid batches on the input that a request file was fetched from, as its name says: where its record was
+    deleted, and they were made by hand, nothing else does."""
     named = re.fullmatch(r"(batch|file)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl", job.requests.name)
     with contextlib.suppress(NotFound):
         if named and named[1] == "batch":
-            yield api.batch(named[2])
+            told = api.batch(named[2])
+            if told.id not in job.batch_ids and _was_paid(told.batch):
+                yield told
         elif named and not any(part.upload and part.upload.given for part in job.parts()):  # else see require_unused
-            yield from (told for told in _of_file(api, Upload("", named[2])) if told.input_file_id == named[2])
+            yield from _on_file(api, job, named[2], "")
 
 
 def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> bool:
@@ -123,8 +124,6 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> b
     """
     found = _paid_elsewhere(api, job, "dwb_content", part.span.sha256)
     own = [told for told in found if told.tags.get("dwb_job") == job.id]
-    if choice == "again":
-        found = own
     if not own and found and choice is None:
         other = _furthest_first(found)[0].batch
         raise NotAllowed(
@@ -132,47 +131,44 @@ def take_from_elsewhere(api: Api, job: Job, part: Part, choice: str | None) -> b
             f" {other.completed} of {other.total} answered",
             f"ask the user: {job.take_over} takes over what there is; {job.pay_again} pays for a second one",
         )
-    if not found:
-        return False
     # Of other jobs' batches one is taken over; the others are somebody's, who may have said yes to them.
-    adopt_batches(api, job, part, own or _furthest_first(found)[:1])
-    return True
+    taken = own or (_furthest_first(found)[:1] if choice == "adopt" else [])
+    if taken:
+        adopt_batches(api, job, part, taken)
+    return bool(taken)
 
 
-GIVEN_FILE_BATCHES = SEARCHED_PAGES * PAGE_LIMIT  # so many are looked through for those of a user's own file
-
-
-def _of_file(api: Api, upload: Upload) -> Iterator[Told]:
-    """The batches among which those of an uploaded file are, by its name. A name of ours is the file's alone; that of
-    a user's own file may be that of many, or none that can be searched for: then all that are not older are looked at.
-    """
-    if upload.name:
-        yield from api.batches(1, search=upload.name)
-        return
-    file = api.file(upload.file_id or "")
-    plain = re.fullmatch(r"[\w .()-]+", file.name) is not None  # what the search takes for itself, or for a wildcard
-    for told in api.batches(GIVEN_FILE_BATCHES // PAGE_LIMIT + 1, **({"search": file.name} if plain else {})):
-        if 0 < told.batch.created_at < file.created_at:  # newest first, by one clock
+def _on_file(api: Api, job: Job, file_id: str, name: str) -> Iterator[Told]:
+    """The paid batches on an uploaded file that the record does not know. A `name` of ours is the file's alone; that of
+    a user's own file ("") may be that of many, or none that can be searched for: then all that are not older are looked
+    at. Raises NotAllowed where these are too many."""
+    known, since = job.batch_ids, 0.0
+    if not name:
+        file = api.file(file_id)
+        since = file.created_at
+        # Else it holds what the search takes for itself, or for a wildcard.
+        name = file.name if re.fullmatch(r"[\w .()-]+", file.name) else ""
+    listed = api.batches(SEARCHED_PAGES + 1, **({"search": name} if name else {}))
+    for number, told in enumerate(listed):
+        if 0 < told.batch.created_at < since:  # newest first, by one clock
             return
-        yield told
-
-
-def require_unused(api: Api, job: Job, part: Part, upload: Upload) -> None:
-    """Raises NotAllowed if the part's uploaded file was submitted by its raw id: that job's content hash is another."""
-    file_id, known = upload.file_id or "", job.batch_ids
-    for number, told in enumerate(_of_file(api, upload), 1):
-        if number > GIVEN_FILE_BATCHES:
+        if number >= GIVEN_FILE_BATCHES:
             raise NotAllowed(
                 f"whether file {safe(file_id)} was submitted before cannot be told: {GIVEN_FILE_BATCHES} batches are"
                 " newer than it",
                 f"ask the user: list_batches.py shows them; {job.pay_again} submits it all the same",
             )
-        batch = told.batch
-        if told.input_file_id == file_id and batch.id not in known and _was_paid(batch):
-            raise NotAllowed(
-                f"part {part.part}: its file was submitted already, as batch {safe(batch.id)}, {safe(batch.status)}",
-                _fetch_or_pay(job, batch.id),
-            )
+        if told.input_file_id == file_id and told.id not in known and _was_paid(told.batch):
+            yield told
+
+
+def require_unused(api: Api, job: Job, part: Part, upload: Upload) -> None:
+    """Raises NotAllowed if the part's uploaded file was submitted by its raw id: that job's content hash is another."""
+    for told in _on_file(api, job, upload.file_id or "", upload.name):
+        raise NotAllowed(
+            f"part {part.part}: its file was submitted already, as batch {safe(told.id)}, {told.batch.status}",
+            _fetch_or_pay(job, told.id),
+        )
 
 
 def adopt_batches(api: Api, job: Job, part: Part, found: list[Told]) -> None:

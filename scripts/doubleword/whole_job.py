@@ -110,8 +110,8 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
         code = ExitCode.INCOMPLETE if shown.facts["errors"] else ExitCode.NOT_COMPLETED
         return Done(code, shown.lines, shown.facts | {"next": None})
     trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
-    tried, parts = sum(attempt.requests for attempt in trials), [part for attempt in trials for part in attempt.parts]
-    left, times = cost.rest(job)
+    parts = [part for attempt in trials for part in attempt.kept]
+    tried, (left, times) = sum(part.requests for part in parts), cost.rest(job)
     price = cost.estimated_now(api, parts, terms.window) or cost.estimated_cost(parts, terms.window)
     used = tokens_of(job, trials)
     answered = shown.facts["results"]  # what failed may have used none

@@ -125,3 +125,28 @@ def test_the_rest_of_a_plan_that_was_sent_in_part_is_not_sent_over_what_was_answ
         assert (done.facts["results"], done.facts["next"]) == (4, None), done.err
         assert trouble.run("retry_failed", "r.jsonl").out == ""
     assert len(trouble.oracle.batches()) == (4 if still_failing else 3)
+
+
+def test_the_rest_of_a_trial_that_was_sent_in_part_is_shown_before_anything_else_is_planned(
+    make_trouble: MakeTrouble,
+) -> None:
+    trouble = make_trouble(max_retries=0, fail=[FailRule.parse("fails=500")])
+    Path("r.jsonl").write_text("".join(chat_line(f"i{n}", f"{n} fails" if n == 7 else str(n)) for n in range(12)))
+    assert trouble.run("run_batch", "r.jsonl", "--part-requests", "2", "--trial", "3").code == 8
+    trouble.server.settings.fail.clear()
+    trouble.strike(Fault("full", "submit", nth=2, times=1000), full=lambda exchange: exchange.send(busy()))
+    assert trouble.run("run_batch", "r.jsonl", "--trial", "4", "--timeout-seconds", "20").code == 8
+    trouble.strike()
+    (failed,) = (batch for batch in trouble.oracle.batches() if batch.failed)
+    retried_on_the_server(trouble.server, failed.id)
+    wait_for_answers(trouble.server, failed.id, 2)
+
+    stopped = trouble.run("run_batch", "r.jsonl", "--trial", "4")
+
+    assert (stopped.code, stopped.out) == (6, ""), stopped.err
+    assert "retry_failed" not in stopped.err  # it would plan the seven that nobody has said yes to
+    shown = trouble.run("run_batch", "r.jsonl", "--trial", "4", "--json")
+    assert (shown.code, shown.facts["trial"], shown.facts["rest"]) == (8, 5, 7), shown.err
+    assert len(trouble.oracle.batches()) == 3
+    assert trouble.run("run_batch", "r.jsonl").code == 0
+    assert sum(batch.total for batch in trouble.oracle.batches()) == 12

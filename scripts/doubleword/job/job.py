@@ -188,7 +188,7 @@ class Job(JobFolder):
 
     def unsubmitted(self) -> list[Part]:
         """The parts still to be submitted: of the latest attempt alone, for it holds what earlier ones left."""
-        return [part for part in self.latest.parts if not part.batch and not self.latest.withdrawn]
+        return [part for part in self.latest.kept if not part.batch]
 
     @property
     def to_submit(self) -> int:
@@ -196,11 +196,15 @@ class Job(JobFolder):
         return len(self.unsubmitted()) if self.recorded and self.latest.cancelled_at is None else 0
 
     @property
-    def has_rest(self) -> bool:
-        """Whether requests of the job are in no attempt yet: there were but trials, and answers of other jobs."""
+    def left(self) -> int:
+        """How many requests of the job are in no attempt yet: there were but trials, and answers of other jobs."""
         if any(attempt.kind in ("all", "rest") for attempt in self.attempts):
-            return False
-        return sum(attempt.requests for attempt in self.attempts) < self.requests.requests
+            return 0
+        return self.requests.requests - sum(part.requests for attempt in self.attempts for part in attempt.kept)
+
+    @property
+    def has_rest(self) -> bool:
+        return self.left > 0
 
     @property
     def under_way(self) -> bool:

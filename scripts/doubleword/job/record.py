@@ -121,6 +121,11 @@ class Attempt:
     parts: list[Part] = field(default_factory=list)
 
     @property
+    def kept(self) -> list[Part]:
+        """The parts that were sent, or are to be sent."""
+        return [part for part in self.parts if part.batch or not self.withdrawn]
+
+    @property
     def begun(self) -> bool:
         """Whether anything of it was sent, or cancelled: until then it is a plan."""
         return self.cancelled_at is not None or any(p.upload or p.submission or p.batches for p in self.parts)

@@ -120,7 +120,7 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
     # A part of an earlier attempt that was never submitted cost nothing; its requests are in a later one.
     # What was taken from an earlier job was paid for there.
     sent = [attempt for attempt in job.attempts if attempt.kind != "reused"]
-    parts = [part for attempt in sent for part in attempt.parts if attempt is job.latest or part.batch]
+    parts = [part for attempt in sent for part in attempt.kept if attempt is job.latest or part.batch]
     parts = [part for part in parts if part.uploaded or not part.batch]  # nor does what was taken over cost anything
     cost = estimated_cost(parts, window)
     if cost is None:
@@ -148,8 +148,8 @@ def rest(job: Job) -> tuple[int, Decimal]:
 
     The server's guess goes by the bytes, or by the bytes and so much for each answer.
     """
-    left = job.requests.requests - sum(attempt.requests for attempt in job.attempts)
-    parts = [part for attempt in job.attempts if attempt.kind == "trial" for part in attempt.parts]
+    left = job.left
+    parts = [part for attempt in job.attempts if attempt.kind == "trial" for part in attempt.kept]
     tried, size = sum(part.requests for part in parts), sum(part.span.end - part.span.start for part in parts)
     others = sum(span.end - span.start for span in job.requests.sections) - size
     each = Decimal(max(0, others)) / max(1, job.requests.requests - tried)

@@ -93,7 +93,9 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
         part.learn(now)
         if any(one.batches for one in plan.parts):
             plan.withdrawn = True
-            done, then = "the rest of it is not sent", "retry_failed.py plans the rest"
+            done = "the rest of it is not sent"
+            # A trial shows what was sent of it: no plan of all that is left comes before the user's yes.
+            then = "the same command again" if plan.kind == "trial" else "retry_failed.py plans the rest"
         else:
             job.attempts.pop()
             done, then = "the plan was withdrawn, nothing was sent", "the same command again"

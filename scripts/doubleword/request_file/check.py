@@ -204,7 +204,8 @@ def examine(
     checked.harmless["no newline at the end"] += not line.raw.endswith(b"\n")
     report = checked.report
     report.spans, report.sha256 = cutter.parts()
-    report.size, report.requests = line.start + len(line.raw) if line.number else 0, cutter.requests
+    report.size = line.start + len(line.raw) if line.number else 0
+    report.requests = sum(span.requests for span in report.spans)
     if not report.requests:
         checked.found(1, "file", "empty", None, "at least one request")
     checked.finish(again)

@@ -73,11 +73,6 @@ class Cutter:
         self._whole = self._whole or made.copy()
         self._first, self._with_blanks, self._count, self._hash = None, None, 0, hashlib.sha256()
 
-    @property
-    def requests(self) -> int:
-        """How many there are in the parts."""
-        return sum(span.requests for span in self._spans) + self._count
-
     def parts(self) -> tuple[list[Span], str]:
         """The parts, and the hash of the whole file, once every line has been added."""
         whole = self._whole or self._hash.copy()

@@ -104,17 +104,13 @@ class Template:
             self.literals.append("")
             return True
         formatted = _FORMATTED.fullmatch(name) if len(name) < 200 else None  # a header is shorter
+        shown = f"{{{safe(name, 60)}}}"
         if formatted is not None and _found(formatted["name"], column) is not None:
-            inner = safe(formatted["name"].strip(), 60)
-            raise BadInput(
-                f"the template says {{{safe(name, 60)}}}; a column is put in as it is, without formats and functions",
-                f"write {{{inner}}}, or {{{{{safe(name, 60)}}}}} for the text itself",
-            )
+            what = f"the template says {shown}; a column is put in as it is, without formats and functions"
+            raise BadInput(what, f"write {{{safe(formatted['name'].strip(), 60)}}}, or {{{shown}}} for the text itself")
         if _NAME.fullmatch(name):
-            raise BadInput(
-                f"the template names {{{safe(name, 60)}}}, which is no column; there are: {headers()}",
-                f"correct the name, or write {{{{{safe(name, 60)}}}}} for the text itself",
-            )
+            what = f"the template names {shown}, which is no column; there are: {headers()}"
+            raise BadInput(what, f"correct the name, or write {{{shown}}} for the text itself")
         self.kept.append(f"{{{name}}}")
         return False
 

@@ -69,7 +69,7 @@ class Verdict:
             return "", "mend the rows named, or change the flags"
         if set(self.counts) == {"empty"}:
             return "", "put requests into it, one a line; create_batch_file.py --input ROWS makes them of rows"
-        if self.rows and self.rows == sum(span.requests for span in self.spans):
+        if self.rows and self.rows == self.requests:
             made = free_name(path, "requests") if path.suffix == ".jsonl" else path.with_name(f"{path.stem}.jsonl")
             asked = ("--input", path, "--model", "MODEL", "--prompt", "ASK ABOUT {COLUMN}")
             way = next_command("create_batch_file.py", made, *asked)

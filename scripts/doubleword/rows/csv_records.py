@@ -42,15 +42,13 @@ def records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
     try:
         with opened(form, line_ends(form)) as file:
             found = _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
-            for first in found:
-                if not _names_delimiter(first.cells):
-                    yield first
-                    break
+            for record in found:
+                if record.line > 1 or not _names_delimiter(record.cells):
+                    yield record
+                    continue
                 tally.leave_out("line that names the delimiter", 1)
                 if keep:
-                    yield first._replace(cells=[])
-                break
-            yield from found
+                    yield record._replace(cells=[])
     except UnicodeError:
         raise undecodable(form.path, form.encoding, line_ends(form)) from None
 

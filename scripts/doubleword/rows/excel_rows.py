@@ -151,19 +151,15 @@ class _Table:
             if name != form.sheet:
                 tally.leave_out("other sheet (--sheet)", name)
         self.rest = ((n, [_plain(cell) for cell in cells]) for n, cells in enumerate(book.rows(form.sheet or ""), 1))
-        cells: list[Any] = []
-        self.line = 0  # the header's
-        while all(is_empty(cell) for cell in cells):
-            if self.line:
-                tally.leave_out("empty row", self.line)
-            self.line, cells = next(self.rest, (0, [0]))
-        if not self.line:
+        for line, cells in self.rest:
+            self.line, self.columns = line, {at: text(cell) for at, cell in enumerate(cells) if not is_empty(cell)}
+            if self.columns:
+                break
+            tally.leave_out("empty row", line)
+        else:
             what = f"{safe(form.path)}: the sheet {safe(form.sheet, 60)!r} is empty"
             raise BadInput(what, f"name another by --sheet; there are: {_listed(book.sheets)}")
-        names = {column: text(cell) for column, cell in enumerate(cells) if not is_empty(cell)}
-        checked(form.path, self.line, list(names.values()))
-        self.columns = names
-        self.headers = list(names.values())
+        self.headers = checked(form.path, self.line, list(self.columns.values()))
 
 
 _EMPTY_FORMULA = "a formula whose value is not in the file is read as empty: open and save it in a spreadsheet program"

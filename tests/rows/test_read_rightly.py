@@ -273,6 +273,12 @@ def test_a_byte_that_does_not_decode_is_named_with_its_line_and_what_it_is_elsew
     assert "--encoding cp1252" in failure.next_step
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a.json"])
+def test_the_start_of_a_wide_text_that_does_not_decode_is_refused_too(name: str) -> None:
+    content = {"a.jsonl": '{"a": "b"}', "a.json": '[{"a": "b"}]'}.get(name, "b").encode("utf-32")
+    assert "line 1: byte 0xff is not utf-32" in refusal(name, content + b"\xff\xff\xff\xff" + content).what
+
+
 def test_an_encoding_that_needs_a_mark_is_refused_without_one() -> None:
     for path in (write("a.csv", "a,b\n1,2\n"), write("a.txt", "abcd"), write("folder/a.txt", "abcd").parent):
         with pytest.raises(BadInput) as failure:

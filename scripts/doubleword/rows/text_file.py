@@ -48,7 +48,10 @@ def no_mark(path: str | Path, encoding: str) -> BadInput | None:
 def opened(form: Form, newline: str) -> io.TextIOWrapper:
     """The text of a source from its start, without a mark."""
     file = io.TextIOWrapper(open_regular(Path(form.path)), form.encoding, newline=newline)
-    if is_wide(form.encoding) and file.read(1) != "\ufeff":  # an encoding with its byte order named keeps the mark
+    if is_wide(form.encoding):
+        with suppress(UnicodeError):  # told with its line when that is read
+            if file.read(1) == "\ufeff":  # an encoding with its byte order named keeps the mark
+                return file
         file.seek(0)
     return file
 

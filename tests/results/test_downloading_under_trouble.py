@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.canned import Body, answer_with
 from support.faults.fixture import MakeTrouble, Trouble
 from support.faults.fixture import make_trouble as make_trouble
 from support.faults.fixture import trouble as trouble
@@ -182,6 +183,30 @@ def test_a_line_too_many_is_counted_left_out_and_exit_9(trouble: Trouble) -> Non
     trouble.strike()
     again = trouble.run("download", requests, "--json")
     assert (again.code, again.facts["unexpected"]) == (0, 0), "what is not this batch's stayed"
+
+
+def test_a_line_too_many_of_an_attempt_over_sections_that_are_apart_is_counted_once(trouble: Trouble) -> None:
+    requests, sent = write_requests(Path("r.jsonl"), 10), list[str]()
+
+    def failing_at_first(prompt: str) -> str | Body:
+        sent.append(prompt)
+        fails = prompt.endswith((" 1", " 10")) and sent.count(prompt) == 1
+        return {"error": {"message": "busy"}} if fails else "fine"
+
+    answer_with(trouble.server, failing_at_first, "echo")
+    trouble.submit(requests, "--part-requests", "4")
+    assert trouble.run("poll", requests).code == 0
+    assert trouble.run("download", requests).code == 9
+    assert trouble.run("retry_failed", requests).code == 0
+    trouble.submit(requests)
+    assert trouble.run("poll", requests).code == 0
+
+    def stranger(exchange: Exchange) -> None:
+        change_lines(exchange, lambda lines: [lines[0].replace(b"row-", b"cow-"), *lines] if lines else lines)
+
+    trouble.strike(Fault("stranger", "content", times=ALWAYS), stranger=stranger)
+    ran = trouble.run("download", requests, "--json")
+    assert (ran.code, ran.facts["results"], ran.facts["unexpected"]) == (9, 10, 1), ran.err
 
 
 def test_the_record_is_as_before_when_a_finished_job_is_downloaded_again(trouble: Trouble) -> None:

@@ -209,14 +209,15 @@ def cover(job: Job, summary: Summary | None = None) -> Iterator[Covered]:
     summary = summary or Summary()
     requests, path = job.requests, job.request_file()
     job.require_unchanged()
+    parts_of = _parts_of_sections(job)
+    # A part of a later attempt often covers several sections, which may be apart: it is held until the last of them.
+    until = {key: section for section, parts in enumerate(parts_of, 1) for key in parts}
     brought: dict[tuple[int, int], Brought] = {}
     with Progress("merge", requests.requests, "requests") as progress:
-        for section, span in enumerate(requests.sections, 1):
+        for section, (span, parts) in enumerate(zip(requests.sections, parts_of, strict=True), 1):
             lines, ids = ids_of(path, span, requests.state)
             _count_unnamed(section, span, ids, summary)
-            parts = {(attempt.attempt, part.part): (attempt, part) for attempt, part in _parts_of(job, section)}
-            # A part of a later attempt often covers several sections.
-            brought = {key: found for key, found in brought.items() if key in parts}
+            brought = {key: found for key, found in brought.items() if until[key] >= section}
             for key in parts.keys() - brought.keys():
                 brought[key] = _brought(job, *parts[key])
                 summary.unexpected += len(brought[key].unexpected)
@@ -297,18 +298,20 @@ def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:
     return sum(found.prompt_tokens for found in came), sum(found.completion_tokens for found in came)
 
 
-def _parts_of(job: Job, section: int) -> Iterator[tuple[Attempt, Part]]:
-    """Every part that holds requests of a section.
+def _parts_of_sections(job: Job) -> list[dict[tuple[int, int], tuple[Attempt, Part]]]:
+    """Of each section the parts that hold requests of it, by the numbers of attempt and part, in their order.
 
     An attempt keeps the order of the request file, so its `origin` runs [section, count] tell by counting.
     """
+    found: list[dict[tuple[int, int], tuple[Attempt, Part]]] = [{} for _ in job.requests.sections]
     for attempt in job.attempts:
         start, ends = 0, [*accumulate(part.requests for part in attempt.parts)]
-        for origin, count in attempt.origin:
+        for section, count in attempt.origin:
             for part, end in zip(attempt.parts, ends, strict=True):
-                if origin == section and start < end and end - part.requests < start + count:
-                    yield attempt, part
+                if start < end and end - part.requests < start + count:
+                    found[section - 1][attempt.attempt, part.part] = attempt, part
             start += count
+    return found
 
 
 def _missing(part: Part) -> str:

@@ -38,7 +38,7 @@ def some_bodies(path: Path) -> list[dict[str, Any]]:
             skipped = len(file.readline(LINE_BYTES)) if start > end else 0
             raw = file.readline(LINE_BYTES)
             end, left = start + skipped + len(raw), left - skipped - len(raw)
-            body = _body(raw)
+            body = body_of(raw)
             if body is not None:
                 found.append(body)
             if not raw or left <= 0:
@@ -46,7 +46,8 @@ def some_bodies(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _body(raw: bytes) -> dict[str, Any] | None:
+def body_of(raw: bytes) -> dict[str, Any] | None:
+    """The body of a request line, or None if it has none."""
     try:
         return fields(fields(read_json(raw.removeprefix(b"\xef\xbb\xbf"))).get("body")) or None
     except ValueError:
@@ -69,7 +70,7 @@ def template_of(requests: Path, cells: Cells, bodies: Sequence[dict[str, Any]]) 
 
 def _first_requests(path: Path) -> list[dict[str, Any]]:
     with open_regular(path) as file:
-        return [body for raw in islice(file, COMPARED) if (body := _body(raw)) is not None]
+        return [body for raw in islice(file, COMPARED) if (body := body_of(raw)) is not None]
 
 
 def named_pieces(filled: Sequence[tuple[str, dict[str, str]]]) -> list[Piece] | None:

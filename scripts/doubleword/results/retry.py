@@ -161,7 +161,7 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
         job.require_not_cancelled()
     summary = results_and_errors.Summary()
     kinds, left_out = Counter[str](), Counter[str]()
-    origin: list[list[int]] = []
+    sections = Counter[int]()  # how many of each: they come in order
     number = len(job.attempts) + 1
     path = _new_name(job, number)
     lines = (raw for span in job.requests.sections for _, raw in request_lines(job.request_file(), span))
@@ -179,20 +179,17 @@ def _plan(job: Job, kind: str, wanted: Chosen, max_tokens: int | None = None) ->
                 raw = _with_max_tokens(raw, max((limit for limit in limits if limit), default=None))
             kinds[covered.kind or "cut"] += 1
             file.write(raw if raw.endswith(b"\n") else raw + b"\n")
-            if origin and origin[-1][0] == covered.section:
-                origin[-1][1] += 1
-            else:
-                origin.append([covered.section, 1])
+            sections[covered.section] += 1
     path = _kept_name(path, number)
     _require_nothing_lost(job, summary, path)
-    if not origin:
+    if not sections:
         job.save()
         path.unlink()
         return Plan(None, 0, kinds, left_out, summary.cut)
     part_requests, part_bytes = job.limits
     report = check.check(path, part_requests=part_requests, part_bytes=part_bytes)
     report.require(path)
-    attempt = attempt_from(number, kind, path, report, origin)
+    attempt = attempt_from(number, kind, path, report, [*map(list, sections.items())])
     attempt.max_tokens = max_tokens
     attempt.planned_from = {batch.id: batch.completed for part in job.submitted() for batch in part.batches}
     job.attempts.append(attempt)

@@ -116,20 +116,17 @@ def _holds_all(job: Job, named: Path, results: Path) -> bool:
             f"{next_command('create_batch.py', job.request_file(), '--adopt')} finds its batches",
         )
     unclear = any(part.submission and not part.batch for part in job.sent())
-    if unclear or not all(batch.ended for _, batch in batches):
-        open_ones = "has batches that still run, as far as is known"
-    elif all(is_settled(job, batch) and _has_all_answers(part, batch) for part, batch in batches):
-        return True
-    elif results.exists() and all(_has_all_answers(part, batch) for part, batch in batches):
+    ended = not unclear and all(batch.ended for _, batch in batches)
+    if ended and all(_has_all_answers(part, batch) for part, batch in batches):
+        if all(is_settled(job, batch) for _, batch in batches):
+            return True
         done = job.record.downloaded
-        if done is not None and done.batches == len(job.submitted()):
+        if results.exists() and done is not None and done.batches == len(job.submitted()):
             return False
-        open_ones = f"has answers that are not in {safe(results.name)}"
-    else:
-        open_ones = "has answers that were not fetched yet"
+    open_ones = f"answers that are not in {safe(results.name)} yet" if ended else "batches that run, as far as is known"
     without = f"; or move {safe(job.folder)} away to take what {safe(results.name)} has" if results.exists() else ""
     raise BadInput(
-        f"--reuse {safe(named)}: that job {open_ones}; they would be paid for again",
+        f"--reuse {safe(named)}: that job has {open_ones}; they would be paid for again",
         f"{next_command('download.py', job.request_file())} first, then the same command again{without}",
     )
 

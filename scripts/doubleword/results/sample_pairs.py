@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..base.json_text import fields, read_json
 from ..base.text import safe
 from ..job.job import Job
 from ..request_file.answer_form import expected_in
 from ..request_file.lines import custom_id_of, request_lines
 from ..rows.cell_to_text import text
 from .answer import split_thinking
-from .prompt_template import some_bodies, template_of
+from .prompt_template import body_of, some_bodies, template_of
 from .prompt_text import IMAGE, Cells, asked
 from .table_answers import Answer, in_order
 
@@ -38,7 +37,7 @@ def pairs(job: Job, results: Path, errors: Path, count: int, of: int, partial: b
             continue
         number += 1
         if number in chosen:
-            found.append(_pair(answer, template.cut(cells.with_names(_prompt(raw), row))[0]))
+            found.append(_pair(answer, template.cut(cells.with_names(asked(body_of(raw) or {}).prompt, row))[0]))
     return found
 
 
@@ -56,11 +55,3 @@ def _first_to_last(count: int, of: int) -> set[int]:
     if count >= of:
         return set(range(of))
     return {number * (of - 1) // max(1, count - 1) for number in range(count)}
-
-
-def _prompt(raw: bytes) -> str:
-    try:
-        request = read_json(raw)
-    except ValueError:
-        return ""
-    return asked(fields(fields(request).get("body"))).prompt

@@ -17,7 +17,7 @@ from .results import deliver as delivery
 from .results import retry
 from .results.fetch import TimeIsOver
 from .results.output_flags import Wanted
-from .results.results_and_errors import tokens_of
+from .results.results_and_errors import brought_by
 from .service import cost, watch
 from .service.api import Api
 
@@ -105,16 +105,15 @@ def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) ->
         job.save()
     if not job.has_rest:  # the trial was all of it
         return shown
-    if not shown.facts["results"]:
+    trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
+    answered, *used = brought_by(job, trials)  # not what was taken from earlier jobs; what failed may have used none
+    if not answered:
         say("nothing of the trial was answered: look at why before the rest is paid for")
         code = ExitCode.INCOMPLETE if shown.facts["errors"] else ExitCode.NOT_COMPLETED
         return Done(code, shown.lines, shown.facts | {"next": None})
-    trials = [attempt for attempt in job.attempts if attempt.kind == "trial"]
     parts = [part for attempt in trials for part in attempt.kept]
     tried, (left, times) = sum(part.requests for part in parts), cost.rest(job)
     price = cost.estimated_now(api, parts, terms.window) or cost.estimated_cost(parts, terms.window)
-    used = tokens_of(job, trials)
-    answered = shown.facts["results"]  # what failed may have used none
     more = [count * left // answered for count in used]
     some = f", {answered} answered," if answered < tried else ""
     say(

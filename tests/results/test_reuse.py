@@ -53,6 +53,25 @@ def test_the_requests_left_over_are_all_that_is_sent(server: LocalServer) -> Non
     ]
 
 
+def test_the_rate_of_a_trial_is_that_of_its_own_answers(server: LocalServer) -> None:
+    finished("old.jsonl", 30)
+    reuse.take(new_job("new.jsonl", 50), [Path("old.jsonl")], FastClock())
+    tried = run("run_batch", "new.jsonl", "--trial", "4", "--json")
+    answers = [line for line in json_lines(Path("new.partial.jsonl")) if "reused" not in line]
+    used = sum(line["response"]["body"]["usage"]["completion_tokens"] for line in answers)
+    assert (len(answers), tried.facts["rest"]) == (4, 16)
+    assert tried.facts["rest_tokens"]["completion"] == used * 16 // 4
+
+
+def test_a_trial_without_an_answer_is_told_whatever_earlier_jobs_had_answered(server: LocalServer) -> None:
+    finished("old.jsonl", 30)
+    reuse.take(new_job("new.jsonl", 50), [Path("old.jsonl")], FastClock())
+    server.settings.fail.append(FailRule.parse("prompt number=400"))
+    tried = run("run_batch", "new.jsonl", "--trial", "4", "--json")
+    assert (tried.code, tried.facts["next"]) == (9, None)
+    assert "nothing of the trial was answered" in tried.err
+
+
 def test_a_job_of_which_everything_is_known_sends_nothing(server: LocalServer) -> None:
     finished("old.jsonl", 5)
     job = new_job("new.jsonl", 5)

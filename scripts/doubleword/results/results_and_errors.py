@@ -290,12 +290,13 @@ def _brought(job: Job, attempt: Attempt, part: Part) -> Brought:
     return brought
 
 
-def tokens_of(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int]:
-    """(prompt, completion) tokens that the answers to some attempts used, by their own `usage`."""
+def brought_by(job: Job, attempts: Iterable[Attempt]) -> tuple[int, int, int]:
+    """(answers, prompt tokens, completion tokens) that some attempts brought, by the answers' own `usage`."""
     batches = [batch for attempt in attempts for part in attempt.parts for batch in part.batches]
     expected = expected_in(job.request_file())
     came = [found for batch in batches for spool in spool_files(job, batch) for found in outcomes.read(spool, expected)]
-    return sum(found.prompt_tokens for found in came), sum(found.completion_tokens for found in came)
+    used = sum(found.prompt_tokens for found in came), sum(found.completion_tokens for found in came)
+    return sum(found.is_result for found in came), *used
 
 
 def _parts_of_sections(job: Job) -> list[dict[tuple[int, int], tuple[Attempt, Part]]]:

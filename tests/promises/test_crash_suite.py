@@ -14,13 +14,24 @@ from pathlib import Path
 import pytest
 
 from support.crash.child import Child, Ended, KillAt
-from support.crash.scenes import SCENES, WRITERS, CreateBatch, CreateBatchFile, RunBatch, Scene, Stage
+from support.crash.scenes import (
+    SCENES,
+    WRITERS,
+    CreateBatch,
+    CreateBatchFile,
+    DownloadAnew,
+    ReplaceStuck,
+    RunBatch,
+    Scene,
+    SettleLost,
+    Stage,
+)
 from support.proxy.proxy import Proxy
 
 FIRST, EVERY = 11, 41  # the default run takes points 11, 52, 93, ...: seconds, not minutes
-SHARES: dict[type[Scene], int] = {
-    RunBatch: 4
-}  # its points are as many as those of all others; each share is a run of points
+# Its points are as many as those of all others; each share is a run of points.
+SHARES: dict[type[Scene], int] = {RunBatch: 4}
+LONGEST = (ReplaceStuck, DownloadAnew, SettleLost)
 LEAST_OF_RUN_BATCH = 25
 MOST = 2000  # a script that takes so many steps for three parts does not end
 
@@ -89,14 +100,19 @@ def run_of_points(kind: type[Scene], kill: Kill, stage: Stage, share: int) -> ra
 
 
 EVERY_POINT = [
-    pytest.param(kind, kill, share, id=f"{kind.__name__}-{kill.__name__}-{share + 1}")
+    pytest.param(
+        kind,
+        kill,
+        share,
+        id=f"{kind.__name__}-{kill.__name__}-{share + 1}",
+        marks=pytest.mark.slow(first=kind in LONGEST),
+    )
     for kind in SCENES
     for kill in (at_step, at_moment)
     for share in range(SHARES.get(kind, 1))
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "kill", "share"), EVERY_POINT)
 def test_a_kill_at_any_point_leaves_nothing_twice_lost_or_torn(
     kind: type[Scene], kill: Kill, share: int, tmp_path: Path, record_property: Callable[[str, object], None]

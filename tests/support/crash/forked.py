@@ -27,7 +27,8 @@ def _forks() -> context.ForkServerContext:
     found = get_context("forkserver")
     modules = [".".join(path.relative_to(SCRIPTS).with_suffix("").parts) for path in SCRIPTS.glob("doubleword/**/*.py")]
     # pytest, since each process looks at the module that this one was started with.
-    found.set_forkserver_preload(["requests", "pytest", *(name for name in modules if "__init__" not in name)])
+    besides = ["requests", "pytest", "support.jumping_time"]
+    found.set_forkserver_preload([*besides, *(name for name in modules if "__init__" not in name)])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(SCRIPTS), str(SCRIPTS.parent / "tests")])
     try:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
 import pytest
 
 from doubleword.job import begin, record_file
@@ -47,11 +48,16 @@ def told(job: Job, part: Part, text: str) -> None:
     job.save(part)
 
 
-def test_a_record_is_written_as_json_writes_it_with_an_indent() -> None:
+@pytest.mark.parametrize("name", ['é"\\\x1f', 'é"\\\udc80\x1f'])
+@pytest.mark.parametrize("package", [orjson, None])
+def test_a_record_is_written_as_json_writes_it_with_an_indent(
+    monkeypatch: pytest.MonkeyPatch, package: Any, name: str
+) -> None:
+    monkeypatch.setattr(record_file, "orjson", package)
     record = job_of(2).record
-    record.requests.name, record.requests.models, record.created_at = 'é"\\\udc80\x1f', {"m": 1}, 1e22
+    record.requests.name, record.requests.models, record.created_at = name, {"m": 1}, 1795878958.1395376
     record.source = Source(path="t", sha256="", size=0, format="csv", delimiter="\t", used=("a",), skipped=())
-    assert record_file.as_text(record) == json.dumps(asdict(record), indent=1, ensure_ascii=False)
+    assert record_file.as_text(record) == json.dumps(asdict(record), indent=2, ensure_ascii=False)
 
 
 def test_nothing_is_written_without_the_lock() -> None:

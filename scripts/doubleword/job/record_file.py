@@ -29,6 +29,11 @@ from ..base.text import safe
 from .batch import Batch
 from .record import KINDS, Attempt, Options, Part, Record, Requests, Submission, Upload
 
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment,unused-ignore]
+
 # What is refreshed in place; all else is taken anew.
 _CHANGING = (list, Batch, Upload, Submission, Part, Attempt, Requests, Options, Record)
 
@@ -83,7 +88,11 @@ def as_text(record: Record) -> str:
     def held(value: object) -> dict[str, Any]:
         return {name: getattr(value, name) for name in _fields(type(value))}  # type: ignore[arg-type]
 
-    return json.dumps(record, default=held, indent=1, ensure_ascii=False)
+    if orjson is not None:  # json writes what is indented in Python: the more parts, the longer each word takes
+        with contextlib.suppress(orjson.JSONEncodeError):  # a file name that is no text
+            options = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATACLASS
+            return orjson.dumps(record, default=held, option=options).decode()
+    return json.dumps(record, default=held, indent=2, ensure_ascii=False)
 
 
 def refresh(held: object, read: object) -> bool:

@@ -26,9 +26,8 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 
 from collections.abc import Sequence
 
-from doubleword.base.command_line import Done, parser, run
+from doubleword.base.command_line import Done, parser, run, seconds
 from doubleword.base.failures import Clock
-from doubleword.base.text import seconds
 
 
 def main(arguments: Sequence[str], clock: Clock) -> Done:

@@ -27,9 +27,8 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import Done, parser, run
+from doubleword.base.command_line import Done, parser, run, seconds, whole_number
 from doubleword.base.failures import Clock
-from doubleword.base.text import seconds, whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> Done:

@@ -25,9 +25,8 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # python -I and
 from collections.abc import Sequence
 from pathlib import Path
 
-from doubleword.base.command_line import Done, parser, run
+from doubleword.base.command_line import Done, parser, run, whole_number
 from doubleword.base.failures import Clock
-from doubleword.base.text import whole_number
 
 
 def main(arguments: Sequence[str], clock: Clock) -> Done:

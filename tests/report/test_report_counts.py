@@ -80,7 +80,6 @@ def test_prose_is_not_told_by_frequency_and_labels_are() -> None:
 def test_repeats_count_every_row_of_a_prompt_with_two_answers() -> None:
     repeats = Repeats()
     for line, (prompt, answer) in enumerate([(1, "a"), (2, "a"), (1, "a "), (2, "b"), (2, "c"), (3, "a")], 1):
-        if repeats.add(prompt, line, answer):
-            repeats.name(prompt, f"prompt {prompt}")
+        repeats.add(prompt, line, answer, f"prompt {prompt}".__str__)
     assert (repeats.prompts, len(repeats.differing), repeats.rows) == (2, 1, 3)
     assert repeats.most(5)[0].answers == [("a", 1, 2), ("b", 1, 4), ("c", 1, 5)]

@@ -88,6 +88,22 @@ def parser(documentation: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def whole_number(text: str) -> int:
+    """A flag's value that must be a whole number, 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def seconds(text: str) -> float:
+    """A flag's value in seconds: 0 or more, and an end."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError
+    return number
+
+
 def given(flags: argparse.Namespace) -> dict[str, Any]:
     """What stands on the command line, by the names of argparse."""
     named = vars(flags).get("_given", set())

@@ -114,19 +114,3 @@ def next_command(script: str, *arguments: str | Path) -> str:
 
         return subprocess.list2cmdline(words)
     return shlex.join(words)
-
-
-def whole_number(text: str) -> int:
-    """A flag's value that must be a whole number, 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def seconds(text: str) -> float:
-    """A flag's value in seconds: 0 or more, and an end."""
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise ValueError
-    return number

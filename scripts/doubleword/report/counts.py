@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ class Tally:
         """`expected`: texts that are shown also when none occurs."""
         self.expected = list(expected)
         self.lengths = Histogram()
-        self.counts: dict[str, int] = dict.fromkeys(self.expected, 0)
+        self.counts = Counter(dict.fromkeys(self.expected, 0))
         self.total = self.unnamed = 0
 
     def add(self, text: str) -> None:
@@ -42,28 +43,24 @@ class Tally:
         self.lengths.add(len(text))
         kind = without_key(text).strip()[: self.LABEL]
         if kind in self.counts or len(self.counts) < self.KINDS:
-            self.counts[kind] = self.counts.get(kind, 0) + 1
+            self.counts[kind] += 1
         else:
             self.unnamed += 1
 
     def bars(self) -> list[Bar]:
         """The most frequent ones, and one bar for all others together."""
-        ranked = sorted(self.counts.items(), key=lambda item: -item[1])
-        shown = [Bar(kind, count) for kind, count in ranked[: self.SHOWN]]
+        shown = [Bar(kind, count) for kind, count in self.counts.most_common(self.SHOWN)]
         rest = self.total - sum(bar.rows for bar in shown)
         if rest:
-            others = f"{len(ranked) - self.SHOWN:,}" if not self.unnamed else f"over {self.KINDS - self.SHOWN:,}"
+            others = f"{len(self.counts) - self.SHOWN:,}" if not self.unnamed else f"over {self.KINDS - self.SHOWN:,}"
             shown.append(Bar(f"{others} others", rest))
         return shown
 
     @property
     def is_telling(self) -> bool:
         """Whether frequency says something: few kinds make up at least half, as labels do and prose does not."""
-        if self.expected:
-            return True
-        ranked = sorted(self.counts.values(), reverse=True)
-        repeated = sum(count for count in ranked[: self.SHOWN] if count > 1)
-        return repeated * 2 >= self.total > 0
+        repeated = sum(count for _, count in self.counts.most_common(self.SHOWN) if count > 1)
+        return bool(self.expected) or repeated * 2 >= self.total > 0
 
 
 class Histogram:
@@ -77,7 +74,7 @@ class Histogram:
         self.count = 0
         self.least, self.most = math.inf, -math.inf
         self._width = 0.0  # 0 as long as `_bins` holds the numbers themselves
-        self._bins: dict[float, int] = {}
+        self._bins = Counter[float]()
 
     def add(self, number: float) -> None:
         """Takes a finite number; any other is left out."""
@@ -89,13 +86,12 @@ class Histogram:
         if len(self._bins) > self.EXACT:
             needed = 2.0 ** math.ceil(math.log2((self.most - self.least) / (self.EXACT / 4)))
             self._width = max(needed, self._width * 2)
-            narrower, self._bins = self._bins, {}
+            narrower, self._bins = self._bins, Counter()
             for place, count in narrower.items():
                 self._put(place, count)
 
     def _put(self, number: float, count: int) -> None:
-        place = math.floor(number / self._width) * self._width if self._width else number
-        self._bins[place] = self._bins.get(place, 0) + count
+        self._bins[math.floor(number / self._width) * self._width if self._width else number] += count
 
     def at(self, share: float) -> float:
         """The number that this share of all numbers does not exceed: 0.5 is the median."""

@@ -207,8 +207,7 @@ def _take(report: Report, number: int, row: _Row) -> None:
         report.counts.cut += said.cut
         report.counts.answered += not said.cut
         values = report.answers.add(judged.value, text, _is_vector(said, judged.value))
-        if report.repeats.add(prompt, row.line, text):
-            report.repeats.name(prompt, _shown_prompt(report, row)[0])
+        report.repeats.add(prompt, row.line, text, lambda: _shown_prompt(report, row)[0])
         made_at = moment(body.get("created", body.get("created_at")))
         if made_at:
             report.times.add(made_at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Repeated:
     """A filled-in prompt that several rows may share: its first answer, and once there is another one, all of them."""
@@ -34,8 +36,8 @@ class Repeats:
         self.prompts = 0  # prompts that occur more than once
         self.differing: dict[int, Repeated] = {}
 
-    def add(self, prompt: int, line: int, answer: str) -> bool:
-        """Takes a row with an answer; `prompt` is a hash. True if its prompt just turned out to have two answers."""
+    def add(self, prompt: int, line: int, answer: str, text: Callable[[], str]) -> None:
+        """Takes a row with an answer; `prompt` is a hash, `text` its words, asked for once it has two answers."""
         answer = answer.strip()
         mark = hash(answer)
         seen = self._seen.get(prompt)
@@ -44,25 +46,20 @@ class Repeats:
                 self._seen[prompt] = Repeated(line, mark, self._short(answer))
             else:
                 self.overflowed = True
-            return False
+            return
         self.prompts += seen.rows == 1
         seen.rows += 1
         if seen.others is None:
             if mark == seen.answer:
-                return False
-            seen.others = {}
+                return
+            seen.others, seen.prompt = {}, text()
             self.differing[prompt] = seen
         if mark != seen.answer and (mark in seen.others or len(seen.others) < self.ANSWERS):
-            text, rows, first = seen.others.get(mark, (self._short(answer), 0, line))
-            seen.others[mark] = (text, rows + 1, first)
-        return not seen.prompt
+            short, rows, first = seen.others.get(mark, (self._short(answer), 0, line))
+            seen.others[mark] = (short, rows + 1, first)
 
     def _short(self, answer: str) -> str:
         return answer if len(answer) <= self.TEXT else answer[: self.TEXT - 1] + "…"
-
-    def name(self, prompt: int, text: str) -> None:
-        """The words of a prompt for which `add` was True."""
-        self.differing[prompt].prompt = text
 
     @property
     def rows(self) -> int:

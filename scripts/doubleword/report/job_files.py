@@ -6,6 +6,7 @@ HTML file, `text` as a few lines.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -199,7 +200,7 @@ def _take(report: Report, number: int, row: _Row) -> None:
     if kind == NOT_SENT:
         report.counts.waiting += 1
         return
-    prompt, values = hash(str(row.request)), list[str]()
+    prompt, values = hash(marshal.dumps(row.request, 2)), list[str]()  # 2: equal values are equal bytes
     if kind:  # of a result, too: a file of an earlier version, or an edited one
         _count_kind(report, kind, row, text)
         report.cut_for_nothing += said.cut

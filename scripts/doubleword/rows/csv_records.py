@@ -14,7 +14,7 @@ from ..base.files import BLOCK_BYTES, LINE_BYTES, open_regular, unused
 from ..base.text import safe
 from .file_kind import Form
 from .left_out import Tally
-from .text_file import BadLines, line_ends, opened, undecodable
+from .text_file import BadLines, line_ends, opened
 
 LOOK_AHEAD = 256  # lines of a TSV that are searched for the end of a quote
 MANY_LINES = 20  # of a cell, where a table has one column
@@ -39,18 +39,15 @@ def _names_delimiter(cells: list[str]) -> bool:
 
 def records(form: Form, tally: Tally, keep: bool) -> Iterator[Record]:
     """Every record, blank lines (no cells) too. With `keep` each has its raw text."""
-    try:
-        with opened(form, line_ends(form)) as file:
-            found = _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
-            for record in found:
-                if record.line > 1 or not _names_delimiter(record.cells):
-                    yield record
-                    continue
-                tally.leave_out("line that names the delimiter", 1)
-                if keep:
-                    yield record._replace(cells=[])
-    except UnicodeError:
-        raise undecodable(form.path, form.encoding, line_ends(form)) from None
+    with opened(form, line_ends(form)) as file:
+        found = _tab_records(file, tally) if form.delimiter == "\t" else _csv_records(form, file, tally, keep)
+        for record in found:
+            if record.line > 1 or not _names_delimiter(record.cells):
+                yield record
+                continue
+            tally.leave_out("line that names the delimiter", 1)
+            if keep:
+                yield record._replace(cells=[])
 
 
 def held_back(lines: Iterable[str], held: list[str]) -> Iterator[str]:

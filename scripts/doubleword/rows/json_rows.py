@@ -15,7 +15,7 @@ from ..base.json_text import exactly
 from ..base.text import safe
 from .file_kind import Form
 from .left_out import Tally
-from .text_file import BadLines, lines, opened, undecodable
+from .text_file import BadLines, lines, opened
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -89,11 +89,8 @@ def json_lines(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]
 
 def json_arrays(form: Form, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:  # noqa: ARG001 - nothing is left out
     """(line, object) of every object, in arrays or one after the other, read piece by piece."""
-    try:
-        with opened(form, "\n") as file:
-            yield from _Objects(form, file).all()
-    except UnicodeError:
-        raise undecodable(form.path, form.encoding) from None
+    with opened(form, "\n") as file:
+        yield from _Objects(form, file).all()
 
 
 _BETWEEN = frozenset(" \t\r\n" + _BEFORE)

@@ -8,7 +8,7 @@ import io
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..base.failures import BadInput, WrongUsage
@@ -45,15 +45,16 @@ def no_mark(path: str | Path, encoding: str) -> BadInput | None:
     return BadInput(f"{safe(path)} has no mark at its start, which {name} needs", f"--encoding {name}-le, or {name}-be")
 
 
-def opened(form: Form, newline: str) -> io.TextIOWrapper:
-    """The text of a source from its start, without a mark."""
-    file = io.TextIOWrapper(open_regular(Path(form.path)), form.encoding, newline=newline)
-    if is_wide(form.encoding):
-        with suppress(UnicodeError):  # told with its line when that is read
-            if file.read(1) == "\ufeff":  # an encoding with its byte order named keeps the mark
-                return file
-        file.seek(0)
-    return file
+@contextmanager
+def opened(form: Form, newline: str) -> Iterator[io.TextIOWrapper]:
+    """The text of a source from its start, without a mark. Raises BadInput where it does not decode."""
+    with io.TextIOWrapper(open_regular(Path(form.path)), form.encoding, newline=newline) as file:
+        try:
+            if is_wide(form.encoding) and file.read(1) != "\ufeff":  # one with its byte order named keeps the mark
+                file.seek(0)
+            yield file
+        except UnicodeError:
+            raise undecodable(form.path, form.encoding, newline) from None
 
 
 def line_ends(form: Form) -> str:
@@ -69,10 +70,7 @@ def line_ends(form: Form) -> str:
 def lines(form: Form) -> Iterator[tuple[int, str]]:
     """(number, text with its end) of every physical line."""
     with opened(form, line_ends(form)) as file:
-        try:
-            yield from enumerate(file, 1)
-        except UnicodeError:
-            raise undecodable(form.path, form.encoding, line_ends(form)) from None
+        yield from enumerate(file, 1)
 
 
 class BadLines:

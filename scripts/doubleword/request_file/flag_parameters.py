@@ -122,13 +122,11 @@ def _setting(written: str) -> tuple[str, str, Any]:
     if key in _OWN:
         raise WrongUsage(f"--set {safe(written, 80)}: expected another parameter", f"use {_OWN[key]}")
     try:
-        return f"--set {safe(key, 80)}", key, parse(value.encode())
+        return f"--set {safe(key, 80)}", key, parse(value.encode(), "JSON")
     except Unreadable as error:
-        why = safe(error.expected, 100).removeprefix("one JSON object on each line").strip(" ()")
-        raise WrongUsage(
-            f"--set {safe(written, 80)}: {safe(error.value, 40)} is no JSON ({why})",
-            f"""a text is quoted: --set '{safe(key, 40)}="me"'""" if error.kind == "json" else "",
-        ) from None
+        what = f"--set {safe(written, 80)}: {safe(error.value, 40)} is no JSON; expected {safe(error.expected, 100)}"
+        way = f"""a text is quoted: --set '{safe(key, 40)}="me"'""" if error.kind == "json" else ""
+        raise WrongUsage(what, way) from None
 
 
 def _shown(flag: str, value: Any, given: Parameters) -> str:

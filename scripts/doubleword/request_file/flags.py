@@ -149,12 +149,10 @@ def json_file(flag: str, path: Path) -> Any:
     """The JSON in a file that a flag names. Raises BadInput."""
     raw = _bytes(flag, path)
     try:
-        return parse(raw)
+        return parse(raw, "one JSON value")
     except Unreadable as error:
-        expected = error.expected.replace(" object on each line", "")
-        raise BadInput(
-            f"{flag} {safe(path)} is not JSON: {safe(error.value, 60)}; expected {expected}", "mend that file"
-        ) from None
+        what = f"{flag} {safe(path)} is not JSON: {safe(error.value, 60)}; expected {error.expected}"
+        raise BadInput(what, "mend that file") from None
 
 
 def text_file(flag: str, path: Path) -> str:

@@ -60,8 +60,8 @@ def _constant(literal: str) -> Any:
 _EXACT = json.JSONDecoder(object_pairs_hook=_members, parse_float=_number, parse_int=_integer, parse_constant=_constant)
 
 
-def parse(raw: bytes) -> Any:
-    """The value of one line, read the exact way. Raises Unreadable."""
+def parse(raw: bytes, whole: str = "one JSON object on each line") -> Any:
+    """The value of one line, read the exact way. Raises Unreadable; `whole` is what was expected there."""
     try:
         text = raw.decode()
         value = _EXACT.decode(text)
@@ -82,8 +82,7 @@ def parse(raw: bytes) -> Any:
         if there[0] == "\ufeff":
             there = "a byte order mark, which cannot be seen (were files joined there?)"
         where = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        expected = f"one JSON object on each line ({error.msg} at {where})"
-        raise Unreadable("json", there, expected) from None
+        raise Unreadable("json", there, f"{whole} ({error.msg} at {where})") from None
     return value
 
 

@@ -71,6 +71,9 @@ def notes(source: Source, tally: Tally | None = None) -> list[str]:
         ("a.txt", "| id | text |\n|---|:-:|\n| 1 | a |\n", "a table drawn with lines", "--format lines"),
         ("a.txt", "+----+---+\n| id | t |\n+----+---+\n|  1 | a |\n", "a table drawn with lines", "mysql --batch"),
         ("a.csv", " id | t \n----+---\n  1 | a\n(1 row)\n", "a table drawn with lines", "psql --csv"),
+        ("a.csv", "| id | text |\r|---|:-:|\r| 1 | a |\r", "a table drawn with lines: line 2 is no row", "sed -e 2d"),
+        ("a.txt", b"\xff\xfe\0\0\0\0\xff\xff", "a.txt line 1: the bytes there are not utf-32", "mend the file"),
+        ("a.txt", b"\xff\xfe{", "a.txt line 1: the bytes there are not utf-16", "mend the file"),
         ("a.csv", "id,text\n1,\u3042\n".encode("iso2022_jp"), "Japanese in ISO-2022-JP", "--encoding iso2022_jp"),
     ],
 )

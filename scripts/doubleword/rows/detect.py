@@ -138,10 +138,11 @@ def _of_text(
 
 def _require_not_drawn(known: Form, form: str | None, text: str) -> None:
     """Raises BadInput for a table as a person sees it, in Markdown or from a data base: its lines are no rows."""
-    at = next((n for n, line in enumerate(re.split(r"\r\n|\n|\r", text)[:2], 1) if _RULE.fullmatch(line.strip())), 0)
+    lines = re.split(r"\r\n|\n|\r", text, maxsplit=2)[:2]
+    at = next((number for number, line in enumerate(lines, 1) if _RULE.fullmatch(line.strip())), 0)
     if not at or known.format not in ("csv", "tsv", *(("lines",) if form is None else ())):
         return
-    if "+" in text[: text.find("\n") + 1] or at == 1 or "|" not in text.split("\n")[1]:
+    if at == 1 or "+" in lines[0] or "|" not in lines[1]:
         way = "let the program write CSV: psql --csv, sqlite3 -csv -header, mysql --batch (which writes tabs: .tsv)"
     else:
         take = r"sed -e 2d -e 's/^ *| *//' -e 's/ *| *$//' -e 's/ *| */|/g'"

@@ -52,7 +52,7 @@ class Sent:
 def test_ids_that_no_request_can_have_take_no_memory() -> None:
     path = Path("s.output.jsonl")
     tracemalloc.start()
-    spool = Spool(path, None, 3, None)
+    spool = Spool(path, None, 3, line_outcome.Looked(path, None))
     spool.fetch(Sent(lambda: long_ids(40)), "f", lambda _: None)  # type: ignore[arg-type]
     assert sum(1 for _ in line_outcome.read(path, None)) == len(distinct(path)) == 40
     peak = tracemalloc.get_traced_memory()[1]

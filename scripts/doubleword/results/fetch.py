@@ -23,7 +23,7 @@ from ..service.api import Api
 from ..service.deleted import stop_unless_deleted
 from ..service.identity import another, batch_of, require_same_server
 from ..service.server_objects import SETTLES_SECONDS
-from . import line_outcome as outcomes
+from .line_outcome import Looked, keep
 from .spool import Received, Spool, ids_of, spool_files
 
 # After a stream ends the batch is read again; if the lines do not add up, all is fetched anew, so many times.
@@ -95,12 +95,12 @@ def _fetch_all(api: Api, job: Job, jobs: int, learnt: list[Batch]) -> None:
         files, ids = spool_files(job, batch), _ids_at_hand(job, attempt, part)
         for path in files:
             path.with_suffix(".fresh").unlink(missing_ok=True)  # of a copy that was killed
-        output, errors = (Spool(path, ids, requests, expected) for path in files)
+        output, errors = (Spool(path, ids, requests, Looked(path, expected)) for path in files)
         try:
             return _Fetch(api, job, part, output, errors, received).of(batch)
         finally:
             for spool in (output, errors):
-                outcomes.keep(spool.path, expected, spool.looked)
+                keep(spool.looked)
 
     pool = ThreadPoolExecutor(jobs)
     with Progress("download", total, "lines") as progress:

@@ -70,7 +70,7 @@ class Looked:
     def __init__(self, spool: Path, expected: Expected | None) -> None:
         self.end = self.lines = 0
         self.ids: set[str] = set()  # "" of a line that is no JSON
-        self._spool, self._expected = spool, expected
+        self.spool, self.expected = spool, expected
         self._briefs: dict[str, str] = {}
         self._latest: list[Outcome] = []
         self._places: list[tuple[int, int]] = []  # in the file, of the others
@@ -81,7 +81,7 @@ class Looked:
         for raw in lines:
             if len(self._latest) == AT_ONCE:
                 self._write_down()
-            outcome = outcome_of(raw, self._spool, end, self._expected, self._briefs)
+            outcome = outcome_of(raw, self.spool, end, self.expected, self._briefs)
             self._latest.append(outcome)
             ids.append(outcome.custom_id)
             end += len(raw) + 1
@@ -96,12 +96,12 @@ class Looked:
             self._write_down()
 
     def _write_down(self) -> None:
-        self._places.append(_write([o[1:] for o in self._latest], self._spool.parent))
+        self._places.append(_write([o[1:] for o in self._latest], self.spool.parent))
         self._latest = []
 
     def outcomes(self) -> Iterator[Outcome]:
         """What the lines say, in their order."""
-        spool = (self._spool,)
+        spool = (self.spool,)
         for place in self._places:
             for found in _read(*place):
                 yield tuple.__new__(Outcome, spool + found)  # 0.1 microseconds; _make takes 0.5
@@ -143,10 +143,10 @@ def _read(start: int, length: int) -> list[tuple[Any, ...]]:
 _known: dict[Path, tuple[tuple[int, ...], Looked]] = {}
 
 
-def keep(spool: Path, expected: Expected | None, looked: Looked) -> None:
+def keep(looked: Looked) -> None:
     """Notes what the lines of a spool say, as it lies there now; their ids were counted by now."""
     looked.let_go()
-    _known[spool] = (*state_of(spool), id(expected)), looked
+    _known[looked.spool] = (*state_of(looked.spool), id(looked.expected)), looked
 
 
 def read(spool: Path, expected: Expected | None) -> Iterator[Outcome]:
@@ -158,7 +158,7 @@ def read(spool: Path, expected: Expected | None) -> Iterator[Outcome]:
         looked = Looked(spool, expected)
         with reading_own(spool) as file:
             looked.add(raw.removesuffix(b"\n") for raw in file)
-        keep(spool, expected, looked)
+        keep(looked)
     return _known[spool][1].outcomes()
 
 

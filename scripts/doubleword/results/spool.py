@@ -25,11 +25,10 @@ from ..base.lock import lock
 from ..base.own_files import open_own, reading_own
 from ..job.batch import Batch
 from ..job.job import Job
-from ..request_file.answer_form import Expected
 from ..request_file.lines import Span, request_ids
 from ..service.api import Api
 from ..service.refusals import Cut
-from . import line_outcome as outcomes
+from .line_outcome import Looked
 
 CUTS_WITHOUT_A_LINE = 5
 
@@ -55,15 +54,12 @@ class Spool:
     against what the record says of it before anything is made of them.
     """
 
-    def __init__(
-        self, path: Path, ids: Set[str] | None, requests: int, expected: Expected | None, name: Path | None = None
-    ) -> None:
+    def __init__(self, path: Path, ids: Set[str] | None, requests: int, looked: Looked) -> None:
         """`ids`: the custom_ids that its lines may have, None for any. `requests`: how many its batch has; a file of
-        many more lines is not read to its end. `name`: what it will be called."""
-        self.path = path
+        many more lines is not read to its end. `looked` takes what the lines say."""
+        self.path, self.looked = path, looked
         self.foreign: set[bytes] = set()  # which lines are not the batch's, or no JSON
-        self.looked = outcomes.Looked(name or path, expected)
-        self._ids, self._requests, self._expected = ids, requests, expected
+        self._ids, self._requests = ids, requests
         self._rest = bytearray()  # of the line that is coming in: one of 15 MiB grows in its place
         self._skipped = 0  # bytes of it so far, where it is too long to be kept: the rest is its beginning then
         with open_own(path, path.parent) as file:
@@ -139,7 +135,7 @@ class Spool:
         """Replaces the spool by a reading from line 0. With `keep`, lines that are not sent again stay."""
         path = self.path.with_suffix(".fresh")
         path.unlink(missing_ok=True)  # of the pass before
-        fresh = Spool(path, self._ids, self._requests, self._expected, self.path)
+        fresh = Spool(path, self._ids, self._requests, Looked(self.path, self.looked.expected))
         fresh.fetch(api, file_id, received)
         if keep:
             again = distinct(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import marshal
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..base.files import state_of
-from ..base.json_text import count, read_json, words
+from ..base.json_text import count, fields, read_json, words
 from ..base.own_files import reading_own
 from ..base.text import safe
 from ..request_file.answer_form import Expected
@@ -246,8 +247,7 @@ def _error(error: Any) -> Failed:
         reason = read_json(str(message))
         kind, details = reason["type"], reason.get("details") or {}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        code = error.get("code") if isinstance(error, dict) else None
-        return Failed(word(code) or "error", None, safe(message))
+        return Failed(word(fields(error).get("code")) or "error", None, safe(message))
     if not isinstance(details, dict):
         return Failed(word(kind) or "error", None, safe(details))
     status, text = details.get("status"), details.get("body", details.get("error", kind))
@@ -257,16 +257,10 @@ def _error(error: Any) -> Failed:
         pass
     if isinstance(status, int):
         return Failed(f"http_{status}", status, safe(text))
-    return Failed(_snake(kind) or "error", None, safe(text))
+    return Failed(word(re.sub("(?=[A-Z])", "_", safe(kind, 40))) or "error", None, safe(text))  # TaskTerminated
 
 
 def _inner(body: Any) -> str:
     """The message of an {"error": ...}, or ""."""
-    error = body.get("error") if isinstance(body, dict) else None
-    return safe(error.get("message") if isinstance(error, dict) and error.get("message") else error or "")
-
-
-def _snake(name: object) -> str:
-    """`TaskTerminated` as `task_terminated`."""
-    text = safe(name, 40)
-    return word("".join(f"_{c}" if c.isupper() else c for c in text))
+    error = fields(body).get("error")
+    return safe(fields(error).get("message") or error or "")

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from ..base.json_text import count
+from ..base.json_text import count, fields, words
 from ..base.text import safe
 
 # What a service writes as `finish_reason` of a text that did not come to its end, nor to the limit of tokens; and of
@@ -119,11 +119,11 @@ def _choices(body: dict[str, Any]) -> Said:
     choice = there[0] if len(there) == 1 else min(there, key=_index, default=None)
     if choice is None:
         return Said(failure=("no_answer", f"no choice in {safe(choices, 200)}"))
-    finish = _text(choice.get("finish_reason"))
+    finish = words(choice.get("finish_reason"))
     message = choice.get("message")
     if isinstance(message, dict):
         text = _joined(message.get("content"))
-        refused = _text(message.get("refusal")) or _refused(message.get("content"))
+        refused = words(message.get("refusal")) or _refused(message.get("content"))
         calls = _dicts(message.get("tool_calls"))
         if not calls:
             calls = _dicts([message.get("function_call") or None])
@@ -141,9 +141,9 @@ def _choices(body: dict[str, Any]) -> Said:
 
 
 def _response(body: dict[str, Any]) -> Said:
-    status, output, details = _text(body.get("status")), body.get("output"), body.get("incomplete_details")
+    status, output = words(body.get("status")), body.get("output")
     items = _dicts(output)
-    finish = _text(details.get("reason")) if isinstance(details, dict) else ""
+    finish = words(fields(body.get("incomplete_details")).get("reason"))
     failure = None
     if status in ("failed", "cancelled", "in_progress", "queued"):
         failure = status, f"the response is {status.replace('_', ' ')}"
@@ -151,7 +151,7 @@ def _response(body: dict[str, Any]) -> Said:
         failure = finish, "the response was filtered"
     said = [item for item in items if item.get("type", "message") == "message"]
     refused = "".join(_refused(item.get("content")) for item in said)
-    text = "".join(_joined(item.get("content")) for item in said) or _text(output) or _joined(body.get("output_text"))
+    text = "".join(_joined(item.get("content")) for item in said) or words(output) or _joined(body.get("output_text"))
     calls = [item for item in items if str(item.get("type")).endswith("_call") and _is_asked(item)]
     thoughts = [item for item in items if item.get("type") == "reasoning"]
     failure = failure or _refusal(refused, text)
@@ -191,10 +191,10 @@ def _is_vector(value: Any) -> bool:
 
 def _message(body: dict[str, Any]) -> Said:
     content = body["content"]
-    finish = _text(body.get("stop_reason"))
+    finish = words(body.get("stop_reason"))
     failure = _refusal(_joined(content) or "(without a word)", "") if finish == "refusal" else None
     calls = [item for item in _dicts(content) if item.get("type") == "tool_use"]
-    reasoning = "".join(_text(item.get("thinking")) for item in _dicts(content))
+    reasoning = "".join(words(item.get("thinking")) for item in _dicts(content))
     return Said(_joined(content), calls, [], reasoning, finish, word(finish) in _CUT, failure=failure)
 
 
@@ -214,10 +214,6 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _joined(content: Any) -> str:
     """A content field: a string, or a list of parts of which those with text count; anything else as JSON."""
     if isinstance(content, str):
@@ -233,7 +229,7 @@ def _joined(content: Any) -> str:
 
 def _refused(content: Any) -> str:
     """The words of a refusal among the parts of a content field."""
-    return "".join(_text(part.get("refusal")) for part in _dicts(content))
+    return "".join(words(part.get("refusal")) for part in _dicts(content))
 
 
 def _refusal(refused: str, text: str) -> tuple[str, str] | None:
@@ -242,16 +238,13 @@ def _refusal(refused: str, text: str) -> tuple[str, str] | None:
 
 
 def _part(part: Any) -> str:
-    if isinstance(part, dict):
-        found = part.get("text")
-        return _text(found.get("value") if isinstance(found, dict) else found)
-    return _text(part)
+    text = part.get("text") if isinstance(part, dict) else part
+    return words(text.get("value") if isinstance(text, dict) else text)
 
 
 def _tokens(usage: Any) -> tuple[int, int]:
     """(prompt, completion) of an answer's own `usage`, under either family of names; zeros where it says nothing."""
-    if not isinstance(usage, dict):
-        return 0, 0
+    usage = fields(usage)
     prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
     completion = usage.get("completion_tokens", usage.get("output_tokens"))
     return _count(prompt), _count(completion)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..base.failures import BadInput, ExitCode, Failure, NotFound, Temporary, WrongUsage
 from ..base.files import digest, whole_file
-from ..base.text import plural, safe
+from ..base.text import plural
 from ..job.job import Job
 from ..job.next_step import command, require_submitted
 from ..job.record import attempt_from
@@ -265,8 +265,6 @@ def _require_ended(job: Job) -> None:
             f"{plural(len(waiting), 'part')} of this job still to be submitted",
             command("run_batch.py", job),
         )
-    if not job.request_file().exists():
-        raise BadInput(f"the request file {safe(job.request_file())} is gone; its requests are needed", "restore it")
     if not job.requests.endpoint:
         raise BadInput("the input of this batch was deleted on the server", "make the requests anew from their source")
 

@@ -90,11 +90,13 @@ def _plan_trial(api: Api, job: Job, terms: Terms, count: int) -> None:
         job.require_not_cancelled()
         latest = job.latest
         going_on = latest.kind == "trial" and not latest.shown and any(p.submission or p.batch for p in latest.parts)
-        if not going_on:
+        if going_on:
+            return
+        if job.unsubmitted():  # of what was sent whole a trial is wrong usage, and changes no terms
             limit = agreed(job, terms).max_cost
             if limit is not None and cost.estimated_cost(latest.parts, terms.window) is not None:
                 cost.require_cost(api, job, terms.window, limit)
-            retry.plan_trial(job, count)
+        retry.plan_trial(job, count)
 
 
 def _show_trial(api: Api, job: Job, terms: Terms, wanted: Wanted, trial: int) -> Done:

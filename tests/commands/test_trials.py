@@ -113,10 +113,11 @@ def test_a_trial_of_none_or_of_more_than_there_are_is_wrong_usage(server: LocalS
 
 def test_a_trial_after_everything_was_submitted_is_wrong_usage(server: LocalServer) -> None:
     write_requests(Path("r.jsonl"), 3)
-    assert run("run_batch", "r.jsonl").code == 0
-    refused = run("run_batch", "r.jsonl", "--trial", "1")
+    assert run("run_batch", "r.jsonl", "--completion-window", "1h", "--max-cost", "1").code == 0
+    refused = run("run_batch", "r.jsonl", "--trial", "1", "--max-cost", "none")
     assert refused.code == 2
     assert "submitted already" in refused.err
+    assert "--max-cost 1 --completion-window 1h" in refused.err, "what was agreed on stands"
     assert sent(server) == 3
 
 

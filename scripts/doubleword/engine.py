@@ -55,11 +55,8 @@ def upload(api: Api, job: Job, terms: Terms) -> Done:
         f"uploaded {plural(attempt.requests, 'request')} in {plural(len(ids), 'part')},"
         f" model {cost.models_text(job)}, window {terms.window}: {cost.cost_text(price, attempt.requests)}"
     )
-    return Done(
-        ExitCode.DONE,
-        [safe(i) for i in ids],
-        _sent_facts(job, terms) | {"file_ids": ids} | {"next": next_step(job, terms.window)},
-    )
+    facts = _sent_facts(job, terms) | {"file_ids": ids, "next": next_step(job, terms.window)}
+    return Done(ExitCode.DONE, [safe(i) for i in ids], facts)
 
 
 def submit(api: Api, job: Job, terms: Terms, replace_stuck: bool = False) -> Done:
@@ -212,9 +209,8 @@ def plan_retry(api: Api, job: Job, wanted: retry.Wanted) -> Done:
     for kind, count in plan.left_out.items():
         say(f"left out: {plural(count, 'request')} ({kind}), {_why_left_out(job, kind, wanted)}")
     if plan.cut:
-        say(
-            f"{plural(plan.cut, 'answer')} cut short: {command('retry_failed.py', job, '--max-tokens', 'N')} plans them"
-        )
+        longer = command("retry_failed.py", job, "--max-tokens", "N")
+        say(f"{plural(plan.cut, 'answer')} cut short: {longer} plans them")
     after = command("run_batch.py", job) if plan.path else _fetched_since(job, plan)
     if plan.path is None:
         say("nothing is planned" if plan.left_out else "nothing to retry")

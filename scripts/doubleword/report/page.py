@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from string import Template as Slots
 
@@ -129,24 +130,25 @@ def _errors(report: Report) -> Html:
 
 
 def _answers(report: Report) -> Html:
-    answers, total, charts = report.answers, report.counts.results, list[Html]()
+    answers, total = report.answers, report.counts.results
     if not total:
         return Html("")
-    if answers.vectors.count:
-        charts.append(columns("Numbers of a vector", answers.vectors.bars(), spread(answers.vectors, "numbers")))
+    vectors = _histogram("Numbers of a vector", answers.vectors, "numbers")
     shown = answers.properties or ({BY_FREQUENCY: answers.whole} if answers.whole.total else {})
-    charts += [_chart(name, counts, total) for name, counts in shown.items()]
-    return _section("Answers", tag("div", *charts, class_="charts"))
+    charts = [_chart(name, counts, total) for name, counts in shown.items()]
+    return _section("Answers", tag("div", vectors, *charts, class_="charts"))
+
+
+def _histogram(title: str, counts: Histogram, unit: str) -> Html:
+    return columns(title, counts.bars(), spread(counts, unit)) if counts.count else Html("")
 
 
 def _chart(title: str, counts: Tally | Histogram, total: int) -> Html:
     if isinstance(counts, Histogram):
-        return columns(title, counts.bars(), spread(counts, "")) if counts.count else Html("")
-    if not counts.total and not counts.expected:  # an optional property that no answer gave
-        return Html("")
+        return _histogram(title, counts, "")
     if not counts.is_telling:
         name = "Length of the answers" if title == BY_FREQUENCY else f"{title}: its length"
-        return columns(name, counts.lengths.bars(), spread(counts.lengths, "characters"))
+        return _histogram(name, counts.lengths, "characters")
     kinds = len([1 for rows in counts.counts.values() if rows])
     remark = f"{counts.total:,} values, {'over ' if counts.unnamed else ''}{kinds:,} different"
     return frequency(title, counts.bars(), max(total, counts.total), remark)
@@ -154,17 +156,14 @@ def _chart(title: str, counts: Tally | Histogram, total: int) -> Html:
 
 def _work(report: Report) -> Html:
     """Tokens, and answers over time where they say when they were made."""
-    charts = []
+    charts, times = list[Html](), report.times
     if report.completion.most > 0:
-        remark = spread(report.completion, "tokens")
-        charts.append(columns("Completion tokens of an answer", report.completion.bars(), remark))
-    if report.times.most - report.times.least >= SHORTEST_SECONDS and what_ran.believable(report):
-        done, growing = 0, list[tuple[float, float, int]]()
-        for start, end, count in report.times.bars():
-            done += count
-            growing.append((start, end, done))
-        written = what_ran.clock_of(report.times.least, report.times.most)
-        remark = f"from {utc(report.times.least)} to {utc(report.times.most)}"
+        charts.append(_histogram("Completion tokens of an answer", report.completion, "tokens"))
+    if times.most - times.least >= SHORTEST_SECONDS and what_ran.believable(report):
+        bars, written = times.bars(), what_ran.clock_of(times.least, times.most)
+        done = accumulate(count for _, _, count in bars)
+        growing = [(start, end, so_far) for (start, end, _), so_far in zip(bars, done, strict=True)]
+        remark = f"from {utc(times.least)} to {utc(times.most)}"
         charts.append(columns("Answers made so far, over time", growing, remark, written))
     return _section("Tokens and time", tag("div", *charts, class_="charts")) if charts else Html("")
 

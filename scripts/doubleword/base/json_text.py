@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 try:
-    import orjson
+    import orjson as orjson  # where it is installed; other rooms take it from here
 except ImportError:
     orjson = None  # type: ignore[assignment,unused-ignore]
 

@@ -13,13 +13,8 @@ from collections import Counter
 from itertools import chain
 from typing import Any
 
-from ..base.json_text import deeper
+from ..base.json_text import deeper, orjson
 from .rules import BODY_BYTES
-
-try:
-    import orjson
-except ImportError:
-    orjson = None  # type: ignore[assignment,unused-ignore]
 
 DEPTH = 127  # the server's parser gives up on entering the 128th level
 

@@ -10,13 +10,9 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from ..base.failures import BadInput
+from ..base.json_text import orjson
 from ..base.text import safe
 from ..rows.cell_to_text import is_empty, is_text, text, value
-
-try:
-    import orjson
-except ImportError:
-    orjson = None  # type: ignore[assignment,unused-ignore]
 
 # `{{` and `}}` around something write one brace each. A `}}` that closes two single braces, as in JSON, stays.
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")

@@ -114,17 +114,14 @@ _DECIMALS = re.compile(f'"{_DECIMAL}([^"]*)"')
 
 
 def _as_json(cell: Any) -> str:
-    found = False
+    written = json.dumps(cell, ensure_ascii=False, default=_member, allow_nan=False)
+    return _DECIMALS.sub(r"\1", written) if _DECIMAL in written else written
 
-    def default(member: Any) -> Any:
-        nonlocal found
-        if not isinstance(member, Decimal):
-            return _scalar(member)
-        found = True
-        return _DECIMAL + format(member, "f") if member.is_finite() else None
 
-    written = json.dumps(cell, ensure_ascii=False, default=default, allow_nan=False)
-    return _DECIMALS.sub(r"\1", written) if found else written
+def _member(member: Any) -> Any:
+    if not isinstance(member, Decimal):
+        return _scalar(member)
+    return _DECIMAL + format(member, "f") if member.is_finite() else None
 
 
 def _plain(cell: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def dialect_of(form: Form) -> Dialect:
     """How the table of a source is written."""
     with open_regular(Path(form.path)) as file:
         start = file.read(4)
-    mark = next((mark for mark, _ in MARKS if start.startswith(mark) and _goes_with(form.encoding, mark)), b"")
     encoding = form.encoding.lower().replace("_", "-")
+    mark = next((mark for mark, _ in MARKS if start.startswith(mark) and _goes_with(encoding, mark)), b"")
     if is_wide(encoding) and not encoding.endswith(("le", "be")):
         encoding += "-be" if mark in (b"\xfe\xff", b"\x00\x00\xfe\xff") else "-le"
     encoding = "utf-8" if encoding == "utf-8-sig" else encoding
@@ -45,5 +46,4 @@ def dialect_of(form: Form) -> Dialect:
 
 
 def _goes_with(encoding: str, mark: bytes) -> bool:
-    name = encoding.lower().replace("_", "-")
-    return is_wide(name) if mark != b"\xef\xbb\xbf" else name in ("utf-8", "utf-8-sig")
+    return is_wide(encoding) if mark != codecs.BOM_UTF8 else encoding in ("utf-8", "utf-8-sig")

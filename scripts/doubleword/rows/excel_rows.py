@@ -35,9 +35,9 @@ class _Workbook:
         self._calamine, self._path = calamine is not None, path
         self.sheets: list[str] = []  # those with cells, not charts, in their order
         self.shown: list[str] = []  # those that are not hidden
+        with open_regular(Path(path)) as file:  # by its name a package may take it for another kind
+            content = io.BytesIO(file.read())
         try:
-            with open_regular(Path(path)) as file:  # by its name a package may take it for another kind
-                content = io.BytesIO(file.read())
             if self._calamine:
                 self._book: Any = calamine.CalamineWorkbook.from_filelike(content)
                 for each in self._book.sheets_metadata:
@@ -49,8 +49,6 @@ class _Workbook:
                     self._book = openpyxl.load_workbook(content, read_only=True, data_only=True)
                 for sheet in self._book.worksheets:
                     self._add(sheet.title, sheet.sheet_state)
-        except BadInput:
-            raise
         except Exception as error:  # noqa: BLE001 - each package has a dozen of its own
             raise self._unreadable(error) from None
 

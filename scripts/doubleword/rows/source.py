@@ -84,9 +84,7 @@ class Source(Form):
         Raises BadInput, saying which, where a column differs in no more than case, spaces or punctuation, and the
         `flag` that gave the name.
         """
-        if self.format in ("jsonl", "json") and name in next(
-            (cells for _, cells in self._rows(Tally(heard=False))), ()
-        ):
+        if self.format in ("jsonl", "json") and name in next(self._rows(Tally(heard=False)), (0, {}))[1]:
             return name
         found = meant(name, self.columns, flag) or self._nested(name)
         if not self.columns:

@@ -39,6 +39,8 @@ class OpenClaw:
             "OPENCLAW_HOME": str(self.home),
             "OPENCLAW_STATE_DIR": str(self.state),
             "TMPDIR": str(self.temporary),
+            # What Node.js compiled would lie in that folder, and be compiled anew by each test.
+            "NODE_COMPILE_CACHE": str(tools.compiled),
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
         }

@@ -178,6 +178,7 @@ def test_a_scheduled_turn_tells_of_trouble_and_of_a_stuck_batch_and_ends_with_wh
 
     settings.fail.append(FailRule.parse("Review|review=400"))
     rehearsal.held = False
+    wait_for(lambda: any("Exit code 9" in answer for answer in scene.model.answers))
     wait_for(lambda: "It ended, but not well. Exit code 9" in scene.told())
     settings.fail.clear()
     wait_for(lambda: not any("doubleword" in name for name in scene.automations()))

@@ -37,6 +37,11 @@ class Tools:
         return os.pathsep.join([str(self.modules / "node/bin"), str(self.modules / ".bin")])
 
     @property
+    def compiled(self) -> Path:
+        """Where Node.js keeps what it compiled of them."""
+        return self.modules.parent / "compiled"
+
+    @property
     def quick_validate(self) -> Path:
         """The validator that OpenClaw's own skill for making skills runs."""
         return self.modules / "openclaw/skills/skill-creator/scripts/quick_validate.py"

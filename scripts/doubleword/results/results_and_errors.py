@@ -10,7 +10,8 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -181,23 +182,19 @@ class Brought:
     unexpected: set[str] = field(default_factory=set)
     missing: str = ""  # why the others are
 
-    def take(self, came: Iterable[Outcome], earlier: Set[str] = frozenset()) -> int:
-        """Takes what stands of a batch's outcomes, and notes the ids of others than members; how many of those that had
-        one `earlier` came again."""
-        members, outcomes, again = self.members, self.outcomes, set[str]()
+    def take(self, came: Iterable[Outcome]) -> None:
+        """Takes what stands of a batch's outcomes, and notes the ids of others than members."""
+        members, outcomes = self.members, self.outcomes
         for outcome in came:
             custom_id = outcome.custom_id
             if custom_id not in members:
                 self.unexpected.add(custom_id)
                 continue
-            if custom_id in earlier:
-                again.add(custom_id)
             if outcome.cut:
                 self.cut.add(custom_id)
             before = outcomes.get(custom_id)
             if before is None or _stands(outcome, before):
                 outcomes[custom_id] = outcome
-        return len(again)
 
 
 def cover(job: Job, summary: Summary | None = None) -> Iterator[Covered]:
@@ -271,11 +268,12 @@ def _brought(job: Job, attempt: Attempt, part: Part) -> Brought:
     unread, expected = False, expected_in(job.request_file())
     for batch in part.batches:
         output, errors = spool_files(job, batch)
-        # How many ids have an answer here. Nothing is earlier than the first batch, most often the only one: no second
-        # set of all of a part's ids is made then, which would be the peak of the memory.
-        earlier = set(brought.outcomes)
-        again = brought.take(outcomes.read(output, expected), earlier)
-        held = len(brought.outcomes) - len(earlier) + again
+        brought.take(outcomes.read(output, expected))
+        # How many ids have an answer here. Of the first batch, most often the only one, no second set of all of a
+        # part's ids is made: it would be the peak of the memory.
+        held = len(brought.outcomes)
+        if batch is not part.batches[0]:
+            held = len(brought.members.intersection(found.custom_id for found in outcomes.read(output, expected)))
         failed = {outcome.custom_id: outcome for outcome in outcomes.read(errors, expected)}
         # Retried on the server: of more errors than it counts some are answers by now, which are still to come.
         if held >= batch.completed or len(brought.members.intersection(failed)) <= batch.failed:
@@ -326,7 +324,8 @@ def _missing(part: Part) -> str:
 def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
     """Writes both files whole; the errors file only if there is one. Raises BadInput rather than replace a results
     file by one with fewer, or one that is not the job's."""
-    summary, spools, expected = Summary(), _Spools(), expected_in(job.request_file())
+    summary, requests = Summary(), job.request_file()
+    expected = expected_in(requests)
     batches = [batch for part in job.parts() for batch in part.batches]
     batch_ids = {path: batch.id for batch in batches for path in spool_files(job, batch)}
     kept, sha256 = job.folder / "errors.jsonl", ""
@@ -334,29 +333,26 @@ def write(job: Job, results: Path, errors: Path, clock: Clock) -> Summary:
     def note(made: Path) -> None:
         outputs.replacing(job, clock, results, made, sha256)
 
-    try:
-        with whole_file(kept, job.request_file()) as bad, whole_file(results, job.request_file(), note) as good:
-            hashed = Hashed(good)
-            for covered in cover(job, summary):
-                raw = spools.line(covered.outcome) if covered.outcome else b""
-                if not covered.kind:
-                    hashed.write(raw)
-                    continue
-                line = _error_line(covered, outcomes.error_of(raw, expected) if covered.outcome else None, batch_ids)
-                bad.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-                if covered.outcome:
-                    summary.examples.setdefault(covered.kind, f"{place(covered)}: {line['text']}")
-            sha256 = hashed.digest()
-            _refuse_fewer(results, summary.results)
-        if kept.stat().st_size:
-            outputs.replacing(job, clock, errors, kept)
-            os.replace(kept, errors)
-        else:
-            kept.unlink()
-            outputs.remove(job, errors)
-        sync_folder(results.parent)
-    finally:
-        spools.close()
+    with closing(_Spools()) as spools, whole_file(kept, requests) as bad, whole_file(results, requests, note) as good:
+        hashed = Hashed(good)
+        for covered in cover(job, summary):
+            raw = spools.line(covered.outcome) if covered.outcome else b""
+            if not covered.kind:
+                hashed.write(raw)
+                continue
+            line = _error_line(covered, outcomes.error_of(raw, expected) if covered.outcome else None, batch_ids)
+            bad.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            if covered.outcome:
+                summary.examples.setdefault(covered.kind, f"{place(covered)}: {line['text']}")
+        sha256 = hashed.digest()
+        _refuse_fewer(results, summary.results)
+    if kept.stat().st_size:
+        outputs.replacing(job, clock, errors, kept)
+        os.replace(kept, errors)
+    else:
+        kept.unlink()
+        outputs.remove(job, errors)
+    sync_folder(results.parent)
     return summary
 
 

@@ -140,12 +140,12 @@ def read(job: Job, now: float) -> Report:
     return report
 
 
-def _count(path: Path, but: bytes = b"\n\n") -> int:
-    """How many lines a file has that do not hold `but`."""
+def _count(path: Path, but: bytes | None = None) -> int:
+    """How many lines a file has, without those that hold `but`."""
     if not path.exists():
         return 0
     with open_regular(path) as file:
-        return sum(but not in line for line in file)
+        return sum(but is None or but not in line for line in file)
 
 
 def _in_order(requests: Path, cells: Cells, results: Path, errors: Path) -> Iterator[_Row]:

@@ -30,7 +30,6 @@ def written(file: BinaryIO, path: Path, how: Composed, cutter: Cutter, tally: Ta
 
     Raises BadInput for rows that make no request, or a bad one, and where they change meanwhile.
     """
-
     verdict = _examined(_kept(request_lines(how, tally), file, how.source), path, how, cutter, tally)
     return verdict, how.source and how.source.skipping(tally.unreadable)
 

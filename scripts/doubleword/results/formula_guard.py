@@ -44,8 +44,8 @@ def sign_in(cell: bytes) -> bool:
 
 
 def may_run(cell: bytes) -> bool:
-    """Whether `guarded` may change a cell in UTF-8. Most long texts have signs, few in
-    such a place: this takes a tenth of the time that the expressions take."""
+    """Whether `guarded` may change a cell in UTF-8. Most long texts have signs, few in such a place: this takes a tenth
+    of the time that the expressions take."""
     return cell[:1] in (b"\t", b"\r", b"\n") or b";=" in (b";" + cell).translate(_SORTS, _UNSEEN)
 
 

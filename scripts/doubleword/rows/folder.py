@@ -139,7 +139,7 @@ def _looked_at(folder: Path, name: str, wide: bool) -> _File:
 
 
 def _no_rows(form: Form, kind: str, left_out: list[tuple[str, str]], found: Kind | None) -> BadInput:
-    """`found`: the first of its files that is neither."""
+    """`found`: what the first of its files is that is no text, if there is one."""
     folder = Path(form.path)
     if not left_out:
         return BadInput(f"the folder {safe(folder)} holds no files", "check the path")

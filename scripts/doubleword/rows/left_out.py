@@ -30,7 +30,7 @@ class Tally:
     def __init__(self, heard: bool = True) -> None:
         """`heard`: somebody reads the notes; what only they tell need not be looked for otherwise."""
         self.rows, self.heard = 0, heard
-        self.unreadable: list[int] = []  # numbers of the rows, from 1, of which that is why they have no request
+        self.unreadable: list[int] = []  # rows, from 1, without a request since a picture or text cannot be read
         self._left_out: dict[str, _Places] = {}  # what is there and is no row
         self._skipped: dict[str, _Places] = {}  # rows without a request
         self._doubts: dict[str, _Places] = {}  # read in one of two ways

@@ -72,10 +72,9 @@ def _send_and_wait(api: Api, job: Job, terms: Terms, waiting: Waiting) -> Done |
 
 def _still_running(job: Job, waiting: Waiting) -> Done:
     say(watch.summary_line(job))
-    word = watch.status_word(job)
     say(f"next: {waiting.again}")
-    facts = delivery.Delivered([], word).facts(job) | {"next": waiting.again}
-    return Done(ExitCode.STILL_RUNNING, [word], facts)
+    word = watch.status_word(job)
+    return Done(ExitCode.STILL_RUNNING, [word], delivery.Delivered([], word).facts(job) | {"next": waiting.again})
 
 
 # --- a trial -------------------------------------------------------------------------------------

@@ -39,14 +39,10 @@ def say(text: str) -> None:
 
 def to_people(text: str) -> None:
     """Text on stderr, with --quiet too. That it cannot be shown is no reason to fail."""
-    for bar in _Voice.bars:
-        bar.clear()
     try:
         _write(sys.stderr, text)
     except OSError:
         pass
-    for bar in _Voice.bars:
-        bar.refresh()
 
 
 def _write(stream: TextIO | None, text: str) -> None:
@@ -54,8 +50,12 @@ def _write(stream: TextIO | None, text: str) -> None:
         return
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors=_as_json.__name__)
+    for bar in _Voice.bars:
+        bar.clear()
     stream.write(ACTS.sub(lambda found: escaped(found[0]), text) + "\n")
     stream.flush()
+    for bar in _Voice.bars:
+        bar.refresh()
 
 
 def _as_json(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -86,8 +86,6 @@ def answer(lines: Iterable[str], facts: dict[str, Any]) -> None:
 
 def to_stdout(text: str) -> None:
     """Text on stdout. A reader that has left (`| head`) is no error; a full disk is one."""
-    for bar in _Voice.bars:
-        bar.clear()
     try:
         _write(sys.stdout, text)
     except OSError as error:

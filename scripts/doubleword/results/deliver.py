@@ -21,7 +21,7 @@ from ..service import cost, watch
 from ..service.api import Api
 from . import results_and_errors, sample_pairs, summary_text, table, table_answers, table_file
 from .fetch import fetch_answers
-from .output_flags import Wanted as Wanted
+from .output_flags import Wanted
 from .spool import spool_lock
 from .table import Table
 from .table_lines import Written

@@ -14,7 +14,8 @@ from .prompt_template import body_of, some_bodies, template_of
 from .prompt_text import IMAGE, Cells, asked
 from .table_answers import Answer, in_order
 
-OPEN = ("running", "not_submitted")  # what is still to come, while a job is under way
+# What is still to come, while a job is under way.
+OPEN = {"running": "still running", "not_submitted": "not submitted yet"}
 SHOWN_CHARACTERS = 300
 
 

@@ -25,8 +25,9 @@ def tell(job: Job, summary: Summary, running: bool) -> None:
         f"{summary.results} of {plural(summary.requests, 'request')} answered{' so far' if running else ''},"
         f" {failed} failed, {lacking} missing, {summary.cut} cut short, {summary.empty} empty"
     )
-    if running:
-        _tell_open(summary)
+    for kind, words in OPEN.items() if running else ():
+        if summary.missing[kind]:
+            say(f"  {summary.missing[kind]} {words}, not missing")
     for kinds in (summary.errors, missing):
         for kind, count in sorted(kinds.items(), key=lambda item: -item[1])[:KINDS_SHOWN]:
             example = f" (e.g. {safe(summary.examples[kind], 200)})" if kind in summary.examples else ""
@@ -42,14 +43,6 @@ def tell(job: Job, summary: Summary, running: bool) -> None:
     _tell_answers(summary)
     of = f", of {job.reused} answers from earlier jobs, too" if job.reused else ""
     say(f"tokens: {summary.prompt_tokens} prompt, {summary.completion_tokens} completion{of}")
-
-
-def _tell_open(summary: Summary) -> None:
-    still, unsent = summary.missing.get("running", 0), summary.missing.get("not_submitted", 0)
-    if still:
-        say(f"  {still} still running, not missing")
-    if unsent:
-        say(f"  {unsent} not submitted yet, not missing")
 
 
 def _tell_answers(summary: Summary) -> None:

@@ -87,11 +87,10 @@ def _plan_trial(api: Api, job: Job, terms: Terms, count: int) -> None:
     """
     with job.locked(api.clock):
         job.require_not_cancelled()
-        latest = job.latest
-        going_on = latest.kind == "trial" and not latest.shown and any(p.submission or p.batch for p in latest.parts)
-        if going_on:
+        latest, sent = job.latest, any(part.submission or part.batch for part in job.latest.parts)
+        if sent and latest.kind == "trial" and not latest.shown:
             return
-        if job.unsubmitted():  # of what was sent whole a trial is wrong usage, and changes no terms
+        if not sent and latest.kind != "retry":  # else all was sent before: that is wrong usage, and changes no terms
             limit = agreed(job, terms).max_cost
             if limit is not None and cost.estimated_cost(latest.parts, terms.window) is not None:
                 cost.require_cost(api, job, terms.window, limit)

@@ -111,9 +111,13 @@ def test_a_trial_of_none_or_of_more_than_there_are_is_wrong_usage(server: LocalS
     assert run("run_batch", "r.jsonl").code == 0
 
 
-def test_a_trial_after_everything_was_submitted_is_wrong_usage(server: LocalServer) -> None:
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_trial_after_everything_was_submitted_is_wrong_usage(server: LocalServer, planned: bool) -> None:
+    server.settings.fail = [FailRule.parse("number 2=400")] if planned else []
     write_requests(Path("r.jsonl"), 3)
-    assert run("run_batch", "r.jsonl", "--completion-window", "1h", "--max-cost", "1").code == 0
+    done = run("run_batch", "r.jsonl", "--completion-window", "1h", "--max-cost", "1")
+    assert done.code == (9 if planned else 0)
+    assert not planned or run("retry_failed", "r.jsonl").code == 0
     refused = run("run_batch", "r.jsonl", "--trial", "1", "--max-cost", "none")
     assert refused.code == 2
     assert "submitted already" in refused.err

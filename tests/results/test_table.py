@@ -725,7 +725,12 @@ def test_the_object_of_a_run_has_the_same_keys_however_it_ends(server: LocalServ
         (["--output", "out.csv", "--columns", "id,id"], 2, "--columns"),
         (["--output", "out.csv", "--columns", ""], 2, "--columns"),
         (["--output", "out.csv", "--answer-column", "text"], 3, "--answer-column new_text"),
-        (["--output", "out.csv", "--answer-column", "text", "--columns", "id,text"], 3, "--answer-column new_text"),
+        (
+            ["--output", "out.csv", "--answer-column", "text", "--columns", "id,text"],
+            3,
+            "--answer-column new_text --columns id,new_text",
+        ),
+        (["--output", "out.csv", "--answer-column", "mood", "--columns", "id,text"], 2, "--columns id,text,mood"),
         (["--output", "out.csv", "--columns", "id,nosuch"], 2, "there are id,text,answer;"),
         (["--output", "out.csv", "--answer-column", ""], 2, "--answer-column"),
         (["--columns", "id,answer"], 2, "--columns with --output"),

@@ -947,6 +947,14 @@ def test_the_rows_of_a_folder_are_what_most_of_its_files_are() -> None:
     assert describe(path, form="texts").columns == ["file", "text"]
 
 
+def test_a_text_in_utf_8_in_a_folder_that_is_said_to_be_in_another_encoding_is_told() -> None:
+    path = folder(a_txt="Müll".encode("cp1252"), b_txt="Müll".encode(), c_txt=b"plain")
+    said = [note for note in notes(describe(path, form="texts", encoding="cp1252")) if "UTF-8" in note]
+    assert len(said) == 1
+    assert "b.txt" in said[0]
+    assert "a.txt" not in said[0]
+
+
 @pytest.mark.parametrize("encoding", [None, "latin-1"])
 def test_a_folder_of_pdfs_names_the_converter(encoding: str | None) -> None:
     with pytest.raises(BadInput) as failure:

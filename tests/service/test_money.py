@@ -237,9 +237,11 @@ def test_over_the_limit_is_said_with_how_many_requests_it_would_cover(server: Lo
 
 @pytest.mark.parametrize("seconds", [20.0, 1.0])
 def test_a_cost_for_which_there_was_no_time_is_not_told_by_halves(trouble: Trouble, seconds: float) -> None:
-    """Three batches: each answer is within its own time, and all together are in time or not."""
+    """Three batches: each answer is within its own time, and all together are in time or not. A bill that is over the
+    limit is told as such."""
     requests = priced()
-    trouble.submit(requests, "--part-requests", "2")
+    assert trouble.run("upload", requests, "--part-requests", "2").code == 0
+    assert trouble.run("create_batch", requests, "--max-cost", "0.5").code == 0
     assert trouble.run("poll", requests).code == 0
 
     def slow(exchange: Exchange) -> None:
@@ -254,6 +256,6 @@ def test_a_cost_for_which_there_was_no_time_is_not_told_by_halves(trouble: Troub
     assert done.code == 0, done.err
     in_time = 3 * seconds < 30
     assert done.facts["cost_usd"] == ("0.75" if in_time else None)
-    assert ("cost: " in done.err) is in_time
+    assert ("cost: 0.75 USD (" in done.err, "is over --max-cost 0.5," in done.err) == (in_time, in_time)
     assert len(trouble.proxy.requests("analytics")) == (3 if in_time else 2)
     assert trouble.clock.monotonic() - before < 30 + seconds

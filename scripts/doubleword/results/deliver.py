@@ -122,7 +122,7 @@ def deliver(api: Api, job: Job, wanted: Wanted) -> Delivered:
     estimated = cost.estimated_cost(job.submitted(), job.record.options.completion_window or "24h")
     if spent is not None and spent.known == spent.batches and not running:
         _note_cost(api.clock, job, str(spent.usd))
-    summary_text.tell_cost(spent, estimated)
+    summary_text.tell_cost(job, spent, estimated)
     summary_text.tell_files(job, paths, written, running)
     pairs: list[dict[str, str]] = []
     if wanted.show:

@@ -9,7 +9,7 @@ from ..base.console import say
 from ..base.text import next_command, plural, safe
 from ..job.job import Job
 from ..job.next_step import next_step
-from ..service.cost import Spent
+from ..service.cost import Spent, usd
 from .results_and_errors import Summary
 from .sample_pairs import OPEN
 from .table_lines import Written
@@ -53,13 +53,19 @@ def _tell_answers(summary: Summary) -> None:
         say(f"{plural(count, 'vector')} of {numbers} numbers")
 
 
-def tell_cost(spent: Spent | None, estimated: Decimal | None) -> None:
+def tell_cost(job: Job, spent: Spent | None, estimated: Decimal | None) -> None:
     """What the service says that all attempts cost; nothing where it says nothing."""
     if spent is None:
         return
+    attempts = " in all attempts" if sum(any(p.batch for p in attempt.parts) for attempt in job.attempts) > 1 else ""
     beside = "" if estimated is None else f" (estimated {_usd(estimated)})"
     some = "" if spent.batches == spent.known else f", as far as is known: {spent.known} of {spent.batches} batches"
-    say(f"cost: {_usd(spent.usd)} USD so far, of all attempts{beside}{some}")
+    say(f"cost: {_usd(spent.usd)} USD{'' if job.ended else ' so far'}{attempts}{beside}{some}")
+    limit = usd(job.record.options.max_cost)
+    if limit is not None and spent.usd > limit:
+        say(
+            f"  that is over --max-cost {limit}, which the estimate was held against: a bill can be more; tell the user"
+        )
 
 
 def _usd(amount: Decimal) -> str:

@@ -211,9 +211,17 @@ def _answer_columns(own: list[Column], expected: Expected | None, name: str, cho
             taken.append(found[-1].name)
         return found
     if folded(name) in map(folded, taken) and (not chosen or name in chosen):
+        free = _free(f"new_{name}", taken)
+        columns = tuple(free if column == name else column for column in chosen)
         raise BadInput(
             f"--answer-column {safe(name, 80)}: the source has a column of that name",
-            f"the same command with --answer-column {shlex.quote(safe(_free(f'new_{name}', taken)))}",
+            f"the same command with --answer-column {shlex.quote(safe(free))}"
+            + (f" --columns {shlex.quote(columns_text(columns))}" if chosen else ""),
+        )
+    if chosen and name not in (ANSWER_COLUMN, *chosen):
+        raise WrongUsage(
+            f"--columns names no {safe(name, 80)}, which --answer-column gives to the answers: they would be left out",
+            f"name it there: --columns {shlex.quote(columns_text((*chosen, name)))}",
         )
     return [Column(name, "answer", "")]
 

@@ -169,7 +169,19 @@ def rows(form: Form, found: Listing, tally: Tally) -> Iterator[tuple[int, dict[s
         cells: dict[str, Any] = {"file": name}
         if form.format == "texts":
             cells["text"] = _text(Path(form.path, name), form.encoding)
+            if _is_other_than_said(cells["text"], form.encoding):
+                tally.doubt(f"read in {safe(form.encoding)}, as --encoding says, though it is UTF-8", name)
         yield number, cells
+
+
+def _is_other_than_said(text: str | Unreadable, encoding: str) -> bool:
+    """Whether a text that was read in an encoding of single bytes is one in UTF-8: hardly any other is so by chance."""
+    if isinstance(text, Unreadable) or text.isascii() or encoding.startswith("utf"):
+        return False
+    try:
+        return not text.encode(encoding).decode().isascii()
+    except UnicodeError:
+        return False
 
 
 def _text(path: Path, encoding: str) -> str | Unreadable:

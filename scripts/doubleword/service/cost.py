@@ -138,8 +138,8 @@ def require_cost(api: Api, job: Job, window: str, limit: Decimal) -> None:
         raise NotAllowed(
             f"{cost_text(cost, requests)}{rate} is over --max-cost {limit}, which would cover about {covers} of"
             f" {plural(requests, 'request')}; nothing was submitted",
-            "ask the user: the same command with a higher limit, or a job of fewer rows"
-            f" (create_batch_file.py --limit {covers})",
+            "ask the user: the same command with a higher limit, or another request file of fewer rows"
+            f" (create_batch_file.py --limit {covers}{', then --reuse of this one' if job.submitted() else ''})",
         )
 
 

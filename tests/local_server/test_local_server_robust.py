@@ -114,7 +114,8 @@ def test_fifty_clients_at_once_get_each_its_own_answers(tmp_path: Path) -> None:
 
         def one(number: int) -> list[str]:
             headers = {"authorization": f"Bearer {server.key}"}
-            with httpx.Client(base_url=server.base_url, headers=headers, timeout=PATIENCE) as client:
+            # Not verified: nothing is encrypted here, and to read the authorities takes as long as all the rest.
+            with httpx.Client(base_url=server.base_url, headers=headers, timeout=PATIENCE, verify=False) as client:
                 batch = ended(client, submit(client, 20, f"client-{number}"))
                 return sorted(output_ids(client, batch))
 

@@ -63,6 +63,18 @@ def test_only_what_failed_is_tried_again_and_the_results_are_merged_in_order(tro
     assert trouble.run("retry_failed", requests, "--json").facts["request_file"] is None
 
 
+def test_what_was_refused_for_good_before_the_latest_attempt_is_listed_as_failed(trouble: Trouble) -> None:
+    requests = request_file("a", "refuse", "down")
+    assert trouble.run("run_batch", requests).code == 9
+    assert trouble.run("retry_failed", requests).code == 0
+    assert trouble.run("run_batch", requests).code == 9
+    trouble.server.settings.fail[:] = [FailRule.parse("refuse=400")]
+    assert trouble.run("retry_failed", requests).code == 0
+    assert trouble.run("run_batch", requests).code == 9
+    _, listed = trouble.run("list_batches", "--local").lines
+    assert listed.split("\t")[1:4] == ["completed", "2/3", "1"]
+
+
 def test_a_400_of_the_models_service_is_tried_once_more_and_then_only_when_asked(trouble: Trouble) -> None:
     requests = request_file("a", "refuse", "refuse too")
     assert trouble.run("run_batch", requests).code == 9

@@ -84,13 +84,18 @@ def _job_row(job: Job, search: str) -> dict[str, Any]:
     ids = [batch.id for batch in batches]
     places = {"name": str(job.request_file()), "source": source or "", "job": job.id} | dict.fromkeys(ids, "")
     places |= {f"batch {number}": batch_id for number, batch_id in enumerate(ids, 1)}
+    done = job.record.downloaded
+    if done is not None and job.ended and done.batches == len(parts):  # those that no attempt after them held, too
+        failed = sum(done.errors.values())
+    else:
+        failed = sum(part.batch.failed for part in job.latest.parts if part.batch)
     return {
         "name": safe(job.request_file(), 200),
         "batch_id": ids[0] if len(ids) == 1 else None,
         "status": status_word(job),
         "requests": job.requests.requests,
         "completed": sum(batch.completed for batch in batches) + job.reused,
-        "failed": sum(part.batch.failed for part in job.latest.parts if part.batch),
+        "failed": failed,
         "job": str(job.folder),
         "input_file": source,
         "metadata": None,

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from local_server.app import LocalServer
 from support.jobs import cancelled_half_way, forget_answers
 from support.oracle import LocalOracle
@@ -40,3 +42,13 @@ def test_results_that_were_moved_away_are_not_paid_for_again(server: LocalServer
     assert refused.code == 3
     assert "5 results were downloaded before" in refused.err
     assert len(oracle.batches()) == 1
+
+
+@pytest.mark.parametrize("command", ["retry_failed", "download", "run_batch"])
+def test_a_request_file_that_is_gone_is_to_be_restored(server: LocalServer, command: str) -> None:
+    requests = write_requests(Path("r.jsonl"), 3)
+    assert run("run_batch", requests).code == 0
+    requests.rename("elsewhere.jsonl")
+    refused = run(command, requests)
+    assert refused.code == 3
+    assert "the request file r.jsonl is gone; its requests are needed\nnext: restore it" in refused.err

@@ -134,6 +134,8 @@ class Job(JobFolder):
         """Raises BadInput if the request file, or an attempt's, is not what was checked: no answer could be joined to
         it, and what was added to it would be missing."""
         path, known = self.request_file(attempt), attempt or self.requests
+        if not path.exists():
+            raise BadInput(f"the request file {safe(path)} is gone; its requests are needed", "restore it")
         if state_of(path) != known.state and digest(path) != known.sha256:
             raise BadInput(
                 f"{safe(path)} changed since it was uploaded",

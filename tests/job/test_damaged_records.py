@@ -101,16 +101,17 @@ def test_a_record_cut_short_anywhere_is_refused_and_stays_as_it_is(server: Local
     assert run("run_batch", "r.jsonl").code == 0
 
 
-def test_a_record_of_a_newer_version_is_refused_by_its_version(server: LocalServer) -> None:
+@pytest.mark.parametrize(("step", "age"), [(1, "newer"), (-1, "older")])
+def test_a_record_of_another_version_is_refused_by_its_version(server: LocalServer, step: int, age: str) -> None:
     submitted()
     record = json.loads(RECORD.read_text())
-    record["version"] += 1
+    record["version"] += step
     record["attempts"] = {"another": "shape"}
     RECORD.write_text(json.dumps(record))
     for command in COMMANDS:
         refused = run(command, "r.jsonl")
         assert refused.code == 3, (command, refused)
-        assert "newer version" in refused.err
+        assert f"{age} version" in refused.err
     assert count(server) == 2
 
 

@@ -185,7 +185,7 @@ class JobFolder:
 
 
 def read_record(folder: Path, request_file: Path) -> tuple[Record, Written | None]:
-    """Raises OSError where there is none, BadInput for a damaged or newer one."""
+    """Raises OSError where there is none, BadInput for a damaged one, or one of another version."""
     path = folder / "record.json"
     raw = read_own(path, RECORD_BYTES)
     try:
@@ -193,9 +193,10 @@ def read_record(folder: Path, request_file: Path) -> tuple[Record, Written | Non
         version = found.get("version") if isinstance(found, dict) else None
         if not isinstance(version, int):
             raise Damaged("version: expected a whole number")
-        if version > RECORD_VERSION:
+        if version != RECORD_VERSION:
+            age = "a newer" if version > RECORD_VERSION else "an older"
             raise BadInput(
-                f"{safe(path)} was written by a newer version of this skill (record {version})",
+                f"{safe(path)} was written by {age} version of this skill (record {version}, here {RECORD_VERSION})",
                 "use that version for this job",
             )
         record = from_dict(Record, found)

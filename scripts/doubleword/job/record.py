@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..base.failures import Clock
     from ..request_file.verdict import Verdict
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2  # one more with each change of what a record holds: no older one is read
 
 KINDS = ("all", "trial", "rest", "retry", "reused")  # of attempts
 

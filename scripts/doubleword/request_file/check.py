@@ -80,8 +80,10 @@ class _Check:
                 at = raw.find(custom_id)  # near the start, as in lines of ours, nothing that is asked stands before it
                 asks = raw[at + len(custom_id) :] if at < 20 else raw.replace(b'"%b"' % custom_id, b"", 1)
                 self.bodies.add(asks.strip())
-            if custom_id.isdigit() and (custom_id.startswith(b"0") or len(custom_id) > 15):
-                self.unwise["with a long number, or one with zeros before it, as custom_id: spreadsheets cut it"] += 1
+            if custom_id.isdigit():
+                self.unwise[
+                    "with a bare number as custom_id: spreadsheets drop zeros before it and digits past 15"
+                ] += 1
 
     def _look(self, number: int, raw: bytes) -> bytes | None:
         """The full check of one line; its id, if it has one."""

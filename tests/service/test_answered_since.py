@@ -144,6 +144,7 @@ def test_the_rest_of_a_trial_that_was_sent_in_part_is_shown_before_anything_else
     stopped = trouble.run("run_batch", "r.jsonl", "--trial", "4")
 
     assert (stopped.code, stopped.out) == (6, ""), stopped.err
+    assert "run_batch.py r.jsonl --trial 4 shows" in stopped.err
     assert "retry_failed" not in stopped.err  # it would plan the seven that nobody has said yes to
     shown = trouble.run("run_batch", "r.jsonl", "--trial", "4", "--json")
     assert (shown.code, shown.facts["trial"], shown.facts["rest"]) == (8, 5, 7), shown.err

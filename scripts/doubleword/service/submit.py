@@ -15,6 +15,7 @@ from ..base.failures import Failure, NotAllowed, NotFound, Temporary
 from ..base.text import next_command, plural, safe
 from ..job.batch import Batch
 from ..job.job import Job
+from ..job.next_step import command
 from ..job.outputs import beside, require_ours
 from ..job.record import Part, Submission
 from . import content_lock, deleted
@@ -94,8 +95,9 @@ def _require_planned_from_what_is(api: Api, job: Job) -> None:
         if any(one.batches for one in plan.parts):
             plan.withdrawn = True
             done = "the rest of it is not sent"
-            # A trial shows what was sent of it: no plan of all that is left comes before the user's yes.
-            then = "the same command again" if plan.kind == "trial" else "retry_failed.py plans the rest"
+            then = "retry_failed.py plans the rest"
+            if plan.kind == "trial":  # no plan of all that is left comes before the user's yes
+                then = f"{command('run_batch.py', job)} shows what was sent"
         else:
             job.attempts.pop()
             done, then = "the plan was withdrawn, nothing was sent", "the same command again"

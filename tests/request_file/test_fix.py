@@ -133,6 +133,17 @@ def test_that_a_file_was_written_is_said_though_nothing_in_it_can_be_used(conten
     assert "line 3 before" not in said
 
 
+def test_the_same_fix_again_changes_nothing_and_another_replaces_nothing() -> None:
+    Path("theirs.jsonl").write_text(chat_line("a", "hi") + "\n")
+    first = run("create_batch_file", "theirs.jsonl", "--fix", "mended.jsonl")
+    mended = Path("mended.jsonl").read_bytes()
+    again = run("create_batch_file", "theirs.jsonl", "--fix", "mended.jsonl")
+    assert (again.code, again.out, Path("mended.jsonl").read_bytes()) == (first.code, first.out, mended)
+    Path("theirs.jsonl").write_text(chat_line("b", "hi") + "\n")
+    assert run("create_batch_file", "theirs.jsonl", "--fix", "mended.jsonl").code == 3
+    assert Path("mended.jsonl").read_bytes() == mended
+
+
 def test_fix_is_advised_only_where_it_mends_something_and_under_a_free_name() -> None:
     Path("r.fixed.jsonl").touch()
     Path("r.jsonl").write_text(chat_line("a", "x") * 2 + chat_line("a", "y"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..base.console import Progress
 from ..base.failures import BadInput
-from ..base.files import open_regular, state_of, whole_file
+from ..base.files import digest, open_regular, state_of, whole_file
 from ..base.problem import Problem
 from ..base.text import safe
 from ..rows.file_kind import Form, encoding_of
@@ -81,10 +81,18 @@ class Mended:
         return old
 
 
-def mend(path: Path, out: Path) -> Mended:
-    """Writes the mended copy and returns what was done. Raises BadInput if `out` exists: nothing is overwritten."""
-    if out.exists() or out.is_symlink():
+def _require_free(out: Path, path: Path, made: Path | None = None) -> None:
+    """Raises BadInput where a file is in the way that is not `made`, the copy once more; without it, that cannot be."""
+    if not out.exists() and not out.is_symlink():
+        return
+    may_be = out.is_file() and not out.is_symlink() and not out.samefile(path)
+    if not may_be or (made is not None and digest(out) != digest(made)):
         raise BadInput(f"{safe(out)} was not written: it exists already", "give --fix another name")
+
+
+def mend(path: Path, out: Path) -> Mended:
+    """Writes the mended copy and returns what was done. Raises BadInput if `out` exists and is not that very copy."""
+    _require_free(out, path)
     if not out.parent.is_dir():
         raise BadInput(f"{safe(out)} was not written: there is no folder {safe(out.parent)}", "make it first")
     done, encoding = Mended(), _wide(path)
@@ -97,7 +105,10 @@ def mend(path: Path, out: Path) -> Mended:
     for line in _lines(path, encoding):
         repeats.add(_bare(line.raw))
     suspects, seen = repeats.suspects(), dict[bytes, int]()
-    with whole_file(out, path) as file, Progress("fix", state_of(path)[0], "B") as progress:
+    with (
+        whole_file(out, path, lambda made: _require_free(out, path, made)) as file,
+        Progress("fix", state_of(path)[0], "B") as progress,
+    ):
         for line in _lines(path, encoding):
             progress.add(len(line.raw))
             text = _plain(line, done)

@@ -954,6 +954,10 @@ def test_a_text_in_utf_8_in_a_folder_that_is_said_to_be_in_another_encoding_is_t
     assert "b.txt" in said[0]
     assert "a.txt" not in said[0]
 
+    path = folder(a_txt="隆".encode("gbk"), b_txt="日本".encode())
+    (one,) = [note for note in notes(describe(path, form="texts", encoding="gbk")) if "UTF-8" in note]
+    assert one.endswith("though it is UTF-8 (b.txt)"), "two bytes of Chinese may be a letter of Europe"
+
 
 @pytest.mark.parametrize("encoding", [None, "latin-1"])
 def test_a_folder_of_pdfs_names_the_converter(encoding: str | None) -> None:

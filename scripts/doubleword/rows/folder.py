@@ -175,13 +175,16 @@ def rows(form: Form, found: Listing, tally: Tally) -> Iterator[tuple[int, dict[s
 
 
 def _is_other_than_said(text: str | Unreadable, encoding: str) -> bool:
-    """Whether a text that was read in an encoding of single bytes is one in UTF-8: hardly any other is so by chance."""
+    """Whether a text that was read in another encoding is one in UTF-8. In one of single bytes hardly any is so by
+    chance; of Chinese or Japanese in two bytes each many a word is, as letters of Europe."""
     if isinstance(text, Unreadable) or text.isascii() or encoding.startswith("utf"):
         return False
     try:
-        return not text.encode(encoding).decode().isascii()
+        raw = text.encode(encoding)
+        meant = raw.decode()
     except UnicodeError:
         return False
+    return max(meant) > ("\x7f" if len(raw) == len(text) else "\u07ff")
 
 
 def _text(path: Path, encoding: str) -> str | Unreadable:

@@ -57,7 +57,8 @@ def tell_cost(job: Job, spent: Spent | None, estimated: Decimal | None) -> None:
     """What the service says that all attempts cost; nothing where it says nothing."""
     if spent is None:
         return
-    attempts = " in all attempts" if sum(any(p.batch for p in attempt.parts) for attempt in job.attempts) > 1 else ""
+    sent = [attempt for attempt in job.attempts if attempt.kind != "reused" and any(p.batch for p in attempt.parts)]
+    attempts = " in all attempts" if len(sent) > 1 else ""
     beside = "" if estimated is None else f" (estimated {_usd(estimated)})"
     some = "" if spent.batches == spent.known else f", as far as is known: {spent.known} of {spent.batches} batches"
     say(f"cost: {_usd(spent.usd)} USD{'' if job.ended else ' so far'}{attempts}{beside}{some}")

@@ -44,7 +44,7 @@ def _with_id(found: Any, doing: str, asked: str | None) -> dict[str, Any]:
 
 
 def swapped(doing: str, what: object) -> Unclear:
-    return Unclear(f"{doing}: the answer is about another one, {safe(what, 80)}")
+    return Unclear(f"{doing}: the answer is about another one{f', {safe(what, 80)}' if what else ''}")
 
 
 class File(NamedTuple):

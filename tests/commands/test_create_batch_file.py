@@ -715,7 +715,9 @@ def test_a_fix_mends_what_needs_no_guessing_and_says_so() -> None:
     ]
     assert Path("mended.jsonl").read_bytes() == (line("a") + line("7") + line("b")).encode()
     assert Path("broken.jsonl").read_bytes() == content.encode()
+    Path("mended.jsonl").write_text("another's")
     assert run("create_batch_file", "broken.jsonl", "--fix", "mended.jsonl").code == ExitCode.BAD_INPUT
+    assert Path("mended.jsonl").read_text() == "another's"
     assert run("create_batch_file", "broken.jsonl", "--fix", "broken.jsonl").code == ExitCode.BAD_INPUT
 
 

@@ -87,6 +87,7 @@ def test_an_interruption_does_not_wait_for_the_answer_to_an_upload(
     with Proxy(server.port, stall) as proxy:
         child = Child(Path.cwd(), RUN_BATCH, base_url=proxy.base_url)
         try:
+            assert stalled.wait(60)  # on a busy machine it takes a while to begin
             ended = child.wait(10)
         finally:
             over.set()

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ..service.api import Api
 from ..service.deleted import stop_unless_deleted
 from ..service.identity import another, batch_of, require_same_server
 from ..service.server_objects import SETTLES_SECONDS
+from ..service.upload import WAIT_SECONDS
 from .line_outcome import Looked, keep
 from .spool import Received, Spool, ids_of, spool_files
 
@@ -106,9 +107,11 @@ def _fetch_all(api: Api, job: Job, jobs: int, learnt: list[Batch]) -> None:
     with Progress("download", total, "lines") as progress:
         # First what is not whole yet: each command gets on by one at least, and so comes to the end.
         found = [pool.submit(one, *held) for held in sorted(batches, key=lambda held: _is_whole(held[-1]))]
+        open_ones = set(found)
         try:
-            for done in as_completed(found):
-                learnt.append(done.result())
+            while open_ones:
+                done, open_ones = wait(open_ones, WAIT_SECONDS, FIRST_COMPLETED)
+                learnt += [one.result() for one in done]
         except BaseException as error:
             # What is on its way is brought in, unless somebody interrupts: then the line that is coming in is the last.
             interrupted = not isinstance(error, Failure)

@@ -185,8 +185,7 @@ def _send_all(api: Api, job: Job, window: str, choice: str | None, limit: Decima
     announce(job, waiting, window)
     many = len(job.latest.parts)
     with uploading(api, job, window, jobs, priced=limit is not None) as uploads:
-        for part, upload in zip(waiting, uploads, strict=True):
-            upload.result()
+        for part, _ in zip(waiting, uploads, strict=True):
             batch = _submit_part(api, job, part, window, choice)
             cost = cost_text(estimated_cost([part], window))
             say(f"part {part.part} of {many}: batch {safe(batch.id)}, {cost}")

@@ -7,7 +7,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from .refusals import Busy, Unclear
 
 # Each ticket that ends unclear costs an upload and half a minute: after three the network is not fit for this.
 TICKETS = 3
+# A signal that comes just before a wait is seen when that ends: an interruption waited for the answer to an upload.
+WAIT_SECONDS = 0.5
 Sent = Callable[[int], None]
 
 
@@ -81,8 +83,8 @@ def _with_physical_line(error: Failure, path: Path, span: Span) -> Failure:
 
 
 @contextmanager
-def uploading(api: Api, job: Job, window: str, jobs: int, priced: bool = True) -> Iterator[list[Future[None]]]:
-    """Uploads the parts that are not there yet, `jobs` at a time, in the background; yields the future of each.
+def uploading(api: Api, job: Job, window: str, jobs: int, priced: bool = True) -> Iterator[Iterator[None]]:
+    """Uploads the parts that are not there yet, `jobs` at a time, in the background; yields what waits for each.
 
     `priced`: a part without an estimate is a failure; else it is submitted as one whose price is unknown.
     The lock must be held. Leaving the block early, by an error or an interruption, stops the uploads at once.
@@ -109,7 +111,7 @@ def uploading(api: Api, job: Job, window: str, jobs: int, priced: bool = True) -
     pool = ThreadPoolExecutor(jobs)
     with Progress("upload", size, "B") as progress:
         try:
-            yield [pool.submit(bring, part) for part in waiting]
+            yield map(_ended, [pool.submit(bring, part) for part in waiting])
         except BaseException as error:
             stopping.set()
             # The answer to an upload may take minutes, and somebody who interrupts does not want to wait for it.
@@ -119,8 +121,15 @@ def uploading(api: Api, job: Job, window: str, jobs: int, priced: bool = True) -
         pool.shutdown()
 
 
+def _ended(upload: Future[None]) -> None:
+    """Waits for an upload, and raises what it did."""
+    while not upload.done():
+        wait([upload], WAIT_SECONDS)
+    upload.result()
+
+
 def upload_parts(api: Api, job: Job, window: str, jobs: int) -> None:
     """Uploads every part and learns its estimate. The lock must be held, and the server be known as the job's."""
     with uploading(api, job, window, jobs) as uploads:
-        for upload in uploads:
-            upload.result()
+        for _ in uploads:
+            pass

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from ..base.console import Progress, say
@@ -36,8 +36,9 @@ def upload_part(api: Api, job: Job, part: Part, sent: Sent = lambda _: None) -> 
     # A copy of this script may have died while it waited for the answer.
     if part.upload and part.upload.name and _take_uploaded(api, job, part, part.upload):
         return part.upload
-    path = job.request_file(job.latest)
-    for ticket in itertools.count(1):
+    path, ticket = job.request_file(job.latest), 0
+    while True:
+        ticket += 1
         name = f"dwb-{job.id[:12]}-a{job.latest.attempt}-p{part.part}-{uuid.uuid4().hex[:12]}.jsonl"
         part.upload = upload = Upload(name, None)
         job.save(part)
@@ -60,7 +61,6 @@ def upload_part(api: Api, job: Job, part: Part, sent: Sent = lambda _: None) -> 
                 raise
             say(f"upload of part {part.part}: {error.what}; trying again in {pause:.0f} s")
             api.clock.sleep(pause)
-    raise AssertionError("unreachable")
 
 
 def _take_uploaded(api: Api, job: Job, part: Part, upload: Upload) -> bool:
@@ -78,7 +78,7 @@ def _with_physical_line(error: Failure, path: Path, span: Span) -> Failure:
     if not found:
         return error
     nth = min(max(1, int(found[1])), span.requests)
-    line, _ = next(itertools.islice(request_lines(path, span), nth - 1, None), (span.last_line, b""))
+    line, _ = next(islice(request_lines(path, span), nth - 1, None), (span.last_line, b""))
     return type(error)(f"{safe(path.name)} line {line}: {error.what}", error.next_step or "mend that line")
 
 
